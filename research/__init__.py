@@ -1,0 +1,1 @@
+"""Ceteris: state an experiment as a value, change one thing, learn whether it mattered."""

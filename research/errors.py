@@ -1,0 +1,33 @@
+"""What a user got wrong, said in one sentence."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """A mistake in what was asked for, found before any computation; the command line exits with 2."""
+
+
+class UnknownPathError(UsageError, AttributeError):
+    """A dotted path that an experiment does not have."""
+
+
+class WrongTypeError(UsageError, TypeError):
+    """A value of another type than its field's."""
+
+
+class WrongValueError(UsageError):
+    """A value of the right type outside its field's range."""
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on or be read; the command line exits with 1."""
+
+
+def suggestion(name: str, options: Iterable[str]) -> str:
+    """Return ``; did you mean "x"?`` for the closest of `options`, or the list of them all where none is close."""
+    options = sorted(options)
+    close = difflib.get_close_matches(name, options, n=3, cutoff=0.6)
+    if close:
+        return "; did you mean " + " or ".join(f'"{match}"' for match in close) + "?"
+    return "; valid names are " + ", ".join(options)

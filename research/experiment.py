@@ -1,0 +1,308 @@
+"""The value: everything that decides a run's numbers, and what can be done with it.
+
+experiment = replace(experiment, {"model.dropout": 0.2})      # strict; a typo raises and names the closest path
+difference(a, b)                                              # ["model.dropout"]
+program, hyperparameters = split(experiment)                  # what is compiled, and its arguments
+join(program, hyperparameters) == experiment
+from_json(to_json(experiment)) == experiment                  # a closed set of types; nothing is imported by name
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from research import data, models, optimization, tasks
+from research.data import Data
+from research.errors import UnknownPathError, UsageError, WrongTypeError, suggestion
+from research.fields import (
+    Count,
+    Hole,
+    Seed,
+    Size,
+    annotations,
+    canonical,
+    children,
+    describe,
+    is_value,
+    kind,
+    rebuild,
+    validate,
+)
+from research.optimization import Optimizer
+from research.tasks import Task
+
+Hyperparameters = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run's numbers.
+
+    Construction checks every field, deeply, against its annotation and raises `UsageError` naming the dotted path.
+    """
+
+    model: nn.Module
+    """A linen module: its fields are the architecture."""
+    task: Task
+    """What is learned: loss, metrics and predictions."""
+    data: Data
+    """Where batches come from, and how they are prepared."""
+    optimizer: Optimizer
+    """Update rule, schedule and regularisation."""
+    steps: Count
+    """Training steps; also the length of the learning-rate schedule."""
+    batch_size: Size
+    """Examples in the global batch of a training step."""
+    seed: Seed = 0
+    """Decides initial parameters, data order, dropout and augmentation."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """What a run does besides its numbers; none of it enters the fingerprint."""
+
+    data_dir: str | None = None
+    """Where prepared datasets are kept; default: TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    residency: Literal["auto", "ram", "device", "stream"] = "auto"
+    """Where the training split lives; all choices give the same batches."""
+    log_every: Size = 50
+    """Steps between training reports."""
+    evaluate_every: Count = 200
+    """Steps between evaluations on the validation split; 0 evaluates at the end only."""
+    checkpoint_every: Size = 500
+    """Steps between checkpoints; one is also written at the end and on interruption."""
+    keep: Size = 2
+    """Latest checkpoints kept, besides the best one."""
+    stop_after: Size | None = None
+    """Stop after this step as an interruption would, keeping the schedule; the same command goes on."""
+    progress: Literal["auto", "bar", "lines", "none"] = "auto"
+    """Progress bar or plain lines; auto shows a bar on a terminal."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+def leaves(node: Any, path: str = "", annotation: Any = Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (dotted path, leaf, annotation) of `node`, down to the items of tuples."""
+    inner = list(children(node, annotation))
+    if not inner and not is_value(node):
+        yield path, node, annotation
+    for name, child, child_annotation in inner:
+        yield from leaves(child, f"{path}.{name}" if path else name, child_annotation)
+
+
+def replace(experiment: Any, overrides: Mapping[str, Any]) -> Any:
+    """Return `experiment` with the values at dotted paths exchanged.
+
+    All of them are exchanged at once and the result is checked as a whole.
+
+    Raises:
+        UnknownPathError: a path does not exist; names the closest ones.
+        WrongTypeError, WrongValueError: a value does not fit its field; names the path and what fits.
+    """
+    for path in overrides:
+        _check_path(experiment, path)
+    return _replace(experiment, {tuple(path.split(".")): value for path, value in overrides.items()}, ())
+
+
+def _replace(node: Any, overrides: dict[tuple[str, ...], Any], prefix: tuple[str, ...]) -> Any:
+    """Exchange the children that `overrides`, keyed by path below `node`, name."""
+    changes = {}
+    for name, child, annotation in children(node):
+        below = {path[1:]: value for path, value in overrides.items() if path[0] == name}
+        path = (*prefix, name)
+        if () in below:
+            child = canonical(below.pop(()), annotation, ".".join(path))
+            changes[name] = child
+        if below:
+            changes[name] = _replace(child, below, path)
+    return rebuild(node, changes)
+
+
+def _check_path(experiment: Any, path: str) -> None:
+    """Raise, with a hint, unless `path` leads somewhere in `experiment`."""
+    node, annotation = experiment, type(experiment)
+    for name in path.split("."):
+        options = {key: (child, child_annotation) for key, child, child_annotation in children(node, annotation)}
+        if name not in options:
+            raise UnknownPathError(f'there is no "{path}"{_closest(experiment, path)}')
+        node, annotation = options[name]
+
+
+def _closest(experiment: Any, path: str) -> str:
+    """Suggest paths like `path`: alike as a whole, or alike in the last name."""
+    paths = list(_paths(experiment))
+    last = path.split(".")[-1]
+    same_name = [option for option in paths if option.split(".")[-1] == last]
+    return suggestion(path, same_name if len(same_name) == 1 else paths)
+
+
+def _paths(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted path of every field, values included."""
+    for name, child, _ in children(node):
+        yield prefix + name
+        if is_value(child):
+            yield from _paths(child, f"{prefix}{name}.")
+
+
+def difference(a: Any, b: Any) -> list[str]:
+    """Return the dotted paths at which two experiments differ; a whole value where its class differs."""
+    return [path for path, _, _ in _differences(a, b)]
+
+
+def explain(a: Any, b: Any) -> str:
+    """Return the differences of two experiments, one a line: ``model.dropout: 0.1 -> 0.2``."""
+    return "\n".join(f"{path}: {old!r} -> {new!r}" for path, old, new in _differences(a, b))
+
+
+def _differences(a: Any, b: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield (path, value in a, value in b) wherever the two differ."""
+    for (name, old, _), (_, new, _) in zip(children(a), children(b), strict=True):
+        if is_value(old) and type(old) is type(new):
+            yield from _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield prefix + name, old, new
+
+
+def split(experiment: Experiment) -> tuple[Experiment, Hyperparameters]:
+    """Return the program, hashable and with holes for its arguments, and the arguments by dotted path.
+
+    Two experiments with equal programs share every compiled function; their hyperparameters are float32, int32 or,
+    for the seed, uint32 scalars.
+    """
+    hyperparameters: Hyperparameters = {}
+
+    def hollow(node: Any, path: str, annotation: Any) -> Any:
+        inner = list(children(node, annotation))
+        if inner:
+            return rebuild(node, {name: hollow(child, _under(path, name), note) for name, child, note in inner})
+        if is_value(node) or kind(node, annotation) != "argument":
+            return node
+        hyperparameters[path] = _scalar(node, annotation)
+        return Hole()
+
+    return hollow(experiment, "", Any), hyperparameters
+
+
+def join(program: Experiment, hyperparameters: Hyperparameters) -> Experiment:
+    """Put arguments, tracers if need be, back into the holes of a program."""
+
+    def fill(node: Any, path: str) -> Any:
+        if isinstance(node, Hole):
+            return hyperparameters[path]
+        return rebuild(node, {name: fill(child, _under(path, name)) for name, child, _ in children(node)})
+
+    return fill(program, "")
+
+
+def _under(path: str, name: str) -> str:
+    """Return the dotted path of the child `name`."""
+    return f"{path}.{name}" if path else name
+
+
+def _scalar(number: float | int, annotation: Any) -> np.generic:
+    """Return a number as the scalar the compiled program takes."""
+    if isinstance(number, float):
+        return np.float32(number)
+    return np.uint32(number) if annotation is Seed else np.int32(number)
+
+
+def to_json(experiment: Any, indent: int | None = 2) -> str:
+    """Return `experiment` as JSON, each value as its class name and fields; `WrongTypeError` on anything else."""
+    return json.dumps(_encode(experiment, "", Any), indent=indent)
+
+
+def from_json(text: str, known: Iterable[type] = ()) -> Any:
+    """Return the experiment that `text` describes.
+
+    A class name is looked up among the public classes of models, tasks, data and optimization, and those of `known`;
+    nothing is imported. A field that `text` lacks takes its default.
+
+    Raises:
+        UsageError: not JSON, an unknown class or field, or a value that does not fit.
+    """
+    try:
+        tree = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"not valid JSON: {error}") from error
+    return _decode(tree, vocabulary(known))
+
+
+def vocabulary(known: Iterable[type] = ()) -> dict[str, type]:
+    """Return the classes that JSON may name: the public ones of the four packages, and `known`."""
+    public = [item for package in (models, tasks, data, optimization) for item in vars(package).values()]
+    values: list[type] = [item for item in public if isinstance(item, type) and dataclasses.is_dataclass(item)]
+    return {cls.__name__: cls for cls in (Experiment, *values, *known)}
+
+
+def classes(node: Any) -> set[type]:
+    """Return the classes of `node` and of every value in it, for `known` of `from_json`."""
+    inner = set[type]().union(*(classes(child) for _, child, _ in children(node)))
+    return inner | {type(node)} if is_value(node) else inner
+
+
+def _encode(node: Any, path: str, annotation: Any, changed_only: bool = False) -> Any:
+    """Return `node` as JSON types, with only the fields that differ from their defaults if asked."""
+    if is_value(node):
+        defaults = {field.name: field.default for field in dataclasses.fields(node)} if changed_only else {}
+        fields = {
+            name: _encode(child, _under(path, name), child_annotation, changed_only)
+            for name, child, child_annotation in children(node)
+            if name not in defaults or child != defaults[name]
+        }
+        return {"class": type(node).__name__, **fields}
+    if isinstance(node, tuple):
+        return [
+            _encode(child, _under(path, name), child_annotation, changed_only)
+            for name, child, child_annotation in children(node, annotation)
+        ]
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    raise WrongTypeError(f"{path} has no canonical form: {node!r} ({type(node).__name__}); use {describe(annotation)}")
+
+
+def _decode(tree: Any, known: dict[str, type]) -> Any:
+    """Return the value that JSON types describe."""
+    if isinstance(tree, list):
+        return tuple(_decode(item, known) for item in tree)
+    if not isinstance(tree, dict):
+        return tree
+    name = tree.get("class")
+    if not isinstance(name, str) or name not in known:
+        raise UsageError(f'unknown class "{name}"{suggestion(str(name), known)}')
+    cls = known[name]
+    for field in tree.keys() - {"class"} - annotations(cls).keys():
+        raise UsageError(f'{name} has no field "{field}"{suggestion(field, annotations(cls))}')
+    fields = {field: _decode(item, known) for field, item in tree.items() if field != "class"}
+    try:
+        return cls(**fields)
+    except TypeError as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
+def fingerprint(experiment: Experiment) -> str:
+    """Return ten hexadecimal digits that name an experiment apart from its seed.
+
+    They hash the fields that differ from their defaults, so a new field keeps old fingerprints. A changed default can
+    alias two experiments: the full value stored in a run folder is compared whenever the folder is used again.
+    """
+    tree = _encode(experiment, "", Any, changed_only=True)
+    tree.pop("seed", None)
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def spec(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes and types of one training batch, from the dataset's description alone."""
+    return {
+        name: jax.ShapeDtypeStruct((experiment.batch_size, *item.shape), item.dtype)
+        for name, item in experiment.data.spec().items()
+    }
