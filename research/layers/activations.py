@@ -1,0 +1,41 @@
+"""Activation functions by name."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+Activation = Literal["relu", "gelu", "tanh", "sigmoid", "step"]
+
+
+def activate(name: Activation, x: jax.Array) -> jax.Array:
+    """Apply the named activation elementwise; `gelu` is the exact one, with the error function."""
+    match name:
+        case "relu":
+            return jax.nn.relu(x)
+        case "gelu":
+            return jax.nn.gelu(x, approximate=False)
+        case "tanh":
+            return jnp.tanh(x)
+        case "sigmoid":
+            return jax.nn.sigmoid(x)
+        case "step":
+            return step(x)
+
+
+@jax.custom_jvp
+def step(x: jax.Array) -> jax.Array:
+    """Return 1 where x >= 0, else 0.
+
+    Its true derivative is zero everywhere and would stop learning, so the derivative is that of the identity on
+    [-1, 1] and zero outside: the straight-through estimator of Bengio et al. (2013), saturated as in Hubara et al.
+    (2016).
+    """
+    return (x >= 0).astype(x.dtype)
+
+
+@step.defjvp
+def _step_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Pass the tangent through where the input is not saturated."""
+    (x,), (tangent,) = primals, tangents
+    return step(x), jnp.where(jnp.abs(x) <= 1, tangent, 0)

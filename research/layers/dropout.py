@@ -1,0 +1,24 @@
+"""Dropout whose rate may be an argument of the compiled program."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from research.fields import Rate, is_off
+
+
+class Dropout(nn.Module):
+    """Zero each element with probability `rate` in training and scale the rest by 1 / (1 - rate).
+
+    Draws from the `dropout` stream. A rate of 0.0 is part of the program and costs nothing; `flax.linen.Dropout` does
+    not take a traced rate. Source: Srivastava et al. (2014), in the inverted form.
+    """
+
+    rate: Rate = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        if not train or is_off(self.rate):
+            return x
+        keep = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.rate, x.shape)
+        return jnp.where(keep, x / (1.0 - self.rate), 0).astype(x.dtype)

@@ -1,0 +1,5 @@
+"""Architectures: one file per family."""
+
+from research.models.cnn import CNN
+
+__all__ = ["CNN"]
