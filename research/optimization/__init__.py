@@ -1,0 +1,6 @@
+"""How parameters are updated: optimizers and schedules that are safe to trace."""
+
+from research.optimization.optimizer import Optimizer
+from research.optimization.schedules import Schedule, unit
+
+__all__ = ["Optimizer", "Schedule", "unit"]

@@ -1,0 +1,93 @@
+"""The update rule, its schedule and its regularisation, as one value."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from research.errors import WrongValueError
+from research.fields import Count, Fraction, NonNegative, Rate, Switch, is_off
+from research.optimization.schedules import Schedule, unit
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """An optax update rule whose every number may be an argument of the compiled step.
+
+    A step clips the gradient, applies the rule, adds decoupled weight decay (Loshchilov and Hutter, 2019) and scales by
+    the learning rate. Decay and penalties spare every parameter with fewer than two axes: biases and the scales of
+    norms. `adam` with weight decay is refused: that is `adamw`, or `l2`.
+    """
+
+    algorithm: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "adagrad"] = "adamw"
+    """Update rule."""
+    learning_rate: NonNegative = 1e-3
+    """Peak learning rate."""
+    schedule: Schedule = "cosine"
+    """Shape of the learning rate after warm-up."""
+    warmup: Count = 0
+    """Steps of linear warm-up."""
+    momentum: Fraction = 0.9
+    """Decay of the velocity; momentum and nesterov only."""
+    b1: Fraction = 0.9
+    """Decay of the first moment; adam and adamw only."""
+    b2: Fraction = 0.999
+    """Decay of the second moment; adam and adamw only."""
+    eps: NonNegative = 1e-8
+    """Added to the denominator; adam, adamw and adagrad only."""
+    weight_decay: Switch = 0.0
+    """Decoupled decay, scaled by the learning rate; 0 is off."""
+    l1: Switch = 0.0
+    """Factor of the sum of absolute values added to the loss; 0 is off."""
+    l2: Switch = 0.0
+    """Factor of half the sum of squares added to the loss; 0 is off."""
+    clip_norm: Switch = 0.0
+    """Greatest global norm of the gradient; 0 is off."""
+    ema: Rate = 0.0
+    """Decay of the moving average of the parameters, which evaluation then uses; 0 is off."""
+
+    def __post_init__(self) -> None:
+        if self.algorithm == "adam" and not is_off(self.weight_decay):
+            raise WrongValueError('optimizer.weight_decay needs algorithm "adamw"; with "adam" use optimizer.l2')
+
+    def rate(self, step: ArrayLike, total: ArrayLike) -> jax.Array:
+        """Return the learning rate at `step` of a run of `total` steps."""
+        return self.learning_rate * unit(self.schedule, step, self.warmup, total)
+
+    def transformation(self, learning_rate: ArrayLike) -> optax.GradientTransformation:
+        """Return the optax transformation at a given learning rate; its state does not depend on any number."""
+        chain = [] if is_off(self.clip_norm) else [optax.clip_by_global_norm(self.clip_norm)]
+        chain.append(self._rule())
+        if not is_off(self.weight_decay):
+            chain.append(optax.add_decayed_weights(self.weight_decay, mask=decayed))
+        return optax.chain(*chain, optax.scale_by_learning_rate(learning_rate))
+
+    def _rule(self) -> optax.GradientTransformation:
+        """Return the update rule alone, before decay and learning rate."""
+        match self.algorithm:
+            case "sgd":
+                return optax.identity()
+            case "momentum" | "nesterov":
+                return optax.trace(self.momentum, nesterov=self.algorithm == "nesterov")
+            case "adam" | "adamw":
+                return optax.scale_by_adam(self.b1, self.b2, self.eps)
+            case "adagrad":
+                return optax.scale_by_rss(initial_accumulator_value=0.1, eps=self.eps)
+
+    def penalty(self, params: Any) -> jax.Array:
+        """Return l1 * sum |w| + l2 / 2 * sum w^2 over the decayed parameters, a scalar."""
+        weights = [w for w, keep in zip(jax.tree.leaves(params), jax.tree.leaves(decayed(params)), strict=True) if keep]
+        penalty = jnp.float32(0)
+        if not is_off(self.l1):
+            penalty += self.l1 * sum(jnp.abs(w).sum() for w in weights)
+        if not is_off(self.l2):
+            penalty += 0.5 * self.l2 * sum(jnp.square(w).sum() for w in weights)
+        return penalty
+
+
+def decayed(params: Any) -> Any:
+    """Return a mask over `params`: True for kernels and embeddings, False for biases and scales of norms."""
+    return jax.tree.map(lambda parameter: parameter.ndim > 1, params)

@@ -1,0 +1,96 @@
+"""Classification into one of several classes."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from research.errors import UsageError
+from research.fields import NonNegative, Rate, Size, is_off
+from research.tasks.task import Batch, Sums, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification(Task):
+    """Softmax cross-entropy over `image` and `label`, with label smoothing (Szegedy et al., 2016) and class weights.
+
+    The loss is the weighted mean sum(w[y] * loss) / sum(w[y]). Metrics: loss, accuracy, top-k accuracy, macro
+    precision, recall and F1 over the classes that occur among labels or predictions (a quotient 0 / 0 counts as 0),
+    and the confusion matrix.
+    """
+
+    monitor: ClassVar[str] = "accuracy"
+    maximize: ClassVar[bool] = True
+    headline: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+
+    label_smoothing: Rate = 0.0
+    """Share of the target spread evenly over all classes."""
+    class_weights: tuple[NonNegative, ...] | None = None
+    """Weight of each class in the loss; None weighs all alike."""
+    top_k: Size = 3
+    """An example counts in top-k accuracy when fewer than k classes outscore its label."""
+
+    def inputs(self, batch: Batch) -> jax.Array:
+        """Return the images, [b, h, w, c]."""
+        return batch["image"]
+
+    def check(self, spec: dict[str, jax.ShapeDtypeStruct], outputs: Any, classes: int | None) -> None:
+        """Raise unless there is one logit per class, and one weight per class where weights are given."""
+        width = outputs.shape[-1]
+        if classes is not None and width != classes:
+            raise UsageError(
+                f"the model gives {width} logits, but the dataset has {classes} classes: set model.classes"
+            )
+        if self.class_weights is not None and len(self.class_weights) != width:
+            raise UsageError(f"task.class_weights has {len(self.class_weights)} weights for {width} classes")
+
+    def measure(self, outputs: jax.Array, batch: Batch) -> Sums:
+        """Return sums over a batch: logits [b, c], label [b], mask [b] (True where an example counts; optional)."""
+        b, c = outputs.shape
+        label, mask = batch["label"], batch.get("mask", jnp.ones(b, bool))
+        log_probabilities = jax.nn.log_softmax(outputs)  # [b, c]
+        loss = -jnp.take_along_axis(log_probabilities, label[:, None], axis=1)[:, 0]  # [b]
+        if not is_off(self.label_smoothing):
+            loss = (1 - self.label_smoothing) * loss - self.label_smoothing * log_probabilities.mean(axis=1)
+        weight = mask.astype(jnp.float32)
+        if self.class_weights is not None:
+            weight = weight * jnp.stack([jnp.float32(w) for w in self.class_weights])[label]
+        score = jnp.take_along_axis(outputs, label[:, None], axis=1)  # [b, 1]
+        rank = (outputs > score).sum(axis=1)  # [b]
+        count = mask.astype(jnp.int32)
+        return {
+            "loss": jnp.where(mask, weight * loss, 0).sum(),
+            "weight": weight.sum(),
+            "count": count.sum(),
+            "top_k": (count * (rank < self.top_k)).sum(),
+            "confusion": jnp.zeros((c, c), jnp.int32).at[label, outputs.argmax(axis=1)].add(count),
+        }
+
+    def summarize(self, sums: Sums) -> dict[str, float]:
+        """Return loss, accuracy, top-k accuracy and macro precision, recall and F1."""
+        confusion = np.asarray(sums["confusion"], np.float64)
+        hits, labels, guesses = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+        seen = labels + guesses > 0
+        return {
+            "loss": float(sums["loss"]) / float(sums["weight"]),
+            "accuracy": float(hits.sum() / sums["count"]),
+            f"top_{self.top_k}_accuracy": float(sums["top_k"]) / float(sums["count"]),
+            "macro_precision": float(_quotient(hits, guesses)[seen].mean()),
+            "macro_recall": float(_quotient(hits, labels)[seen].mean()),
+            "macro_f1": float(_quotient(2 * hits, labels + guesses)[seen].mean()),
+        }
+
+    def details(self, sums: Sums) -> dict[str, Any]:
+        """Return the confusion matrix: rows are labels, columns predictions."""
+        return {"confusion_matrix": np.asarray(sums["confusion"]).tolist()}
+
+    def predictions(self, outputs: jax.Array) -> dict[str, jax.Array]:
+        """Return the predicted class [b] and the probability of every class [b, c]."""
+        return {"prediction": outputs.argmax(axis=1), "probability": jax.nn.softmax(outputs)}
+
+
+def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Divide, with 0 / 0 = 0."""
+    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
