@@ -1,0 +1,1 @@
+"""Experiments: one short module each, run with ``python -m experiments.NAME``."""

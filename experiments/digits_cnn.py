@@ -1,0 +1,22 @@
+"""A small convolutional network reads handwritten digits."""
+
+from research.cli import main
+from research.data import Images
+from research.experiment import Experiment
+from research.models import CNN
+from research.optimization import Optimizer
+from research.tasks import Classification
+
+experiment = Experiment(
+    model=CNN(classes=10, channels=(32, 64), dense=(128,), dropout=0.3),
+    task=Classification(),
+    data=Images("digits", mean=(0.305,), std=(0.376,), shift=1),
+    optimizer=Optimizer("adamw", learning_rate=2e-3, schedule="cosine", warmup=100, weight_decay=1e-2),
+    steps=2000,
+    batch_size=128,
+)
+
+smoke = {"steps": 20, "batch_size": 32, "model.channels": (4, 8), "model.dense": (16,), "optimizer.warmup": 5}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, file=__file__, doc=__doc__)

@@ -1,0 +1,26 @@
+"""One run: state, step, loop, evaluation, prediction, checkpoints and journal."""
+
+from research.training.evaluate import evaluate, predict
+from research.training.folder import Result
+from research.training.guard import Interrupted
+from research.training.loop import check, train
+from research.training.predictions import write_predictions
+from research.training.restore import restore
+from research.training.state import TrainState, init
+from research.training.step import eval_step, predict_step, train_step
+
+__all__ = [
+    "Interrupted",
+    "Result",
+    "TrainState",
+    "check",
+    "eval_step",
+    "evaluate",
+    "init",
+    "predict",
+    "predict_step",
+    "restore",
+    "train",
+    "train_step",
+    "write_predictions",
+]

@@ -1,0 +1,114 @@
+"""The run folder: which files it has, and who may use it."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from research.errors import RunError, UsageError
+from research.experiment import Experiment, classes, difference, explain, from_json, to_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a finished run came to: the content of result.json.
+
+    `metrics` is {split: {name: value}}, `details` what a task keeps besides numbers, `seconds` the wall time by phase
+    over all parts of the run.
+    """
+
+    experiment: dict[str, Any]
+    fingerprint: str
+    seed: int
+    steps: int
+    metrics: dict[str, dict[str, float]]
+    details: dict[str, dict[str, Any]]
+    seconds: dict[str, float]
+    parameters: int
+    device: str
+    versions: dict[str, str]
+    commit: str | None
+
+
+class Folder:
+    """Paths and small files of one run."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.experiment = self.root / "experiment.json"
+        self.environment = self.root / "environment.json"
+        self.metrics = self.root / "metrics.jsonl"
+        self.checkpoints = self.root / "checkpoints"
+        self.curves = self.root / "curves.png"
+        self.result = self.root / "result.json"
+
+    def read_experiment(self, known: set[type] | None = None) -> Experiment:
+        """Return the experiment of this folder. Raises `RunError` where there is none or it is damaged."""
+        try:
+            return from_json(self.experiment.read_text(), known or ())
+        except FileNotFoundError:
+            raise RunError(f"{self.root} is not a run folder: it has no experiment.json") from None
+        except (UsageError, OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.experiment} is damaged: {error}; restore it or choose another folder") from error
+
+    def read_result(self) -> Result | None:
+        """Return the result of a finished run, None of any other."""
+        if not self.result.exists():
+            return None
+        try:
+            return Result(**json.loads(self.result.read_text()))
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{self.result} is damaged: {error}; delete it and run again") from error
+
+    def check(self, experiment: Experiment) -> None:
+        """Raise unless the folder is new, or holds this very experiment; writes nothing."""
+        if self.experiment.exists():
+            held = self.read_experiment(classes(experiment))
+            if difference(held, experiment):
+                raise UsageError(f"{self.root} holds another experiment:\n{explain(held, experiment)}")
+        elif self.checkpoints.exists():
+            raise RunError(f"{self.root} has checkpoints but no experiment.json; choose another folder")
+
+    def create(self, experiment: Experiment, environment: dict[str, Any]) -> None:
+        """Make the folder and write what is known at the start. Raises `UsageError` where that is not allowed."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not self.experiment.exists():
+                write(self.experiment, to_json(experiment) + "\n")
+            write(self.environment, json.dumps(environment, indent=2) + "\n")
+        except OSError as error:
+            raise UsageError(f"cannot write to {self.root}: {error.strerror}; choose another --workdir") from error
+
+    def write_result(self, result: Result) -> None:
+        """Write result.json."""
+        write(self.result, json.dumps(finite(dataclasses.asdict(result)), indent=2) + "\n")
+
+
+def finite(tree: Any) -> Any:
+    """Return JSON types with null for every number that is not finite, which JSON has no word for."""
+    if isinstance(tree, dict):
+        return {key: finite(item) for key, item in tree.items()}
+    if isinstance(tree, list):
+        return [finite(item) for item in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def write(path: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    with partial_file(path) as partial:
+        partial.write_text(text)
+
+
+@contextlib.contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to, renamed to `path` at the end: a kill leaves the old file or the new one, whole."""
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,49 @@
+"""metrics.jsonl: the truth of a run, one line a report."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from research.training.folder import finite, partial_file
+
+
+class Journal:
+    """An append-only file of JSON lines with `step`, `split` and metrics; nothing in it depends on time.
+
+    Opened at `step`, it keeps the lines up to that step and drops what came after, which the run is about to write
+    again. So the file of an interrupted run ends up byte for byte that of an undisturbed one. A metric that is not
+    finite is written as null.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self._path = path
+        self.lines = [line for line in read(path) if line["step"] <= step]
+        with partial_file(path) as partial:
+            partial.write_text("".join(map(_encode, self.lines)))
+
+    def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
+        """Append one line, unless this step and split has one: a run that is repeated gives the same numbers."""
+        if any(line["step"] == step and line["split"] == split for line in self.lines):
+            return
+        self.lines.append({"step": step, "split": split, **metrics})
+        with self._path.open("a") as file:
+            file.write(_encode(self.lines[-1]))
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a journal; a last line cut short by a kill is left out, a missing file has none."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    return [_decode(line) for line in lines[:-1] if line]
+
+
+def _encode(line: dict[str, Any]) -> str:
+    """Return a line of JSON."""
+    return json.dumps(finite(line)) + "\n"
+
+
+def _decode(text: str) -> dict[str, Any]:
+    """Return the line that JSON describes, null as NaN."""
+    return {key: math.nan if value is None else value for key, value in json.loads(text).items()}

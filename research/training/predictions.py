@@ -1,0 +1,72 @@
+"""Predictions as files: CSV, JSON lines and NPZ hold the same numbers, digit for digit."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from research.errors import UsageError, suggestion
+from research.training.folder import partial_file
+
+Predictions = dict[str, np.ndarray]
+
+
+def write_predictions(path: str | Path, predictions: Predictions) -> None:
+    """Write one row an example to FILE.csv, FILE.jsonl or FILE.npz.
+
+    In CSV a column of vectors becomes `name_0`, `name_1` and so on. Floats are written so that they read back exactly.
+
+    Raises:
+        UsageError: another ending, or a place that cannot be written.
+    """
+    path = Path(path)
+    writer = writer_for(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial_file(path) as partial:
+            writer(partial, predictions)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def writer_for(path: str | Path) -> Callable[[Path, Predictions], None]:
+    """Return the writer that the ending of `path` names. Raises `UsageError` where there is none."""
+    writers = {".csv": _write_csv, ".jsonl": _write_jsonl, ".npz": _write_npz}
+    ending = Path(path).suffix
+    if ending not in writers:
+        raise UsageError(f'cannot write predictions as "{ending}"{suggestion(ending, writers)}')
+    return writers[ending]
+
+
+def _rows(predictions: Predictions) -> Iterator[list[object]]:
+    """Yield the row of every example as Python numbers and lists."""
+    yield from zip(*(column.tolist() for column in predictions.values()), strict=True)
+
+
+def _write_csv(path: Path, predictions: Predictions) -> None:
+    """Write a header and a line per example."""
+    names = [
+        label
+        for name, column in predictions.items()
+        for label in ([name] if column.ndim == 1 else [f"{name}_{index}" for index in range(column.shape[1])])
+    ]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for row in _rows(predictions):
+            writer.writerow([item for cell in row for item in (cell if isinstance(cell, list) else [cell])])
+
+
+def _write_jsonl(path: Path, predictions: Predictions) -> None:
+    """Write an object per example."""
+    with path.open("w") as file:
+        for row in _rows(predictions):
+            file.write(json.dumps(dict(zip(predictions, row, strict=True))) + "\n")
+
+
+def _write_npz(path: Path, predictions: Predictions) -> None:
+    """Write an array per column."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **predictions)
