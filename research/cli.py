@@ -213,6 +213,6 @@ def predict(arguments: Predict, default: Experiment, name: str) -> None:
 
 def describe(arguments: Describe) -> None:
     """Print the description."""
-    from research.training.describe import describe
+    from research.training.description import describe
 
     print(describe(arguments.experiment))

@@ -176,8 +176,8 @@ def _differences(a: Any, b: Any, prefix: str = "") -> Iterator[tuple[str, Any, A
 def split(experiment: Experiment) -> tuple[Experiment, Hyperparameters]:
     """Return the program, hashable and with holes for its arguments, and the arguments by dotted path.
 
-    Two experiments with equal programs share every compiled function; their hyperparameters are float32, int32 or,
-    for the seed, uint32 scalars.
+    Two experiments with equal programs share every compiled function. The arguments are Python numbers, which JAX takes
+    as weakly typed float32 and int32, so that they never widen a bfloat16 computation; the seed is a uint32.
     """
     hyperparameters: Hyperparameters = {}
 
@@ -187,7 +187,7 @@ def split(experiment: Experiment) -> tuple[Experiment, Hyperparameters]:
             return rebuild(node, {name: hollow(child, _under(path, name), note) for name, child, note in inner})
         if is_value(node) or kind(node, annotation) != "argument":
             return node
-        hyperparameters[path] = _scalar(node, annotation)
+        hyperparameters[path] = np.uint32(node) if annotation is Seed else node
         return Hole()
 
     return hollow(experiment, "", Any), hyperparameters
@@ -198,7 +198,8 @@ def join(program: Experiment, hyperparameters: Hyperparameters) -> Experiment:
 
     def fill(node: Any, path: str) -> Any:
         if isinstance(node, Hole):
-            return hyperparameters[path]
+            argument = hyperparameters[path]
+            return argument.item() if isinstance(argument, np.generic) else argument
         return rebuild(node, {name: fill(child, _under(path, name)) for name, child, _ in children(node)})
 
     return fill(program, "")
@@ -207,13 +208,6 @@ def join(program: Experiment, hyperparameters: Hyperparameters) -> Experiment:
 def _under(path: str, name: str) -> str:
     """Return the dotted path of the child `name`."""
     return f"{path}.{name}" if path else name
-
-
-def _scalar(number: float | int, annotation: Any) -> np.generic:
-    """Return a number as the scalar the compiled program takes."""
-    if isinstance(number, float):
-        return np.float32(number)
-    return np.uint32(number) if annotation is Seed else np.int32(number)
 
 
 def to_json(experiment: Any, indent: int | None = 2) -> str:

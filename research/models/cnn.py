@@ -15,7 +15,7 @@ class CNN(nn.Module):
 
     The family of LeNet-5 (LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
     recognition", 1998). Maps images [b, h, w, c] to logits [b, classes], float32. With `train=True` it draws from the
-    `dropout` stream. Each block's output and each dense layer's is sown into `intermediates`.
+    `dropout` stream. Sown into `intermediates`, after the activation: `block_0_output`, `dense_0_output` and so on.
     """
 
     classes: Size = 10
@@ -45,11 +45,11 @@ class CNN(nn.Module):
                 channels, self.kernel, self.pool, self.pooling, self.activation, self.dtype, name=f"block_{index}"
             )
             x = block(x)  # [b, h / pool, w / pool, channels]
-            self.sow("intermediates", f"block_{index}", x)
+            self.sow("intermediates", f"block_{index}_output", x)
         x = x.reshape(b, -1)  # [b, d]
         for index, width in enumerate(self.dense):
             x = activate(self.activation, nn.Dense(width, dtype=self.dtype, name=f"dense_{index}")(x))  # [b, width]
-            self.sow("intermediates", f"dense_{index}", x)
+            self.sow("intermediates", f"dense_{index}_output", x)
             x = Dropout(self.dropout, name=f"dropout_{index}")(x, train)
         logits = nn.Dense(self.classes, dtype=self.dtype, name="logits")(x)  # [b, classes]
         return logits.astype(jnp.float32)

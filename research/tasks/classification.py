@@ -58,7 +58,7 @@ class Classification(Task):
         if self.class_weights is not None:
             weight = weight * jnp.stack([jnp.float32(w) for w in self.class_weights])[label]
         score = jnp.take_along_axis(outputs, label[:, None], axis=1)  # [b, 1]
-        rank = (outputs > score).sum(axis=1)  # [b]
+        rank = (~(outputs <= score)).sum(axis=1)  # [b]; written so that a NaN outscores the label
         count = mask.astype(jnp.int32)
         return {
             "loss": jnp.where(mask, weight * loss, 0).sum(),

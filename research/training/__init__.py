@@ -1,11 +1,11 @@
 """One run: state, step, loop, evaluation, prediction, checkpoints and journal."""
 
-from research.training.evaluate import evaluate, predict
+from research.training.evaluation import evaluate, predict
 from research.training.folder import Result
 from research.training.guard import Interrupted
 from research.training.loop import check, train
 from research.training.predictions import write_predictions
-from research.training.restore import restore
+from research.training.restoration import restore
 from research.training.state import TrainState, init
 from research.training.step import eval_step, predict_step, train_step
 

@@ -39,6 +39,12 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [_decode(line) for line in lines[:-1] if line]
 
 
+def is_best(history: list[float], maximize: bool) -> bool:
+    """Return whether the last value beats all before it; NaN never does, and a tie leaves the earlier one best."""
+    *before, last = history if maximize else [-value for value in history]
+    return last > max((value for value in before if not math.isnan(value)), default=-math.inf)
+
+
 def _encode(line: dict[str, Any]) -> str:
     """Return a line of JSON."""
     return json.dumps(finite(line)) + "\n"

@@ -14,10 +14,10 @@ from research.training.checkpoint import Checkpoints
 from research.training.clock import Clock
 from research.training.curves import draw_curves
 from research.training.environment import commit, device, environment, versions
-from research.training.evaluate import evaluation_sums, open_split
+from research.training.evaluation import evaluation_sums, open_split
 from research.training.folder import Folder, Result
 from research.training.guard import Interrupted, interruptible
-from research.training.journal import Journal
+from research.training.journal import Journal, is_best
 from research.training.progress import Progress, progress, shown
 from research.training.state import TrainState, abstract_state, count_parameters
 from research.training.step import Metrics, init_state, train_step
@@ -178,11 +178,10 @@ class Run:
         return metrics, task.details(sums)
 
     def _keep_best(self) -> None:
-        """Save the state as the best one if its validation is better than all before; NaN and ties are not better."""
+        """Save the state as the best one if its validation is better than all before."""
         task = self.experiment.task
-        sign = 1 if task.maximize else -1
-        *before, now = [sign * line[task.monitor] for line in self.journal.lines if line["split"] == "validation"]
-        if now > max((value for value in before if value == value), default=-float("inf")):
+        history = [line[task.monitor] for line in self.journal.lines if line["split"] == "validation"]
+        if is_best(history, task.maximize):
             self._save("best")
 
     def _save(self, kind: Any) -> None:

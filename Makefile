@@ -1,0 +1,54 @@
+# `make` lists what can be made. Only `install` and `lock` use the network, and only when something changed.
+# Every path is relative, so the checkout may lie in a folder with spaces in its name.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-quick lint lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED) ## make .venv with the exact versions in requirements.lock (PYTHON=python3.13 picks a Python)
+
+# The stamp file is as old as the last complete installation, so an unchanged project installs nothing.
+$(INSTALLED): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Ceteris needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	    "Name another one: make PYTHON=python3.13" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing requirements.lock (1.4 GB on disk, a minute or more)"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "Installing this project, so that its folder is what Python imports"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(INSTALLED)
+
+demo: install ## install, then train and evaluate a small CNN on 8x8 digits; its last lines name the files to look at
+	$(RUN) -m experiments.digits_cnn
+
+test: install ## run every test (ARGS="-n 0 -k name" is handed to pytest, here and below)
+	$(RUN) -m pytest $(ARGS)
+
+test-quick: install ## run the tests that take a few seconds at most
+	$(RUN) -m pytest -m "not slow" $(ARGS)
+
+lint: install ## check style, formatting, the direction of imports, and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(RUN) -m mypy
+
+# uv lives in a folder of its own, so that a broken lock can still be mended.
+lock: ## write requirements.lock anew, keeping its versions where it can (ARGS=--upgrade takes the newest)
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/uv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra mnist5k \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS) \
+	  --output-file requirements.lock pyproject.toml
+
+clean: ## remove .venv and everything built or cached; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find research experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,52 @@
+"""Prepare a dataset once, so that training needs neither network nor TensorFlow.
+
+python -m research.data prepare mnist --data-dir ~/tensorflow_datasets
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from research.data import catalog
+from research.data.batches import RAM_BYTES
+from research.data.duplicates import count_duplicates
+from research.errors import UsageError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0 done, 2 bad usage."""
+    parser = argparse.ArgumentParser(prog="python -m research.data", description=__doc__.partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    prepare = commands.add_parser("prepare", help="download a dataset, write it, count its examples and duplicates")
+    prepare.add_argument("name", help='TFDS dataset, such as "mnist"; "digits" and "mnist5k" need no download')
+    prepare.add_argument("--data-dir", help="where to; default: TFDS_DATA_DIR, else ~/tensorflow_datasets")
+    options = parser.parse_args(arguments)
+    try:
+        print(report(catalog.prepare(options.name, options.data_dir)))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def report(builder: Any) -> str:
+    """Say where a prepared dataset is, and count its examples and exact copies."""
+    order = ["train", "validation", "test"]
+    names = sorted(builder.info.splits, key=lambda name: (order.index(name) if name in order else len(order), name))
+    splits = {name: catalog.records(builder, name) for name in names}
+    lines = [f"{builder.info.full_name} is prepared in {builder.data_path}"]
+    lines += [f"  {name}: {len(records):,} examples" for name, records in splits.items()]
+    if sum(records.nbytes for records in splits.values()) > RAM_BYTES:
+        return "\n".join([*lines, "  duplicates: not counted, the images do not fit in memory"])
+    counts = count_duplicates({name: records.arrays()["image"] for name, records in splits.items()})
+    for where, kind in counts.items():
+        if kind:
+            lines.append(
+                f"  duplicates {where} splits: " + ", ".join(f"{name} {count:,}" for name, count in kind.items())
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

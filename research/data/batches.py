@@ -1,0 +1,122 @@
+"""A batch is a function of the step; where the split is kept changes the speed, never the numbers."""
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from research.data.order import indices_at
+from research.data.records import Place, Records
+from research.data.stream import Stream
+from research.errors import UsageError
+
+Residency = Literal["auto", "ram", "device", "stream"]
+
+# CIFAR-10 (154 MB) fits the device limit, which is under 2 % of a 16 GB accelerator: memory the model will not miss.
+DEVICE_BYTES = 256 * 2**20
+# A notebook host has about 12 GB; decoding up to this much takes minutes once, where streaming pays it every epoch.
+RAM_BYTES = 2 * 2**30
+
+
+class Rows(NamedTuple):
+    """A batch not yet gathered: a whole split on the device and the rows to take, int32 [b]."""
+
+    arrays: dict[str, jax.Array]
+    indices: jax.Array
+
+
+def gather(batch: Any) -> dict[str, Any]:
+    """Return the batch that `Rows` stand for, inside the compiled step; a dict passes through unchanged."""
+    if not isinstance(batch, Rows):
+        return batch
+    return {name: array.at[batch.indices].get(mode="promise_in_bounds") for name, array in batch.arrays.items()}
+
+
+class Batches:
+    """Training batches of one process, as a function of the step.
+
+    Args:
+        records: the training split.
+        batch_size: examples in the global batch of all processes.
+        seed: decides the order of examples.
+        residency: where the split is kept. "ram" decodes it once; "device" also moves it to the device once, so that
+            only row numbers travel; "stream" decodes again every epoch; "auto" is the first of device, ram, stream
+            that the split is small enough for.
+        process_index, process_count: this process takes every `process_count`-th row of the global batch.
+        place: puts an array where "device" is, for instance replicated over a mesh; pass the same function to share
+            the split between several `Batches` of the same records.
+
+    Raises:
+        UsageError: the batch does not divide among the processes, or the split is empty.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        batch_size: int,
+        seed: int,
+        residency: Residency = "auto",
+        process_index: int = 0,
+        process_count: int = 1,
+        place: Place = jax.device_put,
+    ) -> None:
+        if batch_size < 1 or batch_size % process_count:
+            raise UsageError(f"a batch of {batch_size} examples does not divide among {process_count} processes")
+        if not len(records):
+            raise UsageError("there are no examples to make batches of")
+        self.residency = _residency(records) if residency == "auto" else residency
+        self._records = records
+        self._batch_size = batch_size
+        self._seed = seed
+        self._shard = slice(process_index, None, process_count)
+        self._place = place
+        self._stream = Stream(self._read)
+
+    def batch_at(self, step: int) -> dict[str, Any]:
+        """Return this process's rows of the global batch of `step`: every entry is [batch_size / processes, ...]."""
+        return gather(self.feed_at(step))
+
+    def feed_at(self, step: int) -> dict[str, np.ndarray] | Rows:
+        """Return what to hand to the compiled step, which calls `gather` on it: `Rows`, or a dict of host arrays."""
+        if self.residency == "device":
+            return Rows(self._records.placed(self._place), self._place(self._indices(step)))
+        if self.residency == "ram":
+            self._records.arrays()
+            return self._read(step)
+        return self._stream.at(step)
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._stream.close()
+
+    def _indices(self, step: int) -> np.ndarray:
+        """Return the rows of this process."""
+        return indices_at(self._seed, step, self._batch_size, len(self._records))[self._shard]
+
+    def _read(self, step: int) -> dict[str, np.ndarray]:
+        """Read the rows of this process, from memory where the split is there."""
+        return self._records[self._indices(step)]
+
+
+def evaluation_batches(
+    records: Records, batch_size: int, process_index: int = 0, process_count: int = 1
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield every example exactly once, in dataset order, in batches of one size.
+
+    "mask" [b] is True for an example and False for the padding that fills the last batch, which repeats example 0. A
+    process takes every `process_count`-th row, so all processes see the same number of batches.
+    """
+    if records.nbytes <= RAM_BYTES:
+        records.arrays()  # evaluated again and again: decode once
+    for start in range(0, len(records), batch_size):
+        indices = np.arange(start, start + batch_size)[process_index::process_count]
+        mask = indices < len(records)
+        yield {**records[np.where(mask, indices, 0)], "mask": mask}
+
+
+def _residency(records: Records) -> Literal["device", "ram", "stream"]:
+    """Return the fastest place that the split is small enough for."""
+    if records.nbytes <= DEVICE_BYTES:
+        return "device"
+    return "ram" if records.nbytes <= RAM_BYTES else "stream"

