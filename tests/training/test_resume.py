@@ -1,0 +1,167 @@
+"""Interrupted equals uninterrupted, bit for bit."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from research.experiment import replace
+from research.training import Interrupted, restore, train
+
+LONG = ["--smoke", "--steps", "600", "--log_every", "5", "--checkpoint_every", "40", "--evaluate_every", "70"]
+
+
+def assert_same_run(folder, reference):
+    """Every leaf of the last state, every byte of the journal, and the metrics of the result are equal."""
+    (_, state), (_, expected) = restore(folder), restore(reference)
+    assert len(jax.tree.leaves(state)) == len(jax.tree.leaves(expected)) > 10
+    chex.assert_trees_all_equal(state, expected)
+    assert (folder / "metrics.jsonl").read_bytes() == (reference / "metrics.jsonl").read_bytes()
+    results = [json.loads((path / "result.json").read_text()) for path in (folder, reference)]
+    assert results[0]["metrics"] == results[1]["metrics"]
+    assert results[0]["details"] == results[1]["details"]
+
+
+@pytest.mark.parametrize("k", range(1, 12))
+def test_resume_after_every_step(k, tiny, options, undisturbed, tmp_path):
+    with pytest.raises(Interrupted, match=f"step {k} of 12"):
+        train(tiny, tmp_path, dataclasses.replace(options, stop_after=k))
+    _, state = restore(tmp_path)
+    assert int(state.step) == k
+    train(tiny, tmp_path, options)
+    assert_same_run(tmp_path, undisturbed)
+
+
+def test_resume_many_times(tiny, options, undisturbed, tmp_path):
+    for k in range(1, 12):
+        with pytest.raises(Interrupted):
+            train(tiny, tmp_path, dataclasses.replace(options, stop_after=k))
+    train(tiny, tmp_path, options)
+    assert_same_run(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("residency", ["ram", "device", "stream"])
+def test_resume_with_the_data_elsewhere(residency, tiny, options, undisturbed, tmp_path):
+    elsewhere = dataclasses.replace(options, residency=residency)
+    with pytest.raises(Interrupted):
+        train(tiny, tmp_path, dataclasses.replace(elsewhere, stop_after=7))
+    train(tiny, tmp_path, options)
+    assert_same_run(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("algorithm", ["sgd", "momentum", "nesterov", "adagrad"])
+def test_resume_with_every_optimizer(algorithm, tiny, options, tmp_path):
+    experiment = replace(tiny, {"optimizer.algorithm": algorithm})
+    train(experiment, tmp_path / "a", options)
+    with pytest.raises(Interrupted):
+        train(experiment, tmp_path / "b", dataclasses.replace(options, stop_after=6))
+    train(experiment, tmp_path / "b", options)
+    assert_same_run(tmp_path / "b", tmp_path / "a")
+
+
+def test_other_seed_gives_other_numbers(tiny, options, undisturbed, tmp_path):
+    train(replace(tiny, {"seed": 4}), tmp_path, options)
+    (_, state), (_, expected) = restore(tmp_path), restore(undisturbed)
+    assert not np.array_equal(jax.tree.leaves(state.params)[0], jax.tree.leaves(expected.params)[0])
+
+
+def test_finished_run_is_not_trained_again(tiny, options, undisturbed):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
+    result = train(tiny, undisturbed, options)
+    assert result.metrics["test"]["accuracy"] > 0
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
+
+
+def test_lost_result_is_written_again(tiny, options, undisturbed, tmp_path):
+    train(tiny, tmp_path, options)
+    (tmp_path / "result.json").unlink()
+    train(tiny, tmp_path, options)
+    assert_same_run(tmp_path, undisturbed)
+
+
+def start(workdir, data_dir):
+    """Start a run in a process of its own."""
+    command = [sys.executable, "-m", "experiments.digits_cnn", *LONG, "--workdir", str(workdir), "--data_dir", data_dir]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    """Wait for a run to end well and return what it printed."""
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    return stdout
+
+
+def wait_for_step(process, workdir, step):
+    """Return once the journal of a run has come to `step`."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        journal = workdir / "metrics.jsonl"
+        if journal.exists() and len(journal.read_text().splitlines()) >= step // 5:
+            return
+        time.sleep(0.001)
+    raise AssertionError(f"never came to step {step}: {process.communicate()}")
+
+
+@pytest.fixture(scope="module")
+def left_alone(data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    finish(start(folder, data_dir))
+    return folder
+
+
+@pytest.mark.parametrize("step", [5, 117])
+def test_kill_then_the_same_command(step, data_dir, left_alone, tmp_path):
+    process = start(tmp_path, data_dir)
+    wait_for_step(process, tmp_path, step)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "result.json").exists()
+    finish(start(tmp_path, data_dir))
+    assert_same_run(tmp_path, left_alone)
+
+
+@pytest.mark.slow
+def test_kill_again_and_again(data_dir, left_alone, tmp_path):
+    generator = np.random.default_rng(0)
+    for step in np.sort(generator.integers(5, 550, 6)):
+        process = start(tmp_path, data_dir)
+        wait_for_step(process, tmp_path, step)
+        time.sleep(generator.uniform(0, 0.05))
+        process.kill()
+        process.communicate()
+    finish(start(tmp_path, data_dir))
+    assert_same_run(tmp_path, left_alone)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_saves_and_exits_with_75(number, data_dir, left_alone, tmp_path):
+    process = start(tmp_path, data_dir)
+    wait_for_step(process, tmp_path, 50)
+    process.send_signal(number)
+    _, stderr = process.communicate()
+    assert process.returncode == 75
+    assert "once more stops at once" in stderr and "the same command goes on" in stderr
+    assert "Traceback" not in stderr
+    stdout = finish(start(tmp_path, data_dir))
+    assert "resumed at step" in stdout
+    assert_same_run(tmp_path, left_alone)
+
+
+def test_second_signal_stops_at_once(data_dir, left_alone, tmp_path):
+    process = start(tmp_path, data_dir)
+    wait_for_step(process, tmp_path, 50)
+    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+    finish(start(tmp_path, data_dir))
+    assert_same_run(tmp_path, left_alone)
