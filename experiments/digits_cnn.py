@@ -1,4 +1,9 @@
-"""A small convolutional network reads handwritten digits."""
+"""A small convolutional network reads handwritten digits.
+
+Claim    Two convolution blocks and one dense layer, with dropout and shifts of one pixel, read 8 x 8 digits nearly
+         without error after ten seconds of training.
+Command  python -m experiments.digits_cnn
+"""
 
 from research.cli import main
 from research.data import Images
@@ -8,11 +13,11 @@ from research.optimization import Optimizer
 from research.tasks import Classification
 
 experiment = Experiment(
-    model=CNN(classes=10, channels=(32, 64), dense=(128,), dropout=0.3),
+    model=CNN(channels=(32, 64), dense=(128,), dropout=0.3),
     task=Classification(),
-    data=Images("digits", mean=(0.305,), std=(0.376,), shift=1),
+    data=Images("digits", mean=(0.304,), std=(0.376,), shift=1),
     optimizer=Optimizer("adamw", learning_rate=2e-3, schedule="cosine", warmup=100, weight_decay=1e-2),
-    steps=2000,
+    steps=1000,
     batch_size=128,
 )
 

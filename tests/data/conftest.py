@@ -4,18 +4,8 @@ import socket
 import numpy as np
 import pytest
 
-from research.data import Images
-
 CATALOGUE = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 SIZES = {"train": 41, "test": 17}
-
-
-@pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    """A folder for the packaged datasets, with digits in it."""
-    folder = str(tmp_path_factory.mktemp("packaged"))
-    Images().open("train", folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

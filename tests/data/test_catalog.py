@@ -67,7 +67,7 @@ def test_split_expressions(catalogue):
 
 
 def test_a_validation_split_of_the_dataset_is_used(data_dir):
-    assert [len(Images().open(split, data_dir)) for split in ("train", "validation", "test")] == [1258, 180, 359]
+    assert [len(Images().open(split, data_dir)) for split in ("train", "validation", "test")] == [1078, 180, 539]
 
 
 @pytest.mark.parametrize("expression", ["tran[:80%]", "train+tran", "tran"])
@@ -80,7 +80,7 @@ def test_an_unknown_split_names_the_splits_there_are(expression, data_dir, offli
 def test_an_expression_that_cannot_be_read_is_quoted(expression, data_dir, offline):
     value = Images(test=expression)
     if not expression:
-        assert len(value.open("test", data_dir)) == 359
+        assert len(value.open("test", data_dir)) == 539
         return
     message = refused(offline, lambda: value.open("test", data_dir))
     assert expression in message or message == 'the test split of "digits" has no examples'
@@ -155,7 +155,7 @@ def test_prepare_reports_what_is_there(data_dir, catalogue, capsys, offline):
     assert main(["prepare", "digits", "--data-dir", data_dir]) == 0
     assert main(["prepare", "mnist", "--data-dir", catalogue[0]]) == 0
     out = capsys.readouterr().out
-    assert f"digits/1.0.0 is prepared in {data_dir}" in out and "train: 1,258 examples" in out
+    assert f"digits/1.0.0 is prepared in {data_dir}" in out and "train: 1,078 examples" in out
     assert "duplicates across splits: train/validation 0, train/test 0, validation/test 0" in out
     assert "duplicates within splits: train 0, test 0" in out
     assert not offline

@@ -13,11 +13,6 @@ from research.training import train
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="session")
 def tiny():
     """Twelve steps of 257 examples: more than two epochs of the 1,000 or so, so batches straddle them."""
     return Experiment(

@@ -9,7 +9,7 @@ import pytest
 
 from research.data import Batches, gather
 from research.devices import place
-from research.experiment import join, replace, spec, split
+from research.experiment import replace, spec, split
 from research.training import eval_step, init, predict_step, train, train_step
 from research.training.state import abstract_state
 
@@ -169,8 +169,3 @@ def test_lowers_for_every_platform(function, platform, tiny):
     program, hyperparameters = split(tiny)
     traced = place(function, program).trace(hyperparameters, abstract_state(tiny), spec(tiny))
     assert "stablehlo.convolution" in traced.lower(lowering_platforms=(platform,)).as_text()
-
-
-def test_join_inside_the_step_is_the_experiment(tiny):
-    program, hyperparameters = split(tiny)
-    assert join(program, {name: value for name, value in hyperparameters.items()}).model.channels == (3, 5)

@@ -1,0 +1,135 @@
+"""What every experiment promises, run as a stranger would run it."""
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+import re
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+import experiments
+from research.devices import place
+from research.experiment import Experiment, RunOptions, fingerprint, from_json, replace, spec, split, to_json
+from research.training import Interrupted, check, restore, train, train_step
+from research.training.state import abstract_state
+
+NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+
+
+def module(name):
+    return importlib.import_module(f"experiments.{name}")
+
+
+def command(*words, cwd=None):
+    """Run a command line, the interpreter in front, and return what it did."""
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+def test_there_are_experiments():
+    assert {"digits_cnn", "mnist5k_cnn"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstring_says_what_it_claims_costs_and_gave(name):
+    doc = module(name).__doc__
+    entries = re.findall(r"^(Claim|Command|Cost|Result)\s+\S", doc, flags=re.MULTILINE)
+    assert entries == ["Claim", "Command", "Cost", "Result"]
+    assert f"python -m experiments.{name}\n" in doc
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_in_the_docstring_runs(name, data_dir, tmp_path):
+    """The smoke variant of the documented command, twice: the second finds it finished."""
+    words = re.search(r"^Command\s+python (.*)$", module(name).__doc__, flags=re.MULTILINE)[1].split()
+    workdir = tmp_path / "a folder" / "run"
+    for said in ("look at:", "finished"):
+        done = command(*words, "--smoke", "--data_dir", data_dir, "--workdir", str(workdir))
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert said in done.stdout
+    result = json.loads((workdir / "result.json").read_text())
+    assert 0 <= result["metrics"]["test"]["accuracy"] <= 1
+    assert result["fingerprint"] == fingerprint(replace(module(name).experiment, module(name).smoke))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_names_every_field(name):
+    done = command("-m", f"experiments.{name}", "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for flag in ("--model.dropout", "--optimizer.learning_rate", "--data.name", "--steps", "--seed", "--workdir"):
+        assert flag in done.stdout
+    assert "Share of the hidden dense activations" in re.sub(r"\s+│\n│\s+", " ", done.stdout)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_value_is_sound(name):
+    for experiment in (module(name).experiment, replace(module(name).experiment, module(name).smoke)):
+        assert isinstance(experiment, Experiment)
+        assert from_json(to_json(experiment)) == experiment
+        check(experiment)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_standardisation_is_that_of_the_training_split(name, data_dir):
+    data = module(name).experiment.data
+    images = data.preprocess(data.open("train", data_dir).arrays())["image"]
+    assert abs(float(images.mean())) < 0.01 and abs(float(images.std()) - 1) < 0.01
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_interrupted_equals_uninterrupted(name, data_dir, tmp_path):
+    experiment = replace(module(name).experiment, module(name).smoke)
+    options = RunOptions(data_dir=data_dir, log_every=1, progress="none")
+    train(experiment, tmp_path / "whole", options)
+    with pytest.raises(Interrupted):
+        train(experiment, tmp_path / "parts", dataclasses.replace(options, stop_after=experiment.steps // 2))
+    train(experiment, tmp_path / "parts", options)
+    chex.assert_trees_all_equal(restore(tmp_path / "parts")[1], restore(tmp_path / "whole")[1])
+    journals = [(tmp_path / part / "metrics.jsonl").read_bytes() for part in ("parts", "whole")]
+    assert journals[0] == journals[1]
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+@pytest.mark.parametrize("name", NAMES)
+def test_lowers_for(name, platform):
+    experiment = module(name).experiment
+    program, hyperparameters = split(experiment)
+    traced = place(train_step, program, donate_state=True).trace(
+        hyperparameters, abstract_state(experiment), spec(experiment)
+    )
+    assert traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.slow
+def test_digits_cnn_keeps_its_promise(data_dir, tmp_path):
+    """At least 0.985 on average over five seeds."""
+    accuracies = []
+    for seed in range(5):
+        experiment = replace(module("digits_cnn").experiment, {"seed": seed})
+        result = train(experiment, tmp_path / str(seed), RunOptions(data_dir=data_dir, progress="none"))
+        accuracies.append(result.metrics["test"]["accuracy"])
+    assert np.mean(accuracies) >= 0.985
+
+
+def test_importing_research_imports_nothing_heavy():
+    modules = "research.cli, research.training, research.data, research.experiment, experiments.digits_cnn"
+    code = (
+        f"import sys, {modules}; print([m for m in ('tensorflow', 'sklearn', 'torch', 'mlxtend') if m in sys.modules])"
+    )
+    done = command("-W", "error", "-c", code)
+    assert (done.stdout, done.stderr, done.returncode) == ("[]\n", "", 0)
+
+
+def test_importing_research_starts_no_device():
+    code = "import jax, research.training, research.cli; print(jax._src.xla_bridge._backends)"
+    assert command("-c", code).stdout == "{}\n"
+
+
+def test_tests_run_on_the_cpu():
+    assert jax.default_backend() == "cpu"
