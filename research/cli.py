@@ -19,8 +19,13 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
+from research import training
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, RunOptions, classes, difference, explain, fingerprint, replace
+from research.training.description import describe as description
+from research.training.folder import Folder
+from research.training.predictions import writer_for
+from research.training.progress import shown
 
 Flat = tyro.conf.arg(name="")  # a field of the experiment is --model.dropout, not --experiment.model.dropout
 
@@ -95,9 +100,11 @@ def main(
     try:
         run(experiment, smoke, Path(file).stem, doc or "", list(sys.argv[1:] if arguments is None else arguments))
     except UsageError as error:
-        leave(2, error)
+        leave(2, f"error: {error}")
+    except training.Interrupted as error:
+        leave(75, str(error))
     except RunError as error:
-        leave(75 if type(error).__name__ == "Interrupted" else 1, error)
+        leave(1, f"error: {error}")
     except BrokenPipeError:  # whoever read the output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
@@ -106,9 +113,9 @@ def main(
     sys.exit(0)
 
 
-def leave(code: int, error: Exception) -> NoReturn:
-    """Print a sentence and exit."""
-    print(f"error: {error}" if code != 75 else str(error), file=sys.stderr)
+def leave(code: int, sentence: str) -> NoReturn:
+    """Say why and exit."""
+    print(sentence, file=sys.stderr)
     sys.exit(code)
 
 
@@ -149,14 +156,10 @@ def default_workdir(experiment: Experiment, name: str) -> Path:
 
 def train(arguments: Train, name: str) -> None:
     """Train and name the files to look at."""
-    from research.training import train
-    from research.training.folder import Folder
-    from research.training.progress import shown
-
     workdir = arguments.workdir or default_workdir(arguments.experiment, name)
     folder = Folder(workdir)
     finished = folder.result.exists()
-    result = train(arguments.experiment, workdir, arguments.options)
+    result = training.train(arguments.experiment, workdir, arguments.options)
     if finished:
         print(f"{workdir} holds this run, finished")
         for split, metrics in result.metrics.items():
@@ -179,10 +182,8 @@ def restored(arguments: Evaluate, default: Experiment, name: str) -> tuple[Exper
     Without --workdir, flags find the folder. With it, the folder says what the experiment is, and flags that say
     otherwise are refused.
     """
-    from research.training import restore
-
     workdir = arguments.workdir or default_workdir(arguments.experiment, name)
-    experiment, state = restore(workdir, arguments.checkpoint, classes(arguments.experiment))
+    experiment, state = training.restore(workdir, arguments.checkpoint, classes(arguments.experiment))
     flags = difference(default, arguments.experiment)
     if flags and difference(experiment, arguments.experiment):
         raise UsageError(f"{workdir} holds another experiment:\n{explain(experiment, arguments.experiment)}")
@@ -191,28 +192,20 @@ def restored(arguments: Evaluate, default: Experiment, name: str) -> tuple[Exper
 
 def evaluate(arguments: Evaluate, default: Experiment, name: str) -> None:
     """Print the metrics of a split."""
-    from research.training import evaluate
-    from research.training.progress import shown
-
     experiment, state = restored(arguments, default, name)
-    metrics = evaluate(experiment, state, arguments.split, RunOptions(data_dir=arguments.data_dir))
+    metrics = training.evaluate(experiment, state, arguments.split, RunOptions(data_dir=arguments.data_dir))
     print(f"{arguments.split} at step {int(state.step)}: {shown(metrics)}")
 
 
 def predict(arguments: Predict, default: Experiment, name: str) -> None:
     """Write predictions and say where."""
-    from research.training import predict, write_predictions
-    from research.training.predictions import writer_for
-
     writer_for(arguments.output)
     experiment, state = restored(arguments, default, name)
-    predictions = predict(experiment, state, arguments.split, RunOptions(data_dir=arguments.data_dir))
-    write_predictions(arguments.output, predictions)
+    predictions = training.predict(experiment, state, arguments.split, RunOptions(data_dir=arguments.data_dir))
+    training.write_predictions(arguments.output, predictions)
     print(f"{len(predictions['index']):,} rows of {arguments.split} in {arguments.output}")
 
 
 def describe(arguments: Describe) -> None:
     """Print the description."""
-    from research.training.description import describe
-
-    print(describe(arguments.experiment))
+    print(description(arguments.experiment))

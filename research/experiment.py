@@ -198,8 +198,7 @@ def join(program: Experiment, hyperparameters: Hyperparameters) -> Experiment:
 
     def fill(node: Any, path: str) -> Any:
         if isinstance(node, Hole):
-            argument = hyperparameters[path]
-            return argument.item() if isinstance(argument, np.generic) else argument
+            return hyperparameters[path]
         return rebuild(node, {name: fill(child, _under(path, name)) for name, child, _ in children(node)})
 
     return fill(program, "")

@@ -68,7 +68,7 @@ class Hole:
 
 def is_off(number: Any) -> bool:
     """Return whether a switch is zero as part of the program; an argument counts as on, whatever it holds."""
-    return isinstance(number, int | float) and not isinstance(number, np.generic) and number == 0
+    return isinstance(number, int | float) and number == 0
 
 
 @functools.cache
@@ -119,11 +119,13 @@ def kind(leaf: Any, annotation: Any) -> Kind:
 def canonical(node: Any, annotation: Any, path: str) -> Any:
     """Return `node` as its annotation wants it, or raise naming `path`, the type it should have and what came.
 
-    Integers given for a float become floats. Tracers, arrays and holes, which only `join` and `split` put in place of
-    an argument, pass unchecked.
+    Integers given for a float become floats, and NumPy's scalars Python's. Tracers, arrays and holes, which only `join`
+    and `split` put in place of an argument, pass unchecked.
     """
     if isinstance(node, Hole | jax.Array | np.ndarray):
         return node
+    if isinstance(node, np.generic):
+        node = node.item()
     bare, notes = _unwrap(annotation, node)
     if bare is float and isinstance(node, int | float) and not isinstance(node, bool):
         node = float(node)

@@ -19,13 +19,15 @@ class Journal:
     def __init__(self, path: Path, step: int) -> None:
         self._path = path
         self.lines = [line for line in read(path) if line["step"] <= step]
+        self._written = {(line["step"], line["split"]) for line in self.lines}
         with partial_file(path) as partial:
             partial.write_text("".join(map(_encode, self.lines)))
 
     def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
         """Append one line, unless this step and split has one: a run that is repeated gives the same numbers."""
-        if any(line["step"] == step and line["split"] == split for line in self.lines):
+        if (step, split) in self._written:
             return
+        self._written.add((step, split))
         self.lines.append({"step": step, "split": split, **metrics})
         with self._path.open("a") as file:
             file.write(_encode(self.lines[-1]))
