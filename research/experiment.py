@@ -109,33 +109,28 @@ def replace(experiment: Any, overrides: Mapping[str, Any]) -> Any:
         UnknownPathError: a path does not exist; names the closest ones.
         WrongTypeError, WrongValueError: a value does not fit its field; names the path and what fits.
     """
+    return _replace(experiment, {tuple(path.split(".")): value for path, value in overrides.items()}, experiment)
+
+
+def _replace(
+    node: Any, overrides: dict[tuple[str, ...], Any], root: Any, prefix: tuple[str, ...] = (), note: Any = Any
+) -> Any:
+    """Exchange the children that `overrides`, keyed by path below `node`, name; `root` is for suggestions."""
+    inner = list(children(node, note))
     for path in overrides:
-        _check_path(experiment, path)
-    return _replace(experiment, {tuple(path.split(".")): value for path, value in overrides.items()}, ())
-
-
-def _replace(node: Any, overrides: dict[tuple[str, ...], Any], prefix: tuple[str, ...]) -> Any:
-    """Exchange the children that `overrides`, keyed by path below `node`, name."""
+        if path[0] not in [name for name, _, _ in inner]:
+            whole = ".".join((*prefix, *path))
+            raise UnknownPathError(f'there is no "{whole}"{_closest(root, whole)}')
     changes = {}
-    for name, child, annotation in children(node):
+    for name, child, annotation in inner:
         below = {path[1:]: value for path, value in overrides.items() if path[0] == name}
         path = (*prefix, name)
         if () in below:
             child = canonical(below.pop(()), annotation, ".".join(path))
             changes[name] = child
         if below:
-            changes[name] = _replace(child, below, path)
+            changes[name] = _replace(child, below, root, path, annotation)
     return rebuild(node, changes)
-
-
-def _check_path(experiment: Any, path: str) -> None:
-    """Raise, with a hint, unless `path` leads somewhere in `experiment`."""
-    node, annotation = experiment, type(experiment)
-    for name in path.split("."):
-        options = {key: (child, child_annotation) for key, child, child_annotation in children(node, annotation)}
-        if name not in options:
-            raise UnknownPathError(f'there is no "{path}"{_closest(experiment, path)}')
-        node, annotation = options[name]
 
 
 def _closest(experiment: Any, path: str) -> str:
@@ -224,10 +219,11 @@ def from_json(text: str, known: Iterable[type] = ()) -> Any:
         UsageError: not JSON, an unknown class or field, or a value that does not fit.
     """
     try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
+        return _decode(json.loads(text), vocabulary(known))
+    except UsageError:
+        raise
+    except (ValueError, RecursionError) as error:  # also an integer of too many digits, or lists in lists in lists
         raise UsageError(f"not valid JSON: {error}") from error
-    return _decode(tree, vocabulary(known))
 
 
 def vocabulary(known: Iterable[type] = ()) -> dict[str, type]:
@@ -247,12 +243,12 @@ def _encode(node: Any, path: str, annotation: Any, changed_only: bool = False) -
     """Return `node` as JSON types, with only the fields that differ from their defaults if asked."""
     if is_value(node):
         defaults = {field.name: field.default for field in dataclasses.fields(node)} if changed_only else {}
-        fields = {
-            name: _encode(child, _under(path, name), child_annotation, changed_only)
-            for name, child, child_annotation in children(node)
-            if name not in defaults or child != defaults[name]
-        }
-        return {"class": type(node).__name__, **fields}
+        fields: dict[str, Any] = {"class": type(node).__name__}
+        for name, child, child_annotation in children(node):
+            item = _encode(child, _under(path, name), child_annotation, changed_only)  # refuses arrays before `!=`
+            if name not in defaults or child != defaults[name]:
+                fields[name] = item
+        return fields
     if isinstance(node, tuple):
         return [
             _encode(child, _under(path, name), child_annotation, changed_only)

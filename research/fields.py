@@ -39,8 +39,8 @@ class Range:
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return f"at least {self.low:g}"
-        return f"in [{self.low:g}, {self.high:g}{')' if self.open_end else ']'}"
+            return f"at least {self.low:.12g}"
+        return f"in [{self.low:.12g}, {self.high:.12g}{')' if self.open_end else ']'}"
 
 
 Constant = Annotated[float, "program"]
@@ -48,9 +48,12 @@ NonNegative = Annotated[float, Range(0.0)]
 Fraction = Annotated[float, Range(0.0, 1.0, open_end=True)]
 Switch = Annotated[float, "switch", Range(0.0)]
 Rate = Annotated[float, "switch", Range(0.0, 1.0, open_end=True)]
-Count = Annotated[int, "argument", Range(0)]
+Count = Annotated[int, "argument", Range(0, 2**31 - 1)]
 Seed = Annotated[int, "argument", Range(0, 2**32 - 1)]
 Size = Annotated[int, Range(1)]
+
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Hole:
@@ -128,7 +131,9 @@ def canonical(node: Any, annotation: Any, path: str) -> Any:
         node = node.item()
     bare, notes = _unwrap(annotation, node)
     if bare is float and isinstance(node, int | float) and not isinstance(node, bool):
-        node = float(node)
+        if abs(node) > LARGEST:
+            raise WrongValueError(f"{path} must be finite in float32")
+        node = float(node) + 0.0  # there are two zeros; this gives the positive one
     if isinstance(node, tuple) and typing.get_origin(bare) is tuple:
         return tuple(
             canonical(child, item, f"{path}.{index}")
@@ -214,7 +219,10 @@ def _conforms(node: Any, bare: Any) -> bool:
         return any(_conforms(node, _unwrap(member, node)[0]) for member in typing.get_args(bare))
     if bare in (int, float):
         return isinstance(node, (int, float) if bare is float else int) and not isinstance(node, bool)
-    return isinstance(node, origin or bare)
+    try:
+        return isinstance(node, origin or bare)
+    except TypeError:  # a protocol or type variable, which cannot be checked at run time
+        return True
 
 
 def _shown(node: Any) -> str:

@@ -45,6 +45,8 @@ class Classification(Task):
             )
         if self.class_weights is not None and len(self.class_weights) != width:
             raise UsageError(f"task.class_weights has {len(self.class_weights)} weights for {width} classes")
+        if self.class_weights is not None and not any(self.class_weights):
+            raise UsageError("task.class_weights are all zero: nothing would be learned")
 
     def measure(self, outputs: jax.Array, batch: Batch) -> Sums:
         """Return sums over a batch: logits [b, c], label [b], mask [b] (True where an example counts; optional)."""

@@ -73,6 +73,7 @@ def test_folder_that_cannot_be_made(tiny, options, tmp_path):
     [
         ({"model.classes": 7}, "10 classes"),
         ({"task.class_weights": (1.0, 2.0)}, "2 weights for 10 classes"),
+        ({"task.class_weights": (0.0,) * 10}, "all zero"),
         ({"model.channels": (3, 3, 3, 3)}, "too small to pool"),
         ({"data.name": "digitz"}, "digits"),
         ({"data.validation": "dev"}, "validation"),

@@ -1,0 +1,54 @@
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import erf, expit
+
+from research.layers import Activation, activate
+
+X = np.concatenate([np.linspace(-6, 6, 97), [-90.0, -1.0, -0.0, 0.0, 1.0, 90.0]]).astype(np.float32)
+
+FORMULAS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    "tanh": np.tanh,
+    "sigmoid": expit,
+    "step": lambda x: np.where(x >= 0, 1.0, 0.0),
+}
+DERIVATIVES = {
+    "relu": lambda x: np.where(x > 0, 1.0, 0.0),
+    "gelu": lambda x: (1 + erf(x / np.sqrt(2))) / 2 + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi),
+    "tanh": lambda x: 1 - np.tanh(x) ** 2,
+    "sigmoid": lambda x: expit(x) * (1 - expit(x)),
+    "step": lambda x: np.where(np.abs(x) <= 1, 1.0, 0.0),
+}
+
+
+def test_every_activation_has_a_formula_here():
+    assert FORMULAS.keys() == DERIVATIVES.keys() == set(get_args(Activation))
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_activation_is_its_formula(name):
+    out = activate(name, X)
+    np.testing.assert_allclose(out, FORMULAS[name](X.astype(np.float64)), rtol=2e-5, atol=1e-6)
+    assert out.dtype == jnp.float32 and activate(name, jnp.bfloat16(X)).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_derivative_is_its_formula_forward_and_backward(name):
+    expected = DERIVATIVES[name](X.astype(np.float64))
+    backward = jax.vmap(jax.grad(lambda x: activate(name, x)))(X)
+    _, forward = jax.jvp(lambda x: activate(name, x), (X,), (np.ones_like(X),))
+    np.testing.assert_allclose(backward, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(forward, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_step_passes_the_gradient_straight_through_inside_one():
+    x = jnp.array([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
+    weight = jnp.array([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0])
+    np.testing.assert_array_equal(activate("step", x), [0, 0, 0, 1, 1, 1, 1])
+    gradient = jax.jit(jax.grad(lambda x: (weight * activate("step", x)).sum()))(x)
+    np.testing.assert_array_equal(gradient, [0, 3, 5, 7, 11, 13, 0])
