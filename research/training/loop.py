@@ -124,8 +124,8 @@ class Run:
                     in_flight.append(metrics)
                     if len(in_flight) > IN_FLIGHT or self.step == first:
                         jax.block_until_ready(in_flight.popleft())
-                self.step += 1
-                self.progress.advance(self.step)
+                    self.step += 1
+                    self.progress.advance(self.step)
                 last = self.step == experiment.steps
                 stop = interrupted() or self.step == options.stop_after
                 if self.step % options.log_every == 0 or last:
@@ -157,9 +157,9 @@ class Run:
         step, metrics, seconds = unread
         with self.clock.phase("step"):
             host = jax.device_get(metrics)
-        headline = self._headline(self.experiment.task.summarize(host.pop("sums")))
-        self.journal.write(step, "train", {**headline, **{name: float(value) for name, value in host.items()}})
-        self.progress.report(step, headline, seconds)
+            headline = self._headline(self.experiment.task.summarize(host.pop("sums")))
+            self.journal.write(step, "train", {**headline, **{name: float(value) for name, value in host.items()}})
+            self.progress.report(step, headline, seconds)
         return new
 
     def _headline(self, metrics: dict[str, float]) -> dict[str, float]:
