@@ -1,6 +1,6 @@
 """The same network reads MNIST from 3,500 training images.
 
-Claim    With shifts of two pixels, 3,500 images are enough for an error under two percent.
+Claim    With shifts of two pixels, 3,500 images are enough for an error of about two percent.
 Command  python -m experiments.mnist5k_cnn
 Cost     67 s from start to finish on two cores of a shared x86-64 virtual machine.
 Result   test accuracy 0.9826, 95 % t interval 0.9786 to 0.9866 (seeds 0 to 4; commit fe8e658).

@@ -12,25 +12,27 @@ stopped at once by a second Ctrl-C.
 import dataclasses
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import tyro
 
 from research import training
+from research.data import Split
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, RunOptions, classes, difference, explain, fingerprint, replace
+from research.training.checkpoint import Kind
 from research.training.description import describe as description
 from research.training.folder import Folder
-from research.training.predictions import writer_for
+from research.training.predictions import check_output
 from research.training.progress import shown
 
 Flat = tyro.conf.arg(name="")  # a field of the experiment is --model.dropout, not --experiment.model.dropout
 
 COMMANDS = ("train", "evaluate", "predict", "describe")
-Split = Literal["train", "validation", "test"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Evaluate:
     """Run folder; default: the one of this experiment, runs/NAME/FINGERPRINT-seedN."""
     split: Split = "test"
     """Which examples."""
-    checkpoint: Literal["latest", "best"] = "latest"
+    checkpoint: Kind = "latest"
     """The last state, or the one that did best on validation."""
     data_dir: str | None = None
     """Where prepared datasets are kept."""
@@ -99,6 +101,7 @@ def main(
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         run(experiment, smoke, Path(file).stem, doc or "", list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
     except UsageError as error:
         leave(2, f"error: {error}")
     except training.Interrupted as error:
@@ -139,12 +142,14 @@ def run(experiment: Experiment, smoke: Mapping[str, Any], name: str, doc: str, a
 def parse(default: Any, name: str, doc: str, arguments: list[str]) -> Any:
     """Return `default` with flags applied; tyro prints help, or what is wrong and what was meant, and exits."""
     command = type(default).__name__.lower()
+    # tyro joins the lines of a paragraph, so each entry becomes one.
+    paragraphs = re.sub(r"\n(?=(Claim|Command|Cost|Result) )", "\n\n", doc.strip())
     return tyro.cli(
         type(default),
         default=default,
         args=arguments,
         prog=f"python -m experiments.{name} {command}",
-        description=f"{doc.strip()}\n\n{type(default).__doc__}\n\nCommands: {', '.join(COMMANDS)} (default: train).",
+        description=f"{paragraphs}\n\n{type(default).__doc__}\n\nCommands: {', '.join(COMMANDS)} (default: train).",
         use_underscores=True,
     )
 
@@ -199,7 +204,7 @@ def evaluate(arguments: Evaluate, default: Experiment, name: str) -> None:
 
 def predict(arguments: Predict, default: Experiment, name: str) -> None:
     """Write predictions and say where."""
-    writer_for(arguments.output)
+    check_output(arguments.output)
     experiment, state = restored(arguments, default, name)
     predictions = training.predict(experiment, state, arguments.split, RunOptions(data_dir=arguments.data_dir))
     training.write_predictions(arguments.output, predictions)

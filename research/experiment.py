@@ -18,11 +18,12 @@ import jax
 import numpy as np
 
 from research import data, models, optimization, tasks
-from research.data import Data
+from research.data import Data, Residency
 from research.errors import UnknownPathError, UsageError, WrongTypeError, suggestion
 from research.fields import (
     Count,
     Hole,
+    Length,
     Seed,
     Size,
     annotations,
@@ -55,7 +56,7 @@ class Experiment:
     """Where batches come from, and how they are prepared."""
     optimizer: Optimizer
     """Update rule, schedule and regularisation."""
-    steps: Count
+    steps: Length
     """Training steps; also the length of the learning-rate schedule."""
     batch_size: Size
     """Examples in the global batch of a training step."""
@@ -72,7 +73,7 @@ class RunOptions:
 
     data_dir: str | None = None
     """Where prepared datasets are kept; default: TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    residency: Literal["auto", "ram", "device", "stream"] = "auto"
+    residency: Residency = "auto"
     """Where the training split lives; all choices give the same batches."""
     log_every: Size = 50
     """Steps between training reports."""

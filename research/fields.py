@@ -45,10 +45,12 @@ class Range:
 
 Constant = Annotated[float, "program"]
 NonNegative = Annotated[float, Range(0.0)]
+Positive = Annotated[float, Range(1e-6)]
 Fraction = Annotated[float, Range(0.0, 1.0, open_end=True)]
 Switch = Annotated[float, "switch", Range(0.0)]
 Rate = Annotated[float, "switch", Range(0.0, 1.0, open_end=True)]
 Count = Annotated[int, "argument", Range(0, 2**31 - 1)]
+Length = Annotated[int, "argument", Range(1, 2**31 - 1)]
 Seed = Annotated[int, "argument", Range(0, 2**32 - 1)]
 Size = Annotated[int, Range(1)]
 
@@ -146,7 +148,9 @@ def canonical(node: Any, annotation: Any, path: str) -> Any:
     if isinstance(node, float) and not math.isfinite(node):
         raise WrongValueError(f"{path} must be finite, not {node}")
     for bounds in (note for note in notes if isinstance(note, Range)):
-        if isinstance(node, int | float) and node not in bounds:
+        # A float is judged as the program will see it: 0.99999999 is 1 in float32.
+        number = float(np.float32(node)) if isinstance(node, float) else node
+        if isinstance(number, int | float) and number not in bounds:
             raise WrongValueError(f"{path} must be {bounds}, not {node!r}")
     return node
 

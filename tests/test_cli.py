@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
@@ -144,8 +145,19 @@ def test_evaluate(split, run, data_dir, trained):
         assert f"accuracy {metrics[split]['accuracy']:.4f}" in out
 
 
-def test_evaluate_best(run, data_dir, trained):
-    assert run("evaluate", "--workdir", trained, "--checkpoint", "best", "--data_dir", data_dir)[0] == 0
+def test_evaluate_best(run, data_dir, tmp_path):
+    """The best of three evaluations is not the last, under a learning rate that ruins what was learned."""
+    arguments = ("--smoke", "--workdir", tmp_path / "run", "--data_dir", data_dir, "--progress", "none")
+    ruin = ("--evaluate_every", 5, "--optimizer.schedule", "constant", "--optimizer.learning_rate", 5, "--steps", 15)
+    assert run(*arguments, *ruin)[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    validation = [(line["accuracy"], -line["step"]) for line in lines if line["split"] == "validation"]
+    best = -max(validation)[1]
+    for checkpoint, step in (("best", best), ("latest", 15)):
+        arguments = ("--workdir", tmp_path / "run", "--checkpoint", checkpoint, "--data_dir", data_dir)
+        code, out, _ = run("evaluate", *arguments)
+        assert code == 0 and out.startswith(f"test at step {step}: ")
+    assert best != 15
 
 
 def test_evaluate_without_a_run(run, tmp_path):
@@ -167,6 +179,19 @@ def test_predict(run, data_dir, trained, tmp_path):
     assert [int(row["index"]) for row in rows] == list(range(539))
     accuracy = sum(row["label"] == row["prediction"] for row in rows) / len(rows)
     assert accuracy == json.loads((trained / "result.json").read_text())["metrics"]["test"]["accuracy"]
+
+
+def test_predict_another_split(run, data_dir, trained, tmp_path):
+    arguments = ("--workdir", trained, "--output", tmp_path / "out.npz", "--data_dir", data_dir)
+    assert "180 rows of validation" in run("predict", *arguments, "--split", "validation")[1]
+
+
+@pytest.mark.usefixtures("nothing_compiled")
+def test_predict_to_a_place_that_cannot_be_written(run, data_dir, trained, tmp_path):
+    (tmp_path / "file").write_text("")
+    arguments = ("--workdir", trained, "--output", tmp_path / "file" / "out.csv", "--data_dir", data_dir)
+    code, _, err = run("predict", *arguments)
+    assert code == 2 and "cannot write" in err
 
 
 def test_describe(run):
@@ -198,13 +223,15 @@ def test_an_experiment_may_bring_its_own_classes(data_dir, tmp_path, capsys):
 
 
 def test_output_may_be_cut_short():
-    """`head` closing the pipe is no error."""
+    """`head` closing the pipe is no error, whether Python buffers its output or not."""
     words = [sys.executable, "-m", "experiments.digits_cnn", "describe"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    assert b"Traceback" not in process.stderr.read()
-    process.stderr.close()
-    process.wait()
+    for buffering in ("", "1"):
+        environment = {**os.environ, "PYTHONUNBUFFERED": buffering}
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        process.stderr.close()
+        assert process.wait() == 0
 
 
 def test_smoke_must_exist_in_the_experiment():

@@ -3,10 +3,12 @@
 import dataclasses
 import importlib
 import json
+import os
 import pkgutil
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import chex
 import jax
@@ -28,7 +30,10 @@ def module(name):
 
 def command(*words, cwd=None):
     """Run a command line, the interpreter in front, and return what it did."""
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=cwd, timeout=300)
+    environment = {**os.environ, "PYTHONPATH": str(Path(experiments.__path__[0]).parent)}
+    return subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, cwd=cwd, env=environment, timeout=300
+    )
 
 
 def test_there_are_experiments():
@@ -65,6 +70,13 @@ def test_help_names_every_field(name):
     for flag in ("--model.dropout", "--optimizer.learning_rate", "--data.name", "--steps", "--seed", "--workdir"):
         assert flag in done.stdout
     assert "Share of the hidden dense activations" in re.sub(r"\s+│\n│\s+", " ", done.stdout)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_misspelt_flag_is_named(name, tmp_path):
+    done = command("-m", f"experiments.{name}", "--optimizer.learning_rat", "1", cwd=tmp_path)
+    assert done.returncode == 2 and "--optimizer.learning_rate" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,7 +5,7 @@ batches = Batches(records, batch_size=128, seed=0)
 batch = gather(batches.feed_at(step))                     # the same numbers wherever the split is kept
 """
 
-from research.data.batches import Batches, Rows, evaluation_batches, gather
+from research.data.batches import Batches, Residency, Rows, evaluation_batches, gather
 from research.data.duplicates import count_duplicates
 from research.data.images import Images
 from research.data.order import indices_at
@@ -18,6 +18,7 @@ __all__ = [
     "Data",
     "Images",
     "Records",
+    "Residency",
     "Rows",
     "Split",
     "count_duplicates",

@@ -139,3 +139,23 @@ def records(builder: Any, expression: str) -> Records:
     except (ValueError, AssertionError) as error:
         reason = preparation.first_line(error)
         raise UsageError(f'split "{expression}" of dataset "{builder.name}" cannot be read: {reason}') from error
+
+
+def shared(builder: Any, one: str, other: str) -> int:
+    """Return how many examples two TFDS split expressions have in common; both have been read by `records`."""
+    import tensorflow_datasets as tfds
+
+    splits = builder.info.splits
+
+    def spans(expression: str) -> list[tuple[str, int, int]]:
+        """Return the parts of an expression: split, first example, one after the last."""
+        parts = tfds.core.ReadInstruction.from_spec(expression).to_absolute(splits)
+        ends = [splits[part.splitname].num_examples if part.to is None else part.to for part in parts]
+        return [(part.splitname, part.from_ or 0, end) for part, end in zip(parts, ends, strict=True)]
+
+    return sum(
+        max(min(stop, other_stop) - max(start, other_start), 0)
+        for split, start, stop in spans(one)
+        for other_split, other_start, other_stop in spans(other)
+        if split == other_split
+    )

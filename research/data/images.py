@@ -1,6 +1,7 @@
 """Labelled images of one size: any TFDS image classification dataset, by name."""
 
 import dataclasses
+import itertools
 from typing import Annotated, get_args
 
 import jax
@@ -10,7 +11,7 @@ from research.data.records import Records
 from research.data.source import Batch, Data, Split
 from research.data.transforms import add_noise, random_flip, random_shift, standardize
 from research.errors import UsageError, suggestion
-from research.fields import Range, Switch, is_off
+from research.fields import Positive, Range, Switch, is_off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Images(Data):
     """TFDS split expression; None: "test"."""
     mean: tuple[float, ...] = (0.5,)
     """Subtracted from pixels in [0, 1], then divided by std; one value per channel, or one for all."""
-    std: tuple[float, ...] = (0.5,)
+    std: tuple[Positive, ...] = (0.5,)
     """Divides pixels in [0, 1] after mean is subtracted; one value per channel, or one for all."""
     shift: Annotated[int, Range(0)] = 0
     """Augmentation: random translation by up to this many pixels each way; black comes in."""
@@ -60,8 +61,8 @@ class Images(Data):
             data_dir: where prepared datasets are kept; None: TFDS_DATA_DIR, else ~/tensorflow_datasets.
 
         Raises:
-            UsageError: unknown dataset or split, a dataset that is not prepared or has no images of one size with
-                class labels, or a folder that cannot be written.
+            UsageError: unknown dataset or split, splits that share examples, a dataset that is not prepared or has no
+                images of one size with class labels, or a folder that cannot be written.
         """
         if split not in get_args(Split):
             raise UsageError(f'unknown split "{split}"{suggestion(split, get_args(Split))}')
@@ -73,7 +74,15 @@ class Images(Data):
             "validation": train if carved else self.validation or "validation",
             "test": self.test or "test",
         }
-        records = catalog.records(builder, expressions[split])
+        opened = {name: catalog.records(builder, expression) for name, expression in expressions.items()}
+        for one, other in itertools.combinations(expressions, 2):
+            carves = carved and (one, other) == ("train", "validation")  # cut from each other below
+            if not carves and (n := catalog.shared(builder, expressions[one], expressions[other])):
+                raise UsageError(
+                    f'data.{one} "{expressions[one]}" and data.{other} "{expressions[other]}" share {n} examples '
+                    f'of "{self.name}"; choose splits that do not'
+                )
+        records = opened[split]
         if carved and split != "test":
             cut = len(records) - len(records) // 10
             records = records.part(0, cut) if split == "train" else records.part(cut, len(records))

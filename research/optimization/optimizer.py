@@ -37,7 +37,7 @@ class Optimizer:
     b2: Fraction = 0.999
     """Decay of the second moment; adam and adamw only."""
     eps: NonNegative = 1e-8
-    """Added to the denominator; adam, adamw and adagrad only."""
+    """Added to the denominator, inside the root for adagrad; adam, adamw and adagrad only."""
     weight_decay: Switch = 0.0
     """Decoupled decay, scaled by the learning rate; 0 is off."""
     l1: Switch = 0.0

@@ -1,6 +1,7 @@
 """Classification into one of several classes."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import jax
@@ -76,7 +77,7 @@ class Classification(Task):
         hits, labels, guesses = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
         seen = labels + guesses > 0
         return {
-            "loss": float(sums["loss"]) / float(sums["weight"]),
+            "loss": float(sums["loss"]) / float(sums["weight"]) if sums["weight"] else math.nan,
             "accuracy": float(hits.sum() / sums["count"]),
             f"top_{self.top_k}_accuracy": float(sums["top_k"]) / float(sums["count"]),
             "macro_precision": float(_quotient(hits, guesses)[seen].mean()),

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 Batch = dict[str, jax.Array]
 Sums = dict[str, Any]
@@ -49,8 +50,8 @@ class Task:
         """Raise `UsageError` unless the model's abstract `outputs` fit the dataset; called before anything runs."""
 
     def objective(self, sums: Sums) -> jax.Array:
-        """Return the mean loss that is minimised, a scalar."""
-        return sums["loss"] / sums["weight"]
+        """Return the mean loss that is minimised, a scalar; 0 over a batch in which nothing has weight."""
+        return sums["loss"] / jnp.where(sums["weight"] == 0, 1, sums["weight"])
 
     def forward(
         self, model: nn.Module, params: Any, variables: Any, batch: Batch, key: jax.Array | None = None

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Iterator
@@ -23,19 +24,22 @@ class Checkpoints:
     """The checkpoints of one run: the latest few, and apart from them the best one.
 
     Saving is asynchronous, from a copy of the state, so the step may reuse its memory at once. Orbax commits a
-    checkpoint by renaming, but restores a flipped bit without a word; so every leaf's digest is saved beside it and
-    compared on restore. A damaged checkpoint is reported, moved to `damaged/` and the one before it is used.
+    checkpoint by renaming, but restores a flipped bit without a word; so every leaf's digest is saved beside it, in a
+    manifest that has one itself, and compared on restore. A damaged checkpoint is reported and the one before it is
+    used; unless opened `read_only`, it is moved to `damaged/`, so that its step can be saved again.
     """
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
-        self._folder = folder.absolute()
-        self._managers = {"latest": self._open("latest", keep), "best": self._open("best", 1)}
+    def __init__(self, folder: Path, keep: int = 2, read_only: bool = False) -> None:
+        self._folder, self._read_only = folder.absolute(), read_only
+        kept: dict[Kind, int] = {"latest": keep, "best": 1}
+        with _failures(self._folder):
+            self._managers = {kind: self._open(kind, number) for kind, number in kept.items()}
 
     def _open(self, kind: Kind, keep: int) -> Any:
         """Return the Orbax manager of one kind."""
-        import orbax.checkpoint as ocp  # slow to import, and most commands do not save
+        import orbax.checkpoint as ocp  # only runs and restores need it
 
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=not self._read_only, read_only=self._read_only)
         return ocp.CheckpointManager(self._folder / kind, options=options, item_names=("state", "manifest"))
 
     def save(self, kind: Kind, state: TrainState, seconds: dict[str, float] | None = None) -> None:
@@ -46,9 +50,12 @@ class Checkpoints:
         step, manager = int(host.step), self._managers[kind]
         if step in manager.all_steps():
             return
-        manifest = {"digests": digests(host), "seconds": seconds or {}}
-        arguments = ocp.args.Composite(state=ocp.args.StandardSave(host), manifest=ocp.args.JsonSave(manifest))
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(host), manifest=ocp.args.JsonSave(manifest(host, seconds or {}))
+        )
         with _failures(self._folder):
+            # A run resumes from the latest and does not come back to a best one before it: that must be there first.
+            self._managers["best"].wait_until_finished()
             if not manager.save(step, args=arguments, force=True):
                 raise RunError(f"step {step} was not saved to {self._folder / kind}: a later checkpoint is there")
 
@@ -62,31 +69,46 @@ class Checkpoints:
         """Return the newest undamaged state and the seconds spent up to it, or None where nothing was saved.
 
         Raises:
-            RunError: there are checkpoints, and all of them are damaged.
+            RunError: all that was saved is damaged, or it is the state of other code: a leaf differs from `abstract`.
         """
         steps = sorted(self._managers[kind].all_steps(), reverse=True)
         for step in steps:
             try:
-                return self._read(kind, step, abstract)
+                saved = self._read_manifest(kind, step)
+                if differing := first_difference(saved["leaves"], leaves(abstract)):
+                    raise _OtherState(f"{self._folder / kind / str(step)} was saved by other code: {differing}")
+                return self._read_state(kind, step, abstract, saved["digests"]), saved["seconds"]
+            except _OtherState:
+                raise
             except Exception as error:  # whatever Orbax raises on a file that is truncated, missing or garbage
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                log.warning("checkpoint %s/%d is damaged and set aside: %s", kind, step, reason[:200])
-                self._set_aside(kind, step)
-        if steps:
-            raise RunError(f"every checkpoint in {self._folder / kind} is damaged; they are kept in damaged/")
+                log.warning("checkpoint %s/%d is damaged and left out: %s", kind, step, reason[:200])
+                if not self._read_only:
+                    self._set_aside(kind, step)
+        if steps or any((self._folder / "damaged").glob(f"{kind}-*")):
+            raise RunError(f"every {kind} checkpoint in {self._folder} is damaged; delete the folder to start again")
         return None
 
-    def _read(self, kind: Kind, step: int, abstract: TrainState) -> tuple[TrainState, dict[str, float]]:
-        """Return a state whose digests agree, and its seconds."""
+    def _read_manifest(self, kind: Kind, step: int) -> dict[str, Any]:
+        """Return the manifest of a checkpoint. Raises where it is damaged."""
         import orbax.checkpoint as ocp
 
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), manifest=ocp.args.JsonRestore())
-        restored = self._managers[kind].restore(step, args=arguments)
-        host = jax.tree.map(np.asarray, restored.state)
-        found, expected = digests(host), restored.manifest["digests"]
-        if wrong := [path for path in expected.keys() | found.keys() if expected.get(path) != found.get(path)]:
-            raise RunError(f"the digest of {sorted(wrong)[0]} does not agree")
-        return jax.tree.map(jax.numpy.asarray, host), restored.manifest["seconds"]
+        arguments = ocp.args.Composite(manifest=ocp.args.JsonRestore())
+        saved = self._managers[kind].restore(step, args=arguments).manifest
+        if saved.pop("digest") != _digest_json(saved):
+            raise ValueError("the digest of its manifest does not agree")
+        return saved
+
+    def _read_state(self, kind: Kind, step: int, abstract: TrainState, expected: dict[str, str]) -> TrainState:
+        """Return a state whose digests agree. Raises where they do not."""
+        import orbax.checkpoint as ocp
+
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        host = jax.tree.map(np.asarray, self._managers[kind].restore(step, args=arguments).state)
+        found = digests(host)
+        if wrong := [path for path, digest in expected.items() if found[path] != digest]:
+            raise ValueError(f"the digest of {wrong[0]} does not agree")
+        return jax.tree.map(jax.numpy.asarray, host)
 
     def forget_best_after(self, step: int) -> None:
         """Delete best checkpoints later than `step`: a run resumed there comes to them again."""
@@ -115,6 +137,32 @@ class Checkpoints:
             self.close()
 
 
+class _OtherState(RunError):
+    """A sound checkpoint of another tree of parameters."""
+
+
+def manifest(state: Any, seconds: dict[str, float]) -> dict[str, Any]:
+    """Return what is saved beside a state: its leaves, their digests, the seconds spent, and a digest of all that."""
+    content = {"leaves": leaves(state), "digests": digests(state), "seconds": seconds}
+    return {**content, "digest": _digest_json(content)}
+
+
+def leaves(state: Any) -> dict[str, str]:
+    """Return type and shape of every leaf of a state, abstract or not, by path: ``float32(3, 3, 1, 32)``."""
+    return {
+        jax.tree_util.keystr(path): f"{leaf.dtype}{tuple(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
+
+
+def first_difference(saved: dict[str, str], expected: dict[str, str]) -> str:
+    """Return the first leaf that differs, in words, or nothing."""
+    for path in sorted(saved.keys() | expected.keys()):
+        if saved.get(path) != expected.get(path):
+            return f"{path} is {saved.get(path, 'not there')} in it and {expected.get(path, 'not there')} now"
+    return ""
+
+
 def digests(state: Any) -> dict[str, str]:
     """Return a digest of every leaf of `state` over its path, type, shape and bytes, by path."""
 
@@ -122,8 +170,13 @@ def digests(state: Any) -> dict[str, str]:
         header = f"{path} {leaf.dtype} {leaf.shape}".encode()
         return hashlib.blake2b(header + np.ascontiguousarray(leaf).tobytes(), digest_size=16).hexdigest()
 
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {path: digest(path, np.asarray(leaf)) for path, leaf in ((jax.tree_util.keystr(p), x) for p, x in leaves)}
+    found = ((jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state))
+    return {path: digest(path, np.asarray(leaf)) for path, leaf in found}
+
+
+def _digest_json(tree: dict[str, Any]) -> str:
+    """Return a digest of JSON types."""
+    return hashlib.blake2b(json.dumps(tree, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ def draw_curves(lines: list[dict[str, Any]], names: tuple[str, ...], path: Path)
         axes.set(xlabel="step", ylabel=name.replace("_", " "))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False)
+        if axes.lines:  # a run that diverged at once has no finite point
+            axes.legend(frameon=False)
     if all(line["loss"] > 0 for line in lines if "loss" in line) and "loss" in names:
         figure.axes[names.index("loss")].set_yscale("log")
     with partial_file(path) as partial:

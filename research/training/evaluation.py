@@ -1,18 +1,16 @@
 """Exact evaluation and prediction of a split."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 
-from research.data import Records, evaluation_batches
+from research.data import Records, Split, evaluation_batches
 from research.devices import place
 from research.experiment import Experiment, RunOptions, split
 from research.training.state import TrainState
 from research.training.step import eval_step, predict_step
-
-Split = Literal["train", "validation", "test"]
 
 BATCH_SIZE = 256  # decides speed and memory only: sums are exact over any batches
 

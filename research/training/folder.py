@@ -49,7 +49,10 @@ class Folder:
     def read_experiment(self, known: set[type] | None = None) -> Experiment:
         """Return the experiment of this folder. Raises `RunError` where there is none or it is damaged."""
         try:
-            return from_json(self.experiment.read_text(), known or ())
+            experiment = from_json(self.experiment.read_text(), known or ())
+            if not isinstance(experiment, Experiment):
+                raise UsageError("it holds no experiment")
+            return experiment
         except FileNotFoundError:
             raise RunError(f"{self.root} is not a run folder: it has no experiment.json") from None
         except (UsageError, OSError, UnicodeDecodeError) as error:
@@ -60,23 +63,56 @@ class Folder:
         if not self.result.exists():
             return None
         try:
-            return Result(**json.loads(self.result.read_text()))
-        except (ValueError, TypeError) as error:
+            result = Result(**json.loads(self.result.read_text()))
+            metrics = {split: dict(values) for split, values in result.metrics.items()}
+        except (ValueError, TypeError, AttributeError) as error:
             raise RunError(f"{self.result} is damaged: {error}; delete it and run again") from error
+        # JSON has no word for NaN: it was written as null.
+        numbers = {
+            split: {name: math.nan if value is None else value for name, value in values.items()}
+            for split, values in metrics.items()
+        }
+        return dataclasses.replace(result, metrics=numbers)
 
     def check(self, experiment: Experiment) -> None:
         """Raise unless the folder is new, or holds this very experiment; writes nothing."""
-        if self.experiment.exists():
+        try:
+            holds_experiment = self.experiment.exists()
+            others = [path.name for path in (self.checkpoints, self.metrics, self.result, self.curves) if path.exists()]
+        except OSError as error:
+            raise UsageError(f"cannot use {self.root}: {error.strerror}; choose another --workdir") from error
+        if holds_experiment:
             held = self.read_experiment(classes(experiment))
             if difference(held, experiment):
                 raise UsageError(f"{self.root} holds another experiment:\n{explain(held, experiment)}")
-        elif self.checkpoints.exists():
-            raise RunError(f"{self.root} has checkpoints but no experiment.json; choose another folder")
+        elif others:
+            raise RunError(f"{self.root} has {others[0]} but no experiment.json; choose another folder")
 
-    def create(self, experiment: Experiment, environment: dict[str, Any]) -> None:
-        """Make the folder and write what is known at the start. Raises `UsageError` where that is not allowed."""
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Make the folder and keep other processes from running in it; a killed process gives it free.
+
+        Raises:
+            UsageError: the folder cannot be written.
+            RunError: another process is running in it.
+        """
+        import fcntl  # POSIX only
+
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / ".lock").open("a")
+        except OSError as error:
+            raise UsageError(f"cannot write to {self.root}: {error.strerror}; choose another --workdir") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"another process is running in {self.root}; wait for it or stop it") from None
+            yield
+
+    def create(self, experiment: Experiment, environment: dict[str, Any]) -> None:
+        """Write what is known at the start. Raises `UsageError` where that is not allowed."""
+        try:
             if not self.experiment.exists():
                 write(self.experiment, to_json(experiment) + "\n")
             write(self.environment, json.dumps(environment, indent=2) + "\n")

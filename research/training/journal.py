@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from research.errors import RunError
 from research.training.folder import finite, partial_file
 
 
@@ -34,11 +35,20 @@ class Journal:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a journal; a last line cut short by a kill is left out, a missing file has none."""
+    """Return the lines of a journal; a last line cut short by a kill is left out, a missing file has none.
+
+    Raises:
+        RunError: a line is damaged; names it.
+    """
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")
-    return [_decode(line) for line in lines[:-1] if line]
+    lines = []
+    for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            lines.append(_decode(text))
+        except (ValueError, AttributeError) as error:
+            raise RunError(f"line {number} of {path} is damaged; restore the file or choose another folder") from error
+    return lines
 
 
 def is_best(history: list[float], maximize: bool) -> bool:
@@ -52,6 +62,6 @@ def _encode(line: dict[str, Any]) -> str:
     return json.dumps(finite(line)) + "\n"
 
 
-def _decode(text: str) -> dict[str, Any]:
+def _decode(text: bytes) -> dict[str, Any]:
     """Return the line that JSON describes, null as NaN."""
     return {key: math.nan if value is None else value for key, value in json.loads(text).items()}

@@ -2,15 +2,16 @@
 
 import json
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 
-from research.data import Batches, Records
+from research.data import Batches, Records, Split
 from research.devices import place
 from research.experiment import Experiment, RunOptions, fingerprint, spec, split
-from research.training.checkpoint import Checkpoints
+from research.training.checkpoint import Checkpoints, Kind
 from research.training.clock import Clock
 from research.training.curves import draw_curves
 from research.training.environment import commit, device, environment, versions
@@ -36,23 +37,24 @@ def train(experiment: Experiment, workdir: str | Path, options: RunOptions | Non
         UsageError: the parts of the experiment do not fit, the dataset is not there, or `workdir` cannot be written or
             holds another experiment; found before anything is computed or written.
         Interrupted: SIGINT, SIGTERM or `options.stop_after` ended the run early; it is saved.
-        RunError: the folder is damaged, or saving failed.
+        RunError: the folder is damaged, another process runs in it, or saving failed.
     """
     options = options or RunOptions()
     folder, clock = Folder(workdir), Clock()
     folder.check(experiment)
     if (finished := folder.read_result()) is not None:
         return finished
-    records = {name: open_split(experiment, name, options) for name in ("train", "validation", "test")}
     check(experiment)
-    folder.create(experiment, environment())
-    with interruptible() as interrupted, Checkpoints(folder.checkpoints, options.keep) as checkpoints:
-        run = Run(experiment, options, folder, clock, records, checkpoints)
-        try:
-            run.train(interrupted)
-            return run.finish()
-        finally:
-            run.progress.close()
+    records = {name: open_split(experiment, name, options) for name in get_args(Split)}
+    with folder.claimed(), interruptible() as interrupted:
+        folder.create(experiment, environment())
+        with Checkpoints(folder.checkpoints, options.keep) as checkpoints:
+            run = Run(experiment, options, folder, clock, records, checkpoints)
+            try:
+                run.train(interrupted)
+                return run.finish()
+            finally:
+                run.progress.close()
 
 
 def check(experiment: Experiment) -> None:
@@ -77,7 +79,7 @@ class Run:
         options: RunOptions,
         folder: Folder,
         clock: Clock,
-        records: dict[str, Records],
+        records: dict[Split, Records],
         checkpoints: Checkpoints,
     ) -> None:
         self.experiment, self.options, self.folder, self.clock = experiment, options, folder, clock
@@ -107,7 +109,7 @@ class Run:
         self.clock.carry(spent)
         return state
 
-    def train(self, interrupted: Any) -> None:
+    def train(self, interrupted: Callable[[], bool]) -> None:
         """Take the steps that are left, reporting, evaluating and saving on the way."""
         experiment, options, clock = self.experiment, self.options, self.clock
         take_step = place(train_step, self.program, donate_state=True)
@@ -166,7 +168,7 @@ class Run:
         """Return the few metrics that are shown while training."""
         return {name: metrics[name] for name in self.experiment.task.headline}
 
-    def _evaluate(self, name: str) -> tuple[dict[str, float], dict[str, Any]]:
+    def _evaluate(self, name: Split) -> tuple[dict[str, float], dict[str, Any]]:
         """Evaluate a split exactly, into the journal and onto the screen; return metrics and details."""
         task = self.experiment.task
         with self.clock.phase("evaluate"):
@@ -184,14 +186,15 @@ class Run:
         if is_best(history, task.maximize):
             self._save("best")
 
-    def _save(self, kind: Any) -> None:
+    def _save(self, kind: Kind) -> None:
         """Start to save the state."""
         with self.clock.phase("checkpoint"):
             self.checkpoints.save(kind, self.state, self.clock.seconds())
 
     def finish(self) -> Result:
         """Evaluate the final state, draw the curves and write the result."""
-        evaluated = {name: self._evaluate(name) for name in ("validation", "test")}
+        final: tuple[Split, ...] = ("validation", "test")
+        evaluated = {name: self._evaluate(name) for name in final}
         self._keep_best()
         with self.clock.phase("checkpoint"):
             self.checkpoints.wait()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,23 +22,22 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     Raises:
         UsageError: another ending, or a place that cannot be written.
     """
+    path = check_output(path)
+    with partial_file(path) as partial:
+        WRITERS[path.suffix](partial, predictions)
+
+
+def check_output(path: str | Path) -> Path:
+    """Return `path` once it is known that predictions can be written there, making its folder. Raises `UsageError`."""
     path = Path(path)
-    writer = writer_for(path)
+    if path.suffix not in WRITERS:
+        raise UsageError(f'cannot write predictions as "{path.suffix}"{suggestion(path.suffix, WRITERS)}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial_file(path) as partial:
-            writer(partial, predictions)
+        with tempfile.TemporaryFile(dir=path.parent):
+            return path
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
-
-
-def writer_for(path: str | Path) -> Callable[[Path, Predictions], None]:
-    """Return the writer that the ending of `path` names. Raises `UsageError` where there is none."""
-    writers = {".csv": _write_csv, ".jsonl": _write_jsonl, ".npz": _write_npz}
-    ending = Path(path).suffix
-    if ending not in writers:
-        raise UsageError(f'cannot write predictions as "{ending}"{suggestion(ending, writers)}')
-    return writers[ending]
 
 
 def _rows(predictions: Predictions) -> Iterator[list[object]]:
@@ -70,3 +70,10 @@ def _write_npz(path: Path, predictions: Predictions) -> None:
     """Write an array per column."""
     with path.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **predictions)
+
+
+WRITERS: dict[str, Callable[[Path, Predictions], None]] = {
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
+    ".npz": _write_npz,
+}

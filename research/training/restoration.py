@@ -23,7 +23,7 @@ def restore(
     experiment = folder.read_experiment(known)
     if not (folder.checkpoints / checkpoint).is_dir():
         raise RunError(f"{folder.root} has no {checkpoint} checkpoint yet; train it first")
-    with Checkpoints(folder.checkpoints) as checkpoints:
+    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
         restored = checkpoints.restore(checkpoint, abstract_state(experiment))
     if restored is None:
         raise RunError(f"{folder.root} has no {checkpoint} checkpoint yet; train it first")

@@ -56,14 +56,31 @@ def labels(value, split, folder):
 
 def test_split_expressions(catalogue):
     folder, _ = catalogue
-    whole = labels(Images("mnist", validation="test"), "train", folder)
+    whole = labels(Images("mnist", validation="test[:1]", test="test[1:]"), "train", folder)
     assert len(whole) == 41
     assert labels(Images("mnist", train="train[:20]", validation="train[20:]"), "train", folder) == whole[:20]
     assert labels(Images("mnist", train="train[:20]", validation="train[20:]"), "validation", folder) == whole[20:]
     assert labels(Images("mnist", train="train[:20]"), "train", folder) == whole[:18]
     assert labels(Images("mnist", train="train[:20]"), "validation", folder) == whole[18:20]
-    assert len(labels(Images("mnist", test="train + test[:50%]"), "test", folder)) == 41 + 8
-    assert len(labels(Images("mnist", test="all"), "test", folder)) == 41 + 17
+    crossed = Images("mnist", train="test[60%:]", validation="test[50%:60%]", test="train + test[:50%]")
+    assert len(labels(crossed, "test", folder)) == 41 + 8
+    assert len(catalog.records(catalog.prepared("mnist", folder), "all")) == 41 + 17
+
+
+@pytest.mark.parametrize(
+    ("splits", "shared"),
+    [
+        ({"test": "train"}, 41),
+        ({"validation": "train[90%:]"}, 4),
+        ({"validation": "train[:5]", "train": "train[2:]"}, 3),
+        ({"validation": "test[:3]"}, 3),
+        ({"train": "train+test[16:]"}, 1),
+        ({"test": "all"}, 41),
+    ],
+)
+def test_splits_that_share_examples_are_refused(splits, shared, catalogue):
+    with pytest.raises(UsageError, match=f"share {shared} examples"):
+        Images("mnist", **splits).open("test", catalogue[0])
 
 
 def test_a_validation_split_of_the_dataset_is_used(data_dir):

@@ -1,15 +1,18 @@
 """What is saved comes back, or is set aside; never something else."""
 
+import dataclasses
 import shutil
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from research.errors import RunError
-from research.training import init, restore, train
+from research.models import CNN
+from research.training import Interrupted, init, restore, train
 from research.training.checkpoint import Checkpoints, digests
 from research.training.journal import Journal, is_best, read
 from research.training.state import abstract_state
@@ -59,10 +62,11 @@ def test_a_damaged_file_falls_back(damage, damaged, caplog):
         largest.unlink()
     else:
         largest.write_bytes(b"" if damage == "empty" else largest.read_bytes()[: largest.stat().st_size // 2])
+    before = files(damaged)
     _, state = restore(damaged)
     assert int(state.step) == 8
     assert "latest/12 is damaged" in caplog.text
-    assert (damaged / "checkpoints" / "damaged" / "latest-12").is_dir()
+    assert files(damaged) == before  # reading moves nothing
 
 
 def test_a_damaged_checkpoint_is_trained_again(damaged, tiny, options, undisturbed):
@@ -70,15 +74,60 @@ def test_a_damaged_checkpoint_is_trained_again(damaged, tiny, options, undisturb
     largest = max(files(damaged / "checkpoints" / "latest" / "12" / "state"), key=lambda path: path.stat().st_size)
     largest.write_bytes(b"")
     train(tiny, damaged, options)
+    assert (damaged / "checkpoints" / "damaged" / "latest-12").is_dir()
     chex.assert_trees_all_equal(restore(damaged)[1], restore(undisturbed)[1])
     assert (damaged / "metrics.jsonl").read_bytes() == (undisturbed / "metrics.jsonl").read_bytes()
 
 
-def test_all_damaged_is_an_error(damaged):
+def test_all_damaged_is_an_error_and_stays_one(damaged, tiny, options):
+    (damaged / "result.json").unlink()
     for path in files(damaged / "checkpoints" / "latest"):
         path.write_bytes(b"")
-    with pytest.raises(RunError, match="every checkpoint"):
-        restore(damaged)
+    for action in (lambda: restore(damaged), *[lambda: train(tiny, damaged, options)] * 2):
+        with pytest.raises(RunError, match="every latest checkpoint"):
+            action()
+
+
+def test_other_code_is_no_damage(damaged, tiny, options, monkeypatch):
+    """A checkpoint whose parameters the code no longer has is refused by name, and nothing is moved."""
+    (damaged / "result.json").unlink()
+    before = files(damaged / "checkpoints")
+
+    class Renamed(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            return nn.Dense(10, name="other")(x.reshape(len(x), -1))
+
+    monkeypatch.setattr(CNN, "__call__", Renamed.__call__)
+    for action in (lambda: restore(damaged), lambda: train(tiny, damaged, options)):
+        with pytest.raises(RunError, match=r"saved by other code: .*block_0.* not there now"):
+            action()
+    assert files(damaged / "checkpoints") == before
+
+
+def test_best_of_the_future_is_forgotten_on_resume(tiny, options, tmp_path):
+    """A run resumed before its best step comes to it again; until then there is no best."""
+    often = dataclasses.replace(options, evaluate_every=1, checkpoint_every=100)
+    with pytest.raises(Interrupted):
+        train(tiny, tmp_path, dataclasses.replace(often, stop_after=2))
+    shutil.copytree(tmp_path / "checkpoints" / "latest", tmp_path / "early")
+    train(tiny, tmp_path, often)
+    assert int(restore(tmp_path, "best")[1].step) > 2
+    shutil.rmtree(tmp_path / "checkpoints" / "latest")
+    shutil.move(tmp_path / "early", tmp_path / "checkpoints" / "latest")
+    (tmp_path / "result.json").unlink()
+    seldom = dataclasses.replace(options, evaluate_every=0, stop_after=3)
+    with pytest.raises(Interrupted):
+        train(tiny, tmp_path, seldom)
+    with pytest.raises(RunError, match="no best checkpoint"):
+        restore(tmp_path, "best")
+
+
+def test_keep_is_how_many_are_kept(tiny, options, tmp_path):
+    for keep in (1, 3):
+        train(tiny, tmp_path / str(keep), dataclasses.replace(options, keep=keep))
+        latest = tmp_path / str(keep) / "checkpoints" / "latest"
+        assert sorted(int(path.name) for path in latest.iterdir() if path.is_dir()) == [4, 8, 12][-keep:]
 
 
 def test_half_written_checkpoints_are_ignored(damaged):
@@ -150,3 +199,14 @@ def test_journal_drops_what_is_about_to_be_repeated(tmp_path):
     journal.write(3, "train", {"loss": 1.0})
     assert path.read_bytes() == whole
     assert b"NaN" not in whole and b"null" in whole
+
+
+@pytest.mark.parametrize("garbage", [b"garbage\n", b"[1]\n", b"\xff\xfe\n"])
+def test_damaged_journal_is_named(garbage, damaged, tiny, options):
+    (damaged / "result.json").unlink()
+    first, *rest = (damaged / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (damaged / "metrics.jsonl").write_bytes(b"".join([first, garbage, *rest]))
+    before = (damaged / "metrics.jsonl").read_bytes()
+    with pytest.raises(RunError, match="line 2 of .*metrics.jsonl is damaged"):
+        train(tiny, damaged, options)
+    assert (damaged / "metrics.jsonl").read_bytes() == before

@@ -1,12 +1,20 @@
 """Whose folder it is, and what a mistake says; nothing is overwritten."""
 
+import dataclasses
 import json
+import math
+import shutil
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
 from research.errors import RunError, UsageError
 from research.experiment import from_json, replace
-from research.training import restore, train
+from research.training import Interrupted, environment, restore, train
+from research.training.clock import Clock
+from research.training.folder import Folder
 
 
 def content(folder):
@@ -38,7 +46,9 @@ def test_another_experiment_is_refused(tiny, options, undisturbed):
     assert content(undisturbed) == before
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"class": "Experiment"', '{"class": "os.system"}', "\x00\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "[]", '{"class": "CNN"}', '{"class": "Experiment"', '{"class": "os.system"}', "\x00\xff"]
+)
 def test_damaged_experiment_is_left_alone(text, tiny, options, tmp_path):
     (tmp_path / "experiment.json").write_text(text)
     for action in (lambda: train(tiny, tmp_path, options), lambda: restore(tmp_path)):
@@ -48,17 +58,70 @@ def test_damaged_experiment_is_left_alone(text, tiny, options, tmp_path):
     assert len(content(tmp_path)) == 1
 
 
-def test_damaged_result_is_left_alone(tiny, options, tmp_path):
-    (tmp_path / "result.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", '{"metrics": 3}'])
+def test_damaged_result_is_left_alone(text, tiny, options, undisturbed, tmp_path):
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    (folder / "result.json").write_text(text)
     with pytest.raises(RunError, match="result.json is damaged"):
-        train(tiny, tmp_path, options)
-    assert (tmp_path / "result.json").read_text() == "{"
+        train(tiny, folder, options)
+    assert (folder / "result.json").read_text() == text
 
 
-def test_checkpoints_without_experiment_are_left_alone(tiny, options, tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(RunError, match="no experiment.json"):
+@pytest.mark.parametrize("name", ["result.json", "metrics.jsonl", "checkpoints", "curves.png"])
+def test_a_folder_without_experiment_is_left_alone(name, tiny, options, tmp_path):
+    """Somebody's own metrics.jsonl is not ours to rewrite."""
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(RunError, match=f"{name} but no experiment.json"):
         train(tiny, tmp_path, options)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_one_process_at_a_time(tiny, options, tmp_path):
+    with Folder(tmp_path).claimed():
+        with pytest.raises(RunError, match="another process is running"):
+            train(tiny, tmp_path, options)
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    train(tiny, tmp_path, options)
+
+
+def test_a_diverged_run_is_finished_and_read_again(tiny, options, tmp_path):
+    """NaN is null in the files and NaN in Python, and draws an empty picture."""
+    diverging = replace(tiny, {"optimizer.algorithm": "sgd", "optimizer.learning_rate": 1e30, "optimizer.warmup": 0})
+    for _ in range(2):
+        result = train(diverging, tmp_path, options)
+        assert math.isnan(result.metrics["test"]["loss"])
+    for name in ("result.json", "metrics.jsonl"):
+        assert "NaN" not in (tmp_path / name).read_text()
+
+
+def test_seconds_add_up_over_the_parts_of_a_run(tiny, options, tmp_path):
+    """What an interrupted part took is in the result of the whole."""
+    clock = Clock()
+    with clock.phase("step"):
+        time.sleep(0.02)
+    spent = clock.seconds()
+    assert 0.02 <= spent["step"] <= spent["total"]
+    later = Clock()
+    later.carry(spent)
+    assert later.seconds()["step"] == spent["step"] and later.seconds()["total"] >= spent["total"]
+    with pytest.raises(Interrupted):
+        train(tiny, tmp_path, dataclasses.replace(options, stop_after=6))
+    manifest = next((tmp_path / "checkpoints" / "latest").glob("6/manifest/metadata"))
+    before = json.loads(manifest.read_text())["seconds"]
+    after = train(tiny, tmp_path, options).seconds
+    assert after["total"] > before["total"] > 0
+
+
+def test_commit_is_that_of_the_checkout():
+    here = Path(environment.__file__).parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        expected = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        expected = None
+    found = environment.commit()
+    assert found is None if expected is None else found.removesuffix("-dirty") == expected
 
 
 def test_folder_that_cannot_be_made(tiny, options, tmp_path):
@@ -77,6 +140,7 @@ def test_folder_that_cannot_be_made(tiny, options, tmp_path):
         ({"model.channels": (3, 3, 3, 3)}, "too small to pool"),
         ({"data.name": "digitz"}, "digits"),
         ({"data.validation": "dev"}, "validation"),
+        ({"data.test": "train"}, 'data.train "train" and data.test "train" share 1078 examples'),
     ],
 )
 def test_parts_that_do_not_fit_are_found_before_anything_is_written(overrides, message, tiny, options, tmp_path):

@@ -11,7 +11,7 @@ from research.data import Batches, gather
 from research.devices import place
 from research.experiment import replace, spec, split
 from research.training import eval_step, init, predict_step, train, train_step
-from research.training.state import abstract_state
+from research.training.state import AUGMENTATION, DROPOUT, INIT, abstract_state, stream
 
 ARGUMENTS = {
     "optimizer.learning_rate": 0.003,
@@ -169,3 +169,9 @@ def test_lowers_for_every_platform(function, platform, tiny):
     program, hyperparameters = split(tiny)
     traced = place(function, program).trace(hyperparameters, abstract_state(tiny), spec(tiny))
     assert "stablehlo.convolution" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_streams_are_independent():
+    key = jax.random.key(0)
+    keys = [stream(key, name, step) for name in (INIT, DROPOUT, AUGMENTATION) for step in range(3)]
+    assert len({tuple(jax.random.key_data(one).tolist()) for one in keys}) == 9

@@ -1,0 +1,78 @@
+"""What a run shows, and that signals are as they were once it is over."""
+
+import signal
+import threading
+
+import pytest
+
+from research.training.guard import interruptible
+from research.training.progress import Speed, progress
+
+
+def test_speed_by_hand():
+    """100 steps of 32 examples in 4 seconds, then 50 in 1 second."""
+    speed = Speed(steps=1000, start=0, batch_size=32)
+    assert speed.update(100, 4.0) == (800.0, 36.0)
+    assert speed.update(150, 5.0) == (1600.0, 17.0)
+
+
+def test_speed_of_a_resumed_run():
+    assert Speed(steps=20, start=10, batch_size=4).update(15, 1.0) == (20.0, 1.0)
+
+
+def test_lines(capsys):
+    lines = progress("lines", 200, 0, 10)
+    lines.advance(1)
+    lines.report(50, {"loss": 0.5}, 2.0)
+    lines.say("done")
+    lines.close()
+    assert capsys.readouterr().out == "step  50/200  loss 0.5000  250 examples/s  6 s left\ndone\n"
+
+
+def test_auto_is_lines_where_there_is_no_terminal(capsys):
+    assert type(progress("auto", 1, 0, 1)) is type(progress("lines", 1, 0, 1))
+
+
+def test_bar(capsys):
+    bar = progress("bar", 200, 50, 10)
+    bar.say("resumed [at] step 50")
+    bar.report(100, {"loss": 0.5}, 2.0)
+    bar.advance(120)
+    bar.close()
+    out = capsys.readouterr().out
+    assert "resumed [at] step 50" in out
+    assert "120/200" in out and "loss 0.5000" in out and "250 examples/s" in out
+
+
+def test_none_is_silent(capsys):
+    silence = progress("none", 1, 0, 1)
+    silence.say("a")
+    silence.advance(1)
+    silence.report(1, {"loss": 1.0}, 1.0)
+    silence.close()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_signals_are_restored_and_the_second_interrupts(capfd):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with interruptible() as interrupted:
+        assert not interrupted()
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert "once more stops at once" in capfd.readouterr().err
+
+
+def test_a_thread_leaves_signals_alone():
+    seen = []
+
+    def work():
+        with interruptible() as interrupted:
+            seen.append((interrupted(), signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(False, signal.getsignal(signal.SIGTERM))]
