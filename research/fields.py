@@ -28,24 +28,26 @@ Kind = Literal["argument", "switch", "program"]
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Bounds of a number; `open_end` leaves `high` itself out."""
+    """Bounds of a number; `open_start` leaves `low` itself out, `open_end` leaves `high` out."""
 
     low: float = -math.inf
     high: float = math.inf
     open_end: bool = False
+    open_start: bool = False
 
     def __contains__(self, number: float) -> bool:
-        return self.low <= number and (number < self.high if self.open_end else number <= self.high)
+        above = self.low < number if self.open_start else self.low <= number
+        return above and (number < self.high if self.open_end else number <= self.high)
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return f"at least {self.low:.12g}"
-        return f"in [{self.low:.12g}, {self.high:.12g}{')' if self.open_end else ']'}"
+            return f"{'above' if self.open_start else 'at least'} {self.low:.12g}"
+        return f"in {'(' if self.open_start else '['}{self.low:.12g}, {self.high:.12g}{')' if self.open_end else ']'}"
 
 
 Constant = Annotated[float, "program"]
 NonNegative = Annotated[float, Range(0.0)]
-Positive = Annotated[float, Range(1e-6)]
+Positive = Annotated[float, Range(0.0, open_start=True)]
 Fraction = Annotated[float, Range(0.0, 1.0, open_end=True)]
 Switch = Annotated[float, "switch", Range(0.0)]
 Rate = Annotated[float, "switch", Range(0.0, 1.0, open_end=True)]

@@ -82,7 +82,7 @@ def fitting(annotation):
         bounds = next((note for note in arguments[1:] if isinstance(note, Range)), Range())
         low, high = max(bounds.low, -(2**20)), min(bounds.high, 2**20)
         if arguments[0] is float:
-            return st.floats(low, high, exclude_max=bounds.open_end, width=32)
+            return st.floats(low, high, exclude_min=bounds.open_start, exclude_max=bounds.open_end, width=32)
         return st.integers(int(low), int(high))
     if origin is Literal:
         return st.sampled_from(arguments)
@@ -433,7 +433,7 @@ ARGUMENTS = {
     "optimizer.weight_decay": 0.5,
     "optimizer.clip_norm": 0.5,
     "optimizer.ema": 0.5,
-    "steps": 0,
+    "steps": 1,
     "seed": 2**32 - 1,
 }
 PROGRAM = {

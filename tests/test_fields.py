@@ -51,6 +51,8 @@ class Net:
         (Range(0), "at least 0", [0, 1e9, math.inf], [-1e-9]),
         (Range(-2.5, 3), "in [-2.5, 3]", [-2.5, 3], [-2.6, 3.1]),
         (Range(0, 1, open_end=True), "in [0, 1)", [0, 0.999], [1, -0.1]),
+        (Range(0, open_start=True), "above 0", [1e-30, 7], [0, -1]),
+        (Range(0, 1, open_start=True), "in (0, 1]", [0.5, 1], [0, 2]),
     ],
 )
 def test_range_says_and_keeps_its_bounds(bounds, text, inside, outside):

@@ -31,15 +31,21 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int = 2, read_only: bool = False) -> None:
         self._folder, self._read_only = folder.absolute(), read_only
-        kept: dict[Kind, int] = {"latest": keep, "best": 1}
-        with _failures(self._folder):
-            self._managers = {kind: self._open(kind, number) for kind, number in kept.items()}
+        self._keep: dict[Kind, int] = {"latest": keep, "best": 1}
+        self._opened: dict[Kind, Any] = {}
 
-    def _open(self, kind: Kind, keep: int) -> Any:
-        """Return the Orbax manager of one kind."""
+    def _manager(self, kind: Kind) -> Any:
+        """Return the Orbax manager of one kind, opened on first use."""
+        if kind not in self._opened:
+            with _failures(self._folder):
+                self._opened[kind] = self._open(kind)
+        return self._opened[kind]
+
+    def _open(self, kind: Kind) -> Any:
+        """Open the Orbax manager of one kind."""
         import orbax.checkpoint as ocp  # only runs and restores need it
 
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=not self._read_only, read_only=self._read_only)
+        options = ocp.CheckpointManagerOptions(max_to_keep=self._keep[kind], create=not self._read_only)
         return ocp.CheckpointManager(self._folder / kind, options=options, item_names=("state", "manifest"))
 
     def save(self, kind: Kind, state: TrainState, seconds: dict[str, float] | None = None) -> None:
@@ -47,7 +53,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         host = jax.tree.map(np.array, state)  # a copy: the buffers of `state` are donated to the next step
-        step, manager = int(host.step), self._managers[kind]
+        step, manager = int(host.step), self._manager(kind)
         if step in manager.all_steps():
             return
         arguments = ocp.args.Composite(
@@ -55,14 +61,14 @@ class Checkpoints:
         )
         with _failures(self._folder):
             # A run resumes from the latest and does not come back to a best one before it: that must be there first.
-            self._managers["best"].wait_until_finished()
+            self._manager("best").wait_until_finished()
             if not manager.save(step, args=arguments, force=True):
                 raise RunError(f"step {step} was not saved to {self._folder / kind}: a later checkpoint is there")
 
     def wait(self) -> None:
         """Wait until everything is on disk. Raises `RunError` when a save failed."""
         with _failures(self._folder):
-            for manager in self._managers.values():
+            for manager in self._opened.values():
                 manager.wait_until_finished()
 
     def restore(self, kind: Kind, abstract: TrainState) -> tuple[TrainState, dict[str, float]] | None:
@@ -71,7 +77,7 @@ class Checkpoints:
         Raises:
             RunError: all that was saved is damaged, or it is the state of other code: a leaf differs from `abstract`.
         """
-        steps = sorted(self._managers[kind].all_steps(), reverse=True)
+        steps = sorted(self._manager(kind).all_steps(), reverse=True)
         for step in steps:
             try:
                 saved = self._read_manifest(kind, step)
@@ -94,7 +100,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         arguments = ocp.args.Composite(manifest=ocp.args.JsonRestore())
-        saved = self._managers[kind].restore(step, args=arguments).manifest
+        saved = self._manager(kind).restore(step, args=arguments).manifest
         if saved.pop("digest") != _digest_json(saved):
             raise ValueError("the digest of its manifest does not agree")
         return saved
@@ -104,7 +110,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        host = jax.tree.map(np.asarray, self._managers[kind].restore(step, args=arguments).state)
+        host = jax.tree.map(np.asarray, self._manager(kind).restore(step, args=arguments).state)
         found = digests(host)
         if wrong := [path for path, digest in expected.items() if found[path] != digest]:
             raise ValueError(f"the digest of {wrong[0]} does not agree")
@@ -112,8 +118,8 @@ class Checkpoints:
 
     def forget_best_after(self, step: int) -> None:
         """Delete best checkpoints later than `step`: a run resumed there comes to them again."""
-        for later in [saved for saved in self._managers["best"].all_steps() if saved > step]:
-            self._managers["best"].delete(later)
+        for later in [saved for saved in self._manager("best").all_steps() if saved > step]:
+            self._manager("best").delete(later)
 
     def _set_aside(self, kind: Kind, step: int) -> None:
         """Move a damaged checkpoint out of the way, replacing an older one set aside at the same step."""
@@ -121,12 +127,12 @@ class Checkpoints:
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(exist_ok=True)
         shutil.move(source, target)
-        self._managers[kind].reload()
+        self._manager(kind).reload()
 
     def close(self) -> None:
         """Wait for what is being saved and release the threads."""
         with _failures(self._folder):
-            for manager in self._managers.values():
+            for manager in self._opened.values():
                 manager.close()
 
     def __enter__(self) -> "Checkpoints":
