@@ -1,5 +1,32 @@
-"""Architectures: one file per family."""
+"""Architectures: one file per family; published sizes are functions beside them, as in `research.models.gpt2`."""
 
+from research.models.bert import BertClassifier, BertPretraining, mask_tokens
 from research.models.cnn import CNN
+from research.models.decoding import Decoded, beam_search, greedy
+from research.models.recurrent import RecurrentClassifier, RecurrentLanguageModel
+from research.models.sampling import generate, sample
+from research.models.seq2seq import Seq2Seq
+from research.models.text_cnn import CNN1D, TextCNN
+from research.models.transformer import TransformerClassifier, TransformerLanguageModel
+from research.models.transformer_seq2seq import TransformerSeq2Seq, vaswani
 
-__all__ = ["CNN"]
+__all__ = [
+    "CNN",
+    "CNN1D",
+    "BertClassifier",
+    "BertPretraining",
+    "Decoded",
+    "RecurrentClassifier",
+    "RecurrentLanguageModel",
+    "Seq2Seq",
+    "TextCNN",
+    "TransformerClassifier",
+    "TransformerLanguageModel",
+    "TransformerSeq2Seq",
+    "beam_search",
+    "generate",
+    "greedy",
+    "mask_tokens",
+    "sample",
+    "vaswani",
+]

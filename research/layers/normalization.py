@@ -1,0 +1,48 @@
+"""Normalization by name."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from research.fields import NonNegative
+
+Norm = Literal["layernorm", "rmsnorm"]
+
+
+def standardize(x: jax.Array, epsilon: float) -> jax.Array:
+    """Give the last axis mean 0 and variance 1: (x - mean) / sqrt(variance + epsilon), the variance biased."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return root_mean_square(centred, epsilon)
+
+
+def root_mean_square(x: jax.Array, epsilon: float) -> jax.Array:
+    """Give the last axis mean square 1: x / sqrt(mean(x^2) + epsilon)."""
+    return x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + epsilon)
+
+
+class Normalization(nn.Module):
+    """Normalize the last axis, then scale it, [..., d] -> [..., d]; statistics are float32 in any precision.
+
+    `layernorm` is that of Ba, Kiros and Hinton (2016, eq. 3), with a learned scale and bias; `rmsnorm` that of Zhang
+    and Sennrich (2019, eq. 4), with a learned scale alone.
+    """
+
+    kind: Norm = "layernorm"
+    epsilon: NonNegative = 1e-5
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        d = x.shape[-1]
+        wide = (1,) * (x.ndim - 1) + (d,)
+        scale = self.param("scale", nn.initializers.ones, (d,)).reshape(wide)
+        x = x.astype(jnp.float32)
+        match self.kind:
+            case "layernorm":
+                bias = self.param("bias", nn.initializers.zeros, (d,)).reshape(wide)
+                y = standardize(x, self.epsilon) * scale + bias
+            case "rmsnorm":
+                y = root_mean_square(x, self.epsilon) * scale
+        return y.astype(self.dtype)

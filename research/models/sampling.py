@@ -1,0 +1,97 @@
+"""Writing at random: from logits to tokens, as pure functions of logits and a key."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from research.errors import UsageError
+from research.models.decoding import Step
+
+
+def top_k(logits: jax.Array, k: int) -> jax.Array:
+    """Return logits [..., v] with all but the k highest -inf; those equal to the k-th stay. Source: Fan et al. (2018).
+
+    Raises:
+        UsageError: k is less than 1.
+    """
+    if k < 1:
+        raise UsageError(f"top_k must be at least 1, not {k}")
+    lowest = jax.lax.top_k(logits, min(k, logits.shape[-1]))[0][..., -1:]
+    return jnp.where(logits < lowest, -jnp.inf, logits)
+
+
+def top_p(logits: jax.Array, p: float | jax.Array) -> jax.Array:
+    """Return logits [..., v] with all outside the nucleus -inf: the fewest likeliest tokens that reach probability p.
+
+    The likeliest token always stays, as do those as likely as the last one of the nucleus. Source: Holtzman et al.
+    (2020).
+    """
+    ordered = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)
+    probabilities = jax.nn.softmax(ordered, axis=-1)
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    inside = (before < p).at[..., 0].set(True)
+    lowest = jnp.where(inside, ordered, jnp.inf).min(axis=-1, keepdims=True)
+    return jnp.where(logits < lowest, -jnp.inf, logits)
+
+
+def sample(
+    key: jax.Array,
+    logits: jax.Array,
+    *,
+    temperature: float | jax.Array = 1.0,
+    k: int | None = None,
+    p: float | jax.Array | None = None,
+) -> jax.Array:
+    """Draw a token for each row, [b, v] -> int32 [b], from softmax(logits / temperature), cut by top-k, then by top-p.
+
+    The temperature must be above 0; it and p may be arguments of a compiled program. For the likeliest token see
+    `research.models.greedy`.
+    """
+    logits = logits / temperature
+    logits = logits if k is None else top_k(logits, k)
+    logits = logits if p is None else top_p(logits, p)
+    return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
+
+
+def generate(
+    step: Step,
+    carry: Any,
+    logits: jax.Array,
+    key: jax.Array,
+    steps: int,
+    *,
+    temperature: float | jax.Array = 1.0,
+    k: int | None = None,
+    p: float | jax.Array | None = None,
+    end: int | None = None,
+) -> jax.Array:
+    """Write `steps` tokens for each row, drawn one after another: int32 [b, steps]; after an `end` token, only `end`.
+
+    `carry` and `logits` [b, v] are what a prompt left, `step(carry, tokens [b]) -> (carry, logits [b, v])` reads on:
+
+        model = model.bind(variables)
+        cache, logits = model.start(prompts, capacity=prompts.shape[1] + 99)
+        tokens = generate(model.step, cache, logits, key, 100, temperature=0.8)
+
+    Raises:
+        UsageError: there are no steps.
+    """
+    if steps < 1:
+        raise UsageError(f"generation needs at least one step, not {steps}")
+
+    def draw(logits: jax.Array, ended: jax.Array, index: int | jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return the next token of each row, and which rows have ended."""
+        token = sample(jax.random.fold_in(key, index), logits, temperature=temperature, k=k, p=p)
+        return (token, ended) if end is None else (token := jnp.where(ended, end, token), token == end)
+
+    def body(state: tuple, index: jax.Array) -> tuple[tuple, jax.Array]:
+        """Read the last token and draw the next."""
+        carry, token, ended = state
+        carry, logits = step(carry, token)
+        token, ended = draw(logits, ended, index)
+        return (carry, token, ended), token
+
+    first, ended = draw(logits, jnp.zeros(len(logits), bool), 0)
+    _, rest = jax.lax.scan(body, (carry, first, ended), jnp.arange(1, steps))
+    return jnp.concatenate([first[None, :], rest]).T
