@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from research.errors import RunError
+
 Arrays = dict[str, np.ndarray]
 Place = Callable[[np.ndarray], jax.Array]
 
@@ -80,8 +82,12 @@ class Records:
         return self._placed[place]
 
     def _read(self, indices: np.ndarray) -> Arrays:
-        """Decode the examples at `indices` from the source."""
-        examples = self._source.__getitems__([self._span[index] for index in indices.tolist()])
+        """Decode the examples at `indices` from the source. Raises `RunError` where its files are damaged."""
+        try:
+            examples = self._source.__getitems__([self._span[index] for index in indices.tolist()])
+        except (RuntimeError, ValueError, OSError) as error:  # what a truncated or garbled ArrayRecord raises
+            reason = str(error).splitlines()[0][:200]
+            raise RunError(f"the prepared dataset is damaged: {reason}; prepare it in another --data-dir") from error
         return {
             name: np.array([example[name] for example in examples], item.dtype).reshape(len(indices), *item.shape)
             for name, item in self.spec.items()

@@ -10,7 +10,7 @@ import pytest
 
 from research.data import Images, catalog
 from research.data.__main__ import main
-from research.errors import UsageError
+from research.errors import RunError, UsageError
 
 
 def refused(offline, action):
@@ -85,6 +85,19 @@ def test_splits_that_share_examples_are_refused(splits, shared, catalogue):
 
 def test_a_validation_split_of_the_dataset_is_used(data_dir):
     assert [len(Images().open(split, data_dir)) for split in ("train", "validation", "test")] == [1078, 180, 539]
+
+
+def test_damaged_records_are_one_sentence(data_dir, tmp_path):
+    """A file cut in half, and one with a byte changed in every block."""
+    for damage in (
+        lambda data: data[: len(data) // 2],
+        lambda data: bytes(byte ^ (i % 97 == 0) for i, byte in enumerate(data)),
+    ):
+        folder = shutil.copytree(data_dir, tmp_path / "copy", dirs_exist_ok=True)
+        (file,) = folder.glob("digits/*/digits-train*")
+        file.write_bytes(damage(file.read_bytes()))
+        with pytest.raises(RunError, match="damaged: .*; prepare it in another --data-dir"):
+            Images().open("train", str(folder)).arrays()
 
 
 @pytest.mark.parametrize("expression", ["tran[:80%]", "train+tran", "tran"])
