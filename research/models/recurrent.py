@@ -14,7 +14,43 @@ from research.layers.recurrence import StackedRecurrence
 from research.layers.sequences import SequenceInputs, SequencePooling, pool_steps, read_sequence
 
 
-class RecurrentClassifier(nn.Module):
+class RecurrentFields(nn.Module):
+    """What all recurrent models share; every model of the family has these fields, with these names."""
+
+    hidden: Size = 128
+    """Width of the hidden state of each layer and direction."""
+    layers: Size = 1
+    """Number of recurrent layers."""
+    cell: Cell = "lstm"
+    """Elman network, LSTM or GRU."""
+    dropout: Rate = 0.0
+    """Share of the non-recurrent connections that is dropped in training."""
+    residual: bool = False
+    """Whether each layer after the first adds its input to its output."""
+    nonlinearity: Nonlinearity = "tanh"
+    """Of the Elman network; the other cells have their own."""
+    forget_bias: float = 1.0
+    """Where the bias of the LSTM's forget gate starts."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the computation; parameters and carry are float32."""
+
+    def stack(self, bidirectional: bool = False, name: str | None = None) -> StackedRecurrence:
+        """Return recurrent layers with these fields."""
+        return StackedRecurrence(
+            self.hidden,
+            self.layers,
+            self.cell,
+            bidirectional,
+            self.dropout,
+            self.residual,
+            self.nonlinearity,
+            self.forget_bias,
+            self.dtype,
+            name=name,
+        )
+
+
+class RecurrentClassifier(RecurrentFields):
     """Recurrent layers over a sequence, pooled over its valid steps, then logits [b, classes], float32.
 
     Called with features [b, l, d] or, where there is a vocabulary, tokens [b, l]: the array itself or a mapping with
@@ -30,26 +66,10 @@ class RecurrentClassifier(nn.Module):
     """Number of token ids; None where the inputs are features."""
     embedding: Size = 64
     """Width of the token embedding; unused where the inputs are features."""
-    hidden: Size = 128
-    """Width of the hidden state of each layer and direction."""
-    layers: Size = 1
-    """Number of recurrent layers."""
-    cell: Cell = "lstm"
-    """Elman network, LSTM or GRU."""
     bidirectional: bool = False
     """Whether each layer also runs backwards."""
     pooling: SequencePooling = "last"
     """How steps become one vector; last is where each direction ends: the backward one, at the first step."""
-    dropout: Rate = 0.0
-    """Share of the non-recurrent connections that is dropped in training."""
-    residual: bool = False
-    """Whether each layer after the first adds its input to its output."""
-    nonlinearity: Nonlinearity = "tanh"
-    """Of the Elman network; the other cells have their own."""
-    forget_bias: float = 1.0
-    """Where the bias of the LSTM's forget gate starts."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the computation; parameters and carry are float32."""
 
     @nn.compact
     def __call__(self, inputs: SequenceInputs, train: bool = False) -> jax.Array:
@@ -57,18 +77,7 @@ class RecurrentClassifier(nn.Module):
         if self.vocabulary is not None:
             x = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="embed")(x)  # [b, l, embedding]
             x = Dropout(self.dropout, name="embed_dropout")(x, train)
-        stack = StackedRecurrence(
-            self.hidden,
-            self.layers,
-            self.cell,
-            self.bidirectional,
-            self.dropout,
-            self.residual,
-            self.nonlinearity,
-            self.forget_bias,
-            self.dtype,
-            name="recurrence",
-        )
+        stack = self.stack(self.bidirectional, name="recurrence")
         outputs, _ = stack(x, lengths, train=train)  # [b, l, h or 2 h]
         self.sow("intermediates", "outputs", outputs)
         if self.pooling == "last" and self.bidirectional:
@@ -81,7 +90,7 @@ class RecurrentClassifier(nn.Module):
         return nn.Dense(self.classes, dtype=self.dtype, name="logits")(pooled).astype(jnp.float32)  # [b, classes]
 
 
-class RecurrentLanguageModel(nn.Module):
+class RecurrentLanguageModel(RecurrentFields):
     """Predict each token from those before it: tokens [b, l] -> logits [b, l, vocabulary], float32.
 
     Called with the tokens, or a mapping with `tokens` and optionally `lengths` [b]; logits at a step are those of the
@@ -97,24 +106,8 @@ class RecurrentLanguageModel(nn.Module):
     """Number of token ids, and width of the logits."""
     embedding: Size = 128
     """Width of the token embedding."""
-    hidden: Size = 128
-    """Width of the hidden state of each layer."""
-    layers: Size = 1
-    """Number of recurrent layers."""
-    cell: Cell = "lstm"
-    """Elman network, LSTM or GRU."""
     tied: bool = False
     """Whether the logits are products with the input embedding (Press and Wolf, 2017); needs embedding = hidden."""
-    dropout: Rate = 0.0
-    """Share of the non-recurrent connections that is dropped in training."""
-    residual: bool = False
-    """Whether each layer after the first adds its input to its output."""
-    nonlinearity: Nonlinearity = "tanh"
-    """Of the Elman network; the other cells have their own."""
-    forget_bias: float = 1.0
-    """Where the bias of the LSTM's forget gate starts."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the computation; parameters and carry are float32."""
 
     def setup(self) -> None:
         if self.tied and self.embedding != self.hidden:
@@ -122,16 +115,7 @@ class RecurrentLanguageModel(nn.Module):
                 f"a tied embedding is as wide as the hidden state: embedding is {self.embedding}, hidden {self.hidden}"
             )
         self.embed = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype)
-        self.recurrence = StackedRecurrence(
-            self.hidden,
-            self.layers,
-            self.cell,
-            dropout=self.dropout,
-            residual=self.residual,
-            nonlinearity=self.nonlinearity,
-            forget_bias=self.forget_bias,
-            dtype=self.dtype,
-        )
+        self.recurrence = self.stack()
         self.embed_dropout, self.output_dropout = Dropout(self.dropout), Dropout(self.dropout)
         self.bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,), jnp.float32)
         if not self.tied:

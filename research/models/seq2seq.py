@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from research.errors import UsageError
-from research.fields import Range, Rate, Size, is_off
+from research.fields import Range, Size, is_off
 from research.layers.alignment import Alignment
-from research.layers.cells import STATES, Carry, Cell, Nonlinearity
+from research.layers.cells import STATES, Carry
 from research.layers.dropout import Dropout
-from research.layers.recurrence import StackedRecurrence
 from research.layers.sequences import read_sequence, valid_steps
+from research.models.recurrent import RecurrentFields
 
 
 class Memory(NamedTuple):
@@ -31,7 +31,7 @@ class DecoderCarry(NamedTuple):
     fed: jax.Array | None
 
 
-class Seq2Seq(nn.Module):
+class Seq2Seq(RecurrentFields):
     """A recurrent encoder-decoder: source tokens and the beginning of the target -> logits of what follows.
 
     Called with a mapping of `tokens` [b, s], optionally `lengths` [b] (of the source), and `targets` [b, t], what the
@@ -55,12 +55,6 @@ class Seq2Seq(nn.Module):
     """Number of token ids that are written."""
     embedding: Size = 64
     """Width of both token embeddings."""
-    hidden: Size = 128
-    """Width of the hidden state of each layer and direction, and of what attention gives."""
-    layers: Size = 1
-    """Recurrent layers in the encoder, and in the decoder."""
-    cell: Cell = "lstm"
-    """Elman network, LSTM or GRU."""
     bidirectional: bool = False
     """Whether the encoder also reads backwards."""
     attention: Literal["none", "additive", "dot", "general", "concat"] = "additive"
@@ -69,16 +63,6 @@ class Seq2Seq(nn.Module):
     """Whether the decoder also reads its last output, so that it knows what it attended to (Luong et al., 2015)."""
     scheduled_sampling: Annotated[float, "switch", Range(0.0, 1.0)] = 0.0
     """Share of the decoder's inputs that in training are its own last guess; teacher forcing has the rate 1 - this."""
-    dropout: Rate = 0.0
-    """Share of the non-recurrent connections that is dropped in training."""
-    residual: bool = False
-    """Whether each layer after the first adds its input to its output."""
-    nonlinearity: Nonlinearity = "tanh"
-    """Of the Elman network; the other cells have their own."""
-    forget_bias: float = 1.0
-    """Where the bias of the LSTM's forget gate starts."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the computation; parameters and carry are float32."""
 
     def setup(self) -> None:
         if self.attention == "dot" and self.bidirectional:
@@ -88,7 +72,7 @@ class Seq2Seq(nn.Module):
             )
         self.source_embed = nn.Embed(self.source_vocabulary, self.embedding, dtype=self.dtype)
         self.target_embed = nn.Embed(self.target_vocabulary, self.embedding, dtype=self.dtype)
-        self.encoder, self.decoder = self._stack(self.bidirectional), self._stack(False)
+        self.encoder, self.decoder = self.stack(self.bidirectional), self.stack(False)
         if self.bidirectional:
             self.bridge = [nn.Dense(self.hidden) for _ in range(self.layers * STATES[self.cell])]
         if self.attention != "none":
@@ -139,20 +123,6 @@ class Seq2Seq(nn.Module):
         """Return the carry after the decoder has read one token each [b], and the logits [b, v] of the next."""
         carry, outputs = self._write(memory, carry, tokens[:, None], False)
         return carry, self._logits(outputs, False)[:, 0]
-
-    def _stack(self, bidirectional: bool) -> StackedRecurrence:
-        """Return the recurrent layers of one side."""
-        return StackedRecurrence(
-            self.hidden,
-            self.layers,
-            self.cell,
-            bidirectional,
-            self.dropout,
-            self.residual,
-            self.nonlinearity,
-            self.forget_bias,
-            self.dtype,
-        )
 
     def _bridge(self, ends: tuple[tuple[Carry, ...], ...]) -> tuple[tuple[Carry, ...], ...]:
         """Return a carry of one direction from one of two."""

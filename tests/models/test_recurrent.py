@@ -20,7 +20,7 @@ TOKENS = np.stack([generator.permutation(V)[:L] for _ in range(B)]).astype(np.in
 X = generator.normal(size=(B, L, D)).astype(np.float32)
 LENGTHS = np.array([4, 7, 1, 6, 2], np.int32)
 CLASSIFIER = RecurrentClassifier(classes=3, vocabulary=V, embedding=5, hidden=H, layers=2, bidirectional=True)
-LANGUAGE = RecurrentLanguageModel(V, embedding=5, hidden=H, layers=2)
+LANGUAGE = RecurrentLanguageModel(vocabulary=V, embedding=5, hidden=H, layers=2)
 MODELS = {"classifier": CLASSIFIER, "language model": LANGUAGE}
 INPUTS = {"tokens": TOKENS, "lengths": LENGTHS}
 close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
@@ -185,7 +185,7 @@ def test_it_learns_to_remember_the_first_token(cell, dtype):
 @pytest.mark.parametrize("cell, dtype", [("rnn", "float32"), ("lstm", "bfloat16")])
 def test_the_language_model_learns_to_count(cell, dtype):
     text = ((np.arange(9)[None] + np.arange(7)[:, None]) % 7).astype(np.int32)
-    model = RecurrentLanguageModel(7, 16, 16, cell=cell, dtype=dtype, tied=True)
+    model = RecurrentLanguageModel(vocabulary=7, embedding=16, hidden=16, cell=cell, dtype=dtype, tied=True)
     losses, accuracies = trained(model, text[:, :-1], text[:, 1:], 60)
     assert np.isfinite(losses).all() and accuracies[-1] > 0.95, (losses[-1], accuracies[-1])
 

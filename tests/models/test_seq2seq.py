@@ -20,7 +20,7 @@ TOKENS = generator.integers(0, V, (B, S)).astype(np.int32)
 TARGETS = np.stack([generator.permutation(W)[:T] for _ in range(B)]).astype(np.int32)  # no token twice
 LENGTHS = np.array([4, 7, 1, 6, 2], np.int32)
 INPUTS = {"tokens": TOKENS, "targets": TARGETS, "lengths": LENGTHS}
-TINY = Seq2Seq(V, W, embedding=2, hidden=H, layers=2)
+TINY = Seq2Seq(source_vocabulary=V, target_vocabulary=W, embedding=2, hidden=H, layers=2)
 close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -220,7 +220,9 @@ def test_it_learns_to_write_backwards(cell, dtype):
     text = np.random.default_rng(1).integers(1, 5, (64, 3)).astype(np.int32)
     backwards = text[:, ::-1]
     inputs = {"tokens": text, "targets": np.pad(backwards[:, :-1], ((0, 0), (1, 0)))}
-    model = Seq2Seq(5, 5, embedding=8, hidden=24, cell=cell, bidirectional=True, dtype=dtype)
+    model = Seq2Seq(
+        source_vocabulary=5, target_vocabulary=5, embedding=8, hidden=24, cell=cell, bidirectional=True, dtype=dtype
+    )
     variables, optimizer = jax.jit(model.init)(jax.random.key(0), inputs), optax.adam(0.02)
 
     def loss(variables):
