@@ -46,6 +46,7 @@ lock: ## write requirements.lock anew, keeping its versions where it can (ARGS=-
 	$(PYTHON) -m venv build/uv
 	build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	build/uv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra mnist5k \
+	  --extra text --extra dates --extra phonemes --extra series --extra vowels \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS) \
 	  --output-file requirements.lock pyproject.toml
 
