@@ -6,6 +6,7 @@ batch = gather(batches.feed_at(step))                     # the same numbers whe
 """
 
 from research.data.batches import Batches, Residency, Rows, evaluation_batches, gather
+from research.data.dataset import Dataset
 from research.data.duplicates import count_duplicates
 from research.data.images import Images
 from research.data.order import indices_at
@@ -16,6 +17,7 @@ __all__ = [
     "Batch",
     "Batches",
     "Data",
+    "Dataset",
     "Images",
     "Records",
     "Residency",

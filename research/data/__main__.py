@@ -5,12 +5,15 @@ python -m research.data prepare mnist --data-dir ~/tensorflow_datasets
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from research.data import catalog
 from research.data.batches import RAM_BYTES
 from research.data.duplicates import count_duplicates
+from research.data.records import Source, read
 from research.errors import UsageError
 
 
@@ -34,18 +37,25 @@ def report(builder: Any) -> str:
     """Say where a prepared dataset is, and count its examples and exact copies."""
     order = ["train", "validation", "test"]
     names = sorted(builder.info.splits, key=lambda name: (order.index(name) if name in order else len(order), name))
-    splits = {name: catalog.records(builder, name) for name in names}
+    sources = {name: catalog.source(builder, name) for name in names}
     lines = [f"{builder.info.full_name} is prepared in {builder.data_path}"]
-    lines += [f"  {name}: {len(records):,} examples" for name, records in splits.items()]
-    if sum(records.nbytes for records in splits.values()) > RAM_BYTES:
-        return "\n".join([*lines, "  duplicates: not counted, the images do not fit in memory"])
-    counts = count_duplicates({name: records.arrays()["image"] for name, records in splits.items()})
-    for where, kind in counts.items():
+    lines += [f"  {name}: {len(source):,} examples" for name, source in sources.items()]
+    if sum(split.num_bytes for split in builder.info.splits.values()) > RAM_BYTES:
+        return "\n".join([*lines, "  duplicates: not counted, there is more than fits in memory"])
+    for where, kind in count_duplicates({name: contents(source) for name, source in sources.items()}).items():
         if kind:
             lines.append(
                 f"  duplicates {where} splits: " + ", ".join(f"{name} {count:,}" for name, count in kind.items())
             )
     return "\n".join(lines)
+
+
+def contents(source: Source) -> Iterator[bytes]:
+    """Yield what makes each example itself: its image, or everything it has where it has none."""
+    for index in range(len(source)):
+        (example,) = read(source, [index])
+        parts = [example["image"]] if "image" in example else example.values()
+        yield b"\0".join(np.asarray(part).tobytes() for part in parts)
 
 
 if __name__ == "__main__":

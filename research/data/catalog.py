@@ -1,28 +1,13 @@
-"""Any TFDS dataset of labelled images by name, with errors that say what to do. Only `prepare` uses the network."""
+"""Any TFDS dataset by name, with errors that say what to do. Only `prepare` uses the network."""
 
 import difflib
 import os
 import re
-from typing import Any, NamedTuple
-
-import jax
-import numpy as np
+from typing import Any
 
 from research.data import preparation
-from research.data.records import Records
+from research.data.records import Source
 from research.errors import UsageError, suggestion
-
-
-class Description(NamedTuple):
-    """Shape [h, w, c] of the images and names of the classes."""
-
-    shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
-
-    @property
-    def example(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shape and type of the entries of one raw example."""
-        return {"image": jax.ShapeDtypeStruct(self.shape, np.uint8), "label": jax.ShapeDtypeStruct((), np.int32)}
 
 
 def data_folder(data_dir: str | None = None) -> str:
@@ -58,40 +43,13 @@ def find(name: str, data_dir: str | None = None) -> Any:
         raise UsageError(f'dataset "{name}" cannot be described: {reason}') from error
 
 
-def describe(builder: Any) -> Description:
-    """Return what a dataset's examples look like.
-
-    Raises:
-        UsageError: examples do not have an "image" of one size in uint8 and a "label" that is a class.
-    """
-    import tensorflow_datasets as tfds
-
-    features = builder.info.features
-    entries = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
-    image, label = entries.get("image"), entries.get("label")
-    if not (
-        isinstance(image, tfds.features.Tensor | tfds.features.Image) and isinstance(label, tfds.features.ClassLabel)
-    ):
-        raise UsageError(
-            f'dataset "{builder.name}" has no "image" with a class "label"; its examples have: {", ".join(entries)}'
-        )
-    if len(image.shape) != 3 or None in image.shape:
-        raise UsageError(
-            f'the images of dataset "{builder.name}" are {image.shape}; they must be of one size [h, w, c]'
-        )
-    if image.np_dtype != np.uint8:
-        raise UsageError(f'the images of dataset "{builder.name}" are {np.dtype(image.np_dtype)}; they must be uint8')
-    return Description(tuple(image.shape), tuple(label.names))
-
-
 def prepared(name: str, data_dir: str | None = None) -> Any:
     """Return the builder of a dataset that is ready to be read; our own datasets are written first if need be.
 
     Raises:
-        UsageError: as `find` and `describe`; the dataset is not prepared, or not as ArrayRecord.
+        UsageError: as `find`; the dataset is not prepared, or not as ArrayRecord.
     """
     builder = find(name, data_dir)
-    describe(builder)
     if preparation.is_prepared(builder):
         return builder
     if not preparation.is_packaged(builder):
@@ -108,16 +66,15 @@ def prepare(name: str, data_dir: str | None = None) -> Any:
     """Download and write a dataset unless it is prepared already; return its builder.
 
     Raises:
-        UsageError: as `find` and `describe`; TensorFlow is missing, the download fails, or the folder is not writable.
+        UsageError: as `find`; TensorFlow is missing, the download fails, or the folder is not writable.
     """
     builder = find(name, data_dir)
-    describe(builder)
     if not preparation.is_prepared(builder) and not preparation.is_packaged(builder):
         preparation.prepare_catalogue(builder)
     return prepared(name, data_dir)
 
 
-def records(builder: Any, expression: str) -> Records:
+def source(builder: Any, expression: str) -> Source:
     """Return random access to the examples of a TFDS split expression such as "train[:800]" or "train+test".
 
     Raises:
@@ -130,7 +87,7 @@ def records(builder: Any, expression: str) -> Records:
                 f'dataset "{builder.name}" has no split "{name.strip()}"; its splits are {", ".join(sorted(splits))}'
             )
     try:
-        return Records(builder.as_data_source(expression), describe(builder).example)
+        return builder.as_data_source(expression)
     except NotImplementedError as error:
         raise UsageError(
             f'dataset "{builder.name}" in {builder.data_path} is not stored as array_record; '
@@ -142,7 +99,7 @@ def records(builder: Any, expression: str) -> Records:
 
 
 def shared(builder: Any, one: str, other: str) -> int:
-    """Return how many examples two TFDS split expressions have in common; both have been read by `records`."""
+    """Return how many examples two TFDS split expressions have in common; both have been read by `source`."""
     import tensorflow_datasets as tfds
 
     splits = builder.info.splits

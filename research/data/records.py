@@ -23,23 +23,41 @@ class Source(Protocol):
     def __getitems__(self, keys: Sequence[int], /) -> Sequence[dict[str, Any]]: ...
 
 
+class Part:
+    """Examples `start` to `stop` of another source."""
+
+    def __init__(self, source: Source, start: int, stop: int) -> None:
+        self._source, self._span = source, range(len(source))[start:stop]
+
+    def __len__(self) -> int:
+        return len(self._span)
+
+    def __getitems__(self, keys: Sequence[int], /) -> Sequence[dict[str, Any]]:
+        return self._source.__getitems__([self._span[key] for key in keys])
+
+
 class Records:
-    """Examples `start` to `stop` of `source`, restricted to the entries of `spec`.
+    """The examples of `source`, restricted to the entries of `spec`.
 
     Nothing is held in memory until `arrays` or `placed` asks for it.
     """
 
-    def __init__(
-        self, source: Source, spec: dict[str, jax.ShapeDtypeStruct], start: int = 0, stop: int | None = None
-    ) -> None:
+    def __init__(self, source: Source, spec: dict[str, jax.ShapeDtypeStruct]) -> None:
         self.spec = spec
         self._source = source
-        self._span = range(len(source))[start:stop]
         self._arrays: Arrays | None = None
         self._placed: dict[Place, dict[str, jax.Array]] = {}
 
+    @classmethod
+    def of(cls, arrays: Arrays) -> "Records":
+        """Return records of arrays in memory, every entry [n, ...]."""
+        spec = {name: jax.ShapeDtypeStruct(array.shape[1:], array.dtype) for name, array in arrays.items()}
+        records = cls(range(len(next(iter(arrays.values())))), spec)  # type: ignore[arg-type]
+        records._arrays = arrays
+        return records
+
     def __len__(self) -> int:
-        return len(self._span)
+        return len(self._source)
 
     def __getitem__(self, indices: np.ndarray) -> Arrays:
         """Return the examples at integer `indices` [n], stacked: every entry is [n, ...].
@@ -59,11 +77,6 @@ class Records:
         """Bytes of the whole split in memory."""
         return len(self) * sum(math.prod(item.shape) * item.dtype.itemsize for item in self.spec.values())
 
-    def part(self, start: int, stop: int) -> "Records":
-        """Return examples `start` to `stop` of these."""
-        span = self._span[start:stop]
-        return Records(self._source, self.spec, span.start, span.stop)
-
     def arrays(self) -> Arrays:
         """Return the whole split in memory; read once, then kept."""
         if self._arrays is None:
@@ -82,13 +95,18 @@ class Records:
         return self._placed[place]
 
     def _read(self, indices: np.ndarray) -> Arrays:
-        """Decode the examples at `indices` from the source. Raises `RunError` where its files are damaged."""
-        try:
-            examples = self._source.__getitems__([self._span[index] for index in indices.tolist()])
-        except (RuntimeError, ValueError, OSError) as error:  # what a truncated or garbled ArrayRecord raises
-            reason = str(error).splitlines()[0][:200]
-            raise RunError(f"the prepared dataset is damaged: {reason}; prepare it in another --data-dir") from error
+        """Decode the examples at `indices` from the source."""
+        examples = read(self._source, indices.tolist())
         return {
             name: np.array([example[name] for example in examples], item.dtype).reshape(len(indices), *item.shape)
             for name, item in self.spec.items()
         }
+
+
+def read(source: Source, keys: Sequence[int]) -> Sequence[dict[str, Any]]:
+    """Return the examples numbered `keys`. Raises `RunError` where the files of the source are damaged."""
+    try:
+        return source.__getitems__(keys)
+    except (RuntimeError, ValueError, OSError) as error:  # what a truncated or garbled ArrayRecord raises
+        reason = str(error).splitlines()[0][:200]
+        raise RunError(f"the prepared dataset is damaged: {reason}; prepare it in another --data-dir") from error

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from research.data.records import Records
 
@@ -20,12 +21,24 @@ class Data:
         raise NotImplementedError
 
     def classes(self) -> int | None:
-        """Return the number of classes, or None where examples have none."""
+        """Return how many things there are to choose from: classes, labels or tokens; None for numbers."""
         raise NotImplementedError
+
+    def vocabulary(self) -> int | None:
+        """Return how many token ids the model reads; None where it reads no tokens."""
+        return None
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to a split; raise `UsageError` naming what is missing and how to get it."""
         raise NotImplementedError
+
+    def files(self, data_dir: str | None = None) -> dict[str, str]:
+        """Return text files by name that belong beside a run: where examples came from, what was fitted to them."""
+        return {}
+
+    def readable(self, columns: dict[str, np.ndarray], data_dir: str | None = None) -> dict[str, np.ndarray]:
+        """Return predictions by column [n, ...], with token ids turned into text."""
+        return columns
 
     def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         """Return what the model is given for a raw batch; a `key` means training and feeds augmentation. Pure."""

@@ -149,7 +149,7 @@ def test_evaluation_by_three_processes_covers_each_example_once():
 
 def test_a_part_is_a_split_of_its_own():
     split, source = numbered(), np.arange(SIZE)
-    inner = split.part(5, 20).part(2, 9)
+    inner = records.Records(records.Part(records.Part(Counted(SIZE), 5, 20), 2, 9), split.spec)
     np.testing.assert_array_equal(inner.arrays()["label"], source[5:20][2:9])
     np.testing.assert_array_equal(inner[np.array([6, 0])]["label"], [13, 7])
     for index in (-1, 7):

