@@ -151,6 +151,7 @@ def parse(default: Any, name: str, doc: str, arguments: list[str]) -> Any:
         prog=f"python -m experiments.{name} {command}",
         description=f"{paragraphs}\n\n{type(default).__doc__}\n\nCommands: {', '.join(COMMANDS)} (default: train).",
         use_underscores=True,
+        config=(tyro.conf.AvoidSubcommands,),  # an optional value is given by flags, or is not there
     )
 
 
@@ -175,6 +176,7 @@ def train(arguments: Train, name: str) -> None:
     for path, content in (
         (folder.result, "metrics, seconds, versions"),
         (folder.curves, "learning curves"),
+        *((folder.root / file, content) for file, content in result.illustrations.items()),
         (folder.metrics, "every report"),
         (folder.experiment, "the full configuration"),
     ):
@@ -192,6 +194,7 @@ def restored(arguments: Evaluate, default: Experiment, name: str) -> tuple[Exper
     flags = difference(default, arguments.experiment)
     if flags and difference(experiment, arguments.experiment):
         raise UsageError(f"{workdir} holds another experiment:\n{explain(experiment, arguments.experiment)}")
+    Folder(workdir).check_data(experiment.data.files(arguments.data_dir))
     return experiment, state
 
 

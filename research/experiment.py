@@ -62,9 +62,24 @@ class Experiment:
     """Examples in the global batch of a training step."""
     seed: Seed = 0
     """Decides initial parameters, data order, dropout and augmentation."""
+    start: "Start | None" = None
+    """The run whose parameters this one begins with; None begins with new ones."""
 
     def __post_init__(self) -> None:
         validate(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """A run to begin with, as a value like any other: it is trained first, unless it is there already.
+
+    It has a seed of its own, so by default every seed of the run that follows begins with the same parameters.
+    """
+
+    experiment: Experiment
+    """What is trained first."""
+    parameters: tuple[str, ...]
+    """What is taken from it: dotted paths such as "bert" or "encoder.block_0", each with everything below it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +100,8 @@ class RunOptions:
     """Latest checkpoints kept, besides the best one."""
     stop_after: Size | None = None
     """Stop after this step as an interruption would, keeping the schedule; the same command goes on."""
+    start_dir: str | None = None
+    """Where the runs are that others begin with; default: start/ in the folder of the run that needs it."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     """Progress bar or plain lines; auto shows a bar on a terminal."""
 
@@ -231,7 +248,7 @@ def vocabulary(known: Iterable[type] = ()) -> dict[str, type]:
     """Return the classes that JSON may name: the public ones of the four packages, and `known`."""
     public = [item for package in (models, tasks, data, optimization) for item in vars(package).values()]
     values: list[type] = [item for item in public if isinstance(item, type) and dataclasses.is_dataclass(item)]
-    return {cls.__name__: cls for cls in (Experiment, *values, *known)}
+    return {cls.__name__: cls for cls in (Experiment, Start, *values, *known)}
 
 
 def classes(node: Any) -> set[type]:

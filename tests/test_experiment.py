@@ -24,6 +24,7 @@ from research.errors import UnknownPathError, UsageError, WrongTypeError, WrongV
 from research.experiment import (
     Experiment,
     RunOptions,
+    Start,
     classes,
     difference,
     explain,
@@ -97,6 +98,7 @@ def fitting(annotation):
         bool: st.booleans(),
         str: st.text(max_size=9),
         type(None): st.none(),
+        Start: st.just(Start(BASE, ("block_0", "logits.kernel"))),
     }[annotation]
 
 
@@ -426,6 +428,7 @@ ARGUMENTS = {
     "data.noise": 0.5,
     "optimizer.learning_rate": 0.0,
     "optimizer.warmup": 5,
+    "optimizer.floor": 0.5,
     "optimizer.momentum": 0.0,
     "optimizer.b1": 0.0,
     "optimizer.b2": 0.5,
@@ -467,6 +470,7 @@ PROGRAM = {
     "optimizer.clip_norm": 0.0,
     "optimizer.ema": 0.0,
     "batch_size": 19,
+    "start": Start(BASE, ("block_0",)),
 }
 
 

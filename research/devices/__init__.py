@@ -1,5 +1,5 @@
 """Where programs run."""
 
-from research.devices.placement import place
+from research.devices.placement import Together, place, place_together, replicate
 
-__all__ = ["place"]
+__all__ = ["Together", "place", "place_together", "replicate"]

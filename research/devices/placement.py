@@ -1,10 +1,15 @@
-"""Compiling a pure step for the devices at hand, once per program."""
+"""Compiling a pure step for the devices at hand, once per program: for one run, or for several together."""
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+Together = Literal["vmap", "map", "shard"]
 
 
 @functools.lru_cache(maxsize=128)
@@ -14,9 +19,101 @@ def place(step: Callable[..., Any], program: Any, donate_state: bool = False) ->
     Equal programs get the very same function, so a new learning rate or seed compiles nothing. `donate_state` gives the
     memory of the second remaining argument to the result.
     """
+    return jax.jit(_bound(step, program), donate_argnums=(1,) if donate_state else ())
+
+
+@functools.lru_cache(maxsize=128)
+def place_together(
+    step: Callable[..., Any], program: Any, mode: Together, axes: tuple[Any, ...], donate_state: bool = False
+) -> Any:
+    """Return `step(program, ...)` compiled for several runs at once, as a function of the remaining arguments.
+
+    Args:
+        step, program, donate_state: as for `place`.
+        mode: "vmap" computes all runs in one; "map" one after the other inside one call; "shard" divides them among all
+            devices, which do not communicate, and computes those of one device as "vmap" does.
+        axes: for each argument 0 where every run has its own, stacked along a first axis, and None where all share one;
+            or a tree of these, a prefix of the argument. What is returned is stacked.
+    """
+    several = {"vmap": _vmap, "map": _map, "shard": _shard}[mode](_bound(step, program), axes)
+
+    def placed(*arguments: Any) -> Any:
+        return several(*arguments)
+
+    placed.__name__ = step.__name__
+    shardings = _per_axis(axes, lambda spec: NamedSharding(trial_mesh(), spec)) if mode == "shard" else None
+    return jax.jit(placed, donate_argnums=(1,) if donate_state else (), in_shardings=shardings)
+
+
+@functools.cache
+def trial_mesh() -> Mesh:
+    """Return all devices along one axis, `trial`."""
+    return Mesh(np.array(jax.devices()), ("trial",))
+
+
+def replicate(array: Any) -> jax.Array:
+    """Return `array` on every device."""
+    return jax.device_put(array, NamedSharding(trial_mesh(), PartitionSpec()))
+
+
+def _bound(step: Callable[..., Any], program: Any) -> Callable[..., Any]:
+    """Return `step` with its program given, under its own name, which profiles and compilation logs show."""
 
     def placed(*arguments: Any) -> Any:
         return step(program, *arguments)
 
-    placed.__name__ = step.__name__  # what profiles and compilation logs show
-    return jax.jit(placed, donate_argnums=(1,) if donate_state else ())
+    placed.__name__ = step.__name__
+    return placed
+
+
+def _vmap(one: Callable[..., Any], axes: tuple[Any, ...]) -> Callable[..., Any]:
+    """Return `one` for stacked arguments, vectorised."""
+    return jax.vmap(one, in_axes=axes)
+
+
+def _map(one: Callable[..., Any], axes: tuple[Any, ...]) -> Callable[..., Any]:
+    """Return `one` for stacked arguments, one after the other."""
+
+    def mapped(*arguments: Any) -> Any:
+        return jax.lax.map(lambda index: one(*_taken(axes, arguments, index)), jnp.arange(_count(axes, arguments)))
+
+    return mapped
+
+
+def _shard(one: Callable[..., Any], axes: tuple[Any, ...]) -> Callable[..., Any]:
+    """Return `one` for stacked arguments, divided among all devices."""
+
+    def local(*arguments: Any) -> Any:
+        if _count(axes, arguments) > 1:
+            return jax.vmap(one, in_axes=axes)(*arguments)
+        # A vectorised convolution of one run is a grouped one all the same, which is slower.
+        return jax.tree.map(lambda leaf: leaf[None], one(*_taken(axes, arguments, 0)))
+
+    specs = _per_axis(axes, lambda spec: spec)
+    # Nothing is replicated in the results, so there is nothing for check_vma to check.
+    return jax.shard_map(local, mesh=trial_mesh(), in_specs=specs, out_specs=PartitionSpec("trial"), check_vma=False)
+
+
+def _per_axis(axes: tuple[Any, ...], convert: Callable[[PartitionSpec], Any]) -> Any:
+    """Return `axes` with the partition of each argument in place of its axis."""
+    return jax.tree.map(lambda axis: convert(PartitionSpec(*(["trial"] * (axis == 0)))), axes, is_leaf=_is_none)
+
+
+def _taken(axes: tuple[Any, ...], arguments: tuple[Any, ...], index: Any) -> Any:
+    """Return the arguments of one run."""
+
+    def take(axis: int | None, argument: Any) -> Any:
+        return argument if axis is None else jax.tree.map(lambda leaf: leaf[index], argument)
+
+    return jax.tree.map(take, axes, arguments, is_leaf=_is_none)
+
+
+def _count(axes: tuple[Any, ...], arguments: tuple[Any, ...]) -> int:
+    """Return how many runs the arguments are of."""
+    parts = jax.tree.map(lambda axis, part: None if axis is None else part, axes, arguments, is_leaf=_is_none)
+    return len(jax.tree.leaves(parts)[0])
+
+
+def _is_none(axis: Any) -> bool:
+    """Return whether an argument is shared."""
+    return axis is None

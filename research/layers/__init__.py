@@ -5,11 +5,13 @@ from research.layers.alignment import Alignment, Scoring
 from research.layers.attention import Attention, KeyValues
 from research.layers.cells import Cell, Nonlinearity
 from research.layers.convolution import ConvolutionBlock, Pooling, pool
+from research.layers.decoding import Decoded, beam_search, greedy
 from research.layers.dropout import Dropout
 from research.layers.feed_forward import FeedForward, FeedForwardKind
 from research.layers.normalization import Norm, Normalization
 from research.layers.positions import Positions, sinusoidal_2d
 from research.layers.recurrence import Recurrence, StackedRecurrence
+from research.layers.sampling import generate, sample
 from research.layers.sequences import SequencePooling, pool_steps, valid_steps
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Attention",
     "Cell",
     "ConvolutionBlock",
+    "Decoded",
     "Dropout",
     "FeedForward",
     "FeedForwardKind",
@@ -32,8 +35,12 @@ __all__ = [
     "SequencePooling",
     "StackedRecurrence",
     "activate",
+    "beam_search",
+    "generate",
+    "greedy",
     "pool",
     "pool_steps",
+    "sample",
     "sinusoidal_2d",
     "valid_steps",
 ]

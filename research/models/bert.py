@@ -142,35 +142,3 @@ def bert(size: BertSize = "base", **fields: Any) -> BertPretraining:
 def bert_classifier(size: BertSize = "base", classes: int = 2, **fields: Any) -> BertClassifier:
     """Return the classifier that begins with the parameters of `bert(size)`, with `fields` exchanged."""
     return BertClassifier(**{**PUBLISHED, **variant(SIZES, size), "classes": classes, **fields})
-
-
-def mask_tokens(
-    batch: dict[str, jax.Array],
-    key: jax.Array,
-    *,
-    vocabulary: int,
-    mask_token: int,
-    special_tokens: tuple[int, ...] = (),
-    rate: float | jax.Array = 0.15,
-) -> dict[str, jax.Array]:
-    """Return the batch with words to predict: `tokens` masked, `targets` as they were, `predicted` where, all [b, l].
-
-    Every token that counts and is not special is chosen with probability `rate`. Of the chosen, 80 % become the mask
-    token, 10 % a token drawn from the whole vocabulary, 10 % stay. A function of batch and key: another key for each
-    step masks anew (dynamic masking, Liu et al., 2019). Source: Devlin et al. (2019, section 3.1).
-
-    Raises:
-        UsageError: the mask token is not in the vocabulary.
-    """
-    if not 0 <= mask_token < vocabulary:
-        raise UsageError(f"mask_token={mask_token} is not one of the {vocabulary} tokens of the vocabulary")
-    tokens, mask = read(batch)
-    choose, decide, draw = jax.random.split(key, 3)
-    eligible = jnp.ones(tokens.shape, bool) if mask is None else mask
-    for special in special_tokens:
-        eligible &= tokens != special
-    predicted = eligible & jax.random.bernoulli(choose, rate, tokens.shape)
-    fate = jax.random.uniform(decide, tokens.shape)
-    random = jax.random.randint(draw, tokens.shape, 0, vocabulary, tokens.dtype)
-    replaced = jnp.where(fate < 0.8, jnp.asarray(mask_token, tokens.dtype), jnp.where(fate < 0.9, random, tokens))
-    return {**batch, "tokens": jnp.where(predicted, replaced, tokens), "targets": tokens, "predicted": predicted}

@@ -96,7 +96,7 @@ class RecurrentLanguageModel(RecurrentFields):
     Called with the tokens, or a mapping with `tokens` and optionally `lengths` [b]; logits at a step are those of the
     token after it, and depend on nothing later. Dropout as in Zaremba, Sutskever and Vinyals (2014): embedding, between
     layers, before the logits. The family of Mikolov et al., "Recurrent neural network based language model" (2010).
-    `stream` goes on from a carry, and `step` is what `research.models.greedy` and `beam_search` take.
+    `stream` goes on from a carry; `start` and `step` are what `research.layers.decoding` needs.
 
     Raises:
         UsageError: the embedding is tied and its width is not `hidden`.
@@ -125,6 +125,18 @@ class RecurrentLanguageModel(RecurrentFields):
         tokens, lengths = read_sequence(inputs, "tokens")
         logits, _ = self._run(tokens, lengths, None, train)
         return logits
+
+    def start(self, inputs: SequenceInputs, capacity: int) -> tuple[tuple[tuple[Carry, ...], ...], jax.Array]:
+        """Read texts [b, l]; return the carry and the logits [b, vocabulary] of what may follow each.
+
+        A carry has room for any number of tokens, so `capacity` changes nothing.
+        """
+        tokens, lengths = read_sequence(inputs, "tokens")
+        logits, carry = self._run(tokens, lengths, None, False)
+        if lengths is None:
+            return carry, logits[:, -1]
+        last = jnp.maximum(lengths - 1, 0)[:, None, None]
+        return carry, jnp.take_along_axis(logits, last, axis=1)[:, 0]
 
     def stream(self, tokens: jax.Array, carry: tuple[tuple[Carry, ...], ...]) -> tuple[jax.Array, tuple]:
         """Return the logits [b, l, vocabulary] of the next tokens [b, l] of a text, and the carry after them."""

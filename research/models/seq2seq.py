@@ -12,7 +12,7 @@ from research.fields import Range, Size, is_off
 from research.layers.alignment import Alignment
 from research.layers.cells import STATES, Carry
 from research.layers.dropout import Dropout
-from research.layers.sequences import read_sequence, valid_steps
+from research.layers.sequences import SequenceInputs, read_sequence, valid_steps
 from research.models.recurrent import RecurrentFields
 
 
@@ -46,7 +46,7 @@ class Seq2Seq(RecurrentFields):
     the likeliest token. With `train=True` it draws from the streams `dropout` and, where sampling is on, `sampling`.
     Sown into `intermediates`, unless inside a loop over steps: `alignment_weights` [b, t, s].
 
-    `encode` and `decode_step` are what `greedy` and `beam_search` of `research.models.decoding` need.
+    `start` and `step` are what `greedy` and `beam_search` of `research.layers.decoding` need.
     """
 
     source_vocabulary: Size = 256
@@ -85,7 +85,7 @@ class Seq2Seq(RecurrentFields):
         if not isinstance(inputs, Mapping) or "targets" not in inputs:
             raise UsageError('an encoder-decoder is called with a mapping of "tokens", "targets" and maybe "lengths"')
         targets, _ = read_sequence(inputs["targets"], "tokens")
-        memory, carry = self.encode(inputs, train)
+        memory, carry = self._encode(inputs, train)
         sampling = train and not is_off(self.scheduled_sampling)
         if not (sampling or self.input_feeding):
             _, outputs = self._write(memory, carry, targets, train)  # [b, t, h]
@@ -108,7 +108,22 @@ class Seq2Seq(RecurrentFields):
         _, outputs = scan(self, (carry, jnp.full(targets.shape[0], -1, jnp.int32)), targets)
         return outputs if sampling else self._logits(outputs, train)  # [b, t, v]
 
-    def encode(self, inputs: Mapping[str, jax.Array], train: bool = False) -> tuple[Memory, DecoderCarry]:
+    def start(self, inputs: SequenceInputs, capacity: int) -> tuple[Memory, DecoderCarry]:
+        """Read sources [b, s]; return what the decoder looks at, and its carry before the start token.
+
+        Both have room for any number of target tokens, so `capacity` changes nothing.
+        """
+        return self._encode(inputs)
+
+    def step(
+        self, carry: tuple[Memory, DecoderCarry], tokens: jax.Array
+    ) -> tuple[tuple[Memory, DecoderCarry], jax.Array]:
+        """Return the carry after the decoder has read one token each [b], and the logits [b, v] of the next."""
+        memory, decoder = carry
+        decoder, outputs = self._write(memory, decoder, tokens[:, None], False)
+        return (memory, decoder), self._logits(outputs, False)[:, 0]
+
+    def _encode(self, inputs: SequenceInputs, train: bool = False) -> tuple[Memory, DecoderCarry]:
         """Return what the decoder looks at, and its carry before the first step, from `tokens` and `lengths`."""
         tokens, lengths = read_sequence(inputs, "tokens")
         b, s = tokens.shape
@@ -118,11 +133,6 @@ class Seq2Seq(RecurrentFields):
         keys = None if self.attention == "none" else self.alignment.keys(outputs, mask)
         fed = jnp.zeros((b, self.hidden), self.dtype) if self.input_feeding else None
         return Memory(outputs, keys, mask), DecoderCarry(self._bridge(ends) if self.bidirectional else ends, fed)
-
-    def decode_step(self, memory: Memory, carry: DecoderCarry, tokens: jax.Array) -> tuple[DecoderCarry, jax.Array]:
-        """Return the carry after the decoder has read one token each [b], and the logits [b, v] of the next."""
-        carry, outputs = self._write(memory, carry, tokens[:, None], False)
-        return carry, self._logits(outputs, False)[:, 0]
 
     def _bridge(self, ends: tuple[tuple[Carry, ...], ...]) -> tuple[tuple[Carry, ...], ...]:
         """Return a carry of one direction from one of two."""

@@ -68,7 +68,7 @@ class TransformerLanguageModel(TransformerFields):
 
     Called with the tokens, or a mapping with `tokens` and optionally `lengths` [b]; logits at a position are those of
     the token after it. Padding at the end needs no mask: causality hides it from all that counts. The output layer has
-    no bias. `start`, `extend` and `step` decode with a cache; `step` is what `research.models.decoding` and `generate`
+    no bias. `start`, `extend` and `step` decode with a cache; `step` is what `research.layers.decoding` and `generate`
     take. Sown into `intermediates`: each block's `output` and attention `weights`, under the block's name.
     """
 

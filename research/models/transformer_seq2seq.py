@@ -20,7 +20,7 @@ class TransformerSeq2Seq(TransformerFields):
     Called with a mapping of `tokens` [b, s], optionally `lengths` [b] (of the source), and `targets` [b, l], what the
     decoder reads: the target behind its start token. Gives logits [b, l, target vocabulary], float32; those at step i
     are of the token after `targets[:, i]`, and depend on no later target. The output layer has no bias. `start` and
-    `step` are what `research.models.decoding` needs. Sown into `intermediates`: each block's `output` and attention
+    `step` are what `research.layers.decoding` needs. Sown into `intermediates`: each block's `output` and attention
     `weights`.
     """
 

@@ -30,6 +30,8 @@ class Optimizer:
     """Shape of the learning rate after warm-up."""
     warmup: Count = 0
     """Steps of linear warm-up."""
+    floor: Fraction = 0.0
+    """Where the schedule ends, as a share of the peak."""
     momentum: Fraction = 0.9
     """Decay of the velocity; momentum and nesterov only."""
     b1: Fraction = 0.9
@@ -55,7 +57,7 @@ class Optimizer:
 
     def rate(self, step: ArrayLike, total: ArrayLike) -> jax.Array:
         """Return the learning rate at `step` of a run of `total` steps."""
-        return self.learning_rate * unit(self.schedule, step, self.warmup, total)
+        return self.learning_rate * unit(self.schedule, step, self.warmup, total, self.floor)
 
     def transformation(self, learning_rate: ArrayLike) -> optax.GradientTransformation:
         """Return the optax transformation at a given learning rate; its state does not depend on any number."""

@@ -9,12 +9,13 @@ from jax.typing import ArrayLike
 Schedule = Literal["constant", "cosine", "linear", "inverse_square_root"]
 
 
-def unit(schedule: Schedule, step: ArrayLike, warmup: ArrayLike, total: ArrayLike) -> jax.Array:
+def unit(schedule: Schedule, step: ArrayLike, warmup: ArrayLike, total: ArrayLike, floor: ArrayLike = 0.0) -> jax.Array:
     """Return the learning rate at `step`, counted from 0, as a factor of its peak.
 
     The factor rises linearly from 0 to 1 over `warmup` steps. Then `constant` stays; `cosine` (Loshchilov and Hutter,
-    2017) and `linear` fall to 0 at step `total`; `inverse_square_root` is sqrt(max(warmup, 1) / step), as in Vaswani
-    et al. (2017). `optax` has the same shapes but takes step counts as Python numbers only; here they are arguments.
+    2017) and `linear` fall to `floor` at step `total`; `inverse_square_root`, sqrt(max(warmup, 1) / step) as in Vaswani
+    et al. (2017), tends to it. `optax` has the same shapes but takes step counts as Python numbers only; here they are
+    arguments.
     """
     step, warmup, total = (jnp.asarray(x, jnp.float32) for x in (step, warmup, total))
     start = jnp.maximum(warmup, 1.0)
@@ -28,4 +29,4 @@ def unit(schedule: Schedule, step: ArrayLike, warmup: ArrayLike, total: ArrayLik
             decay = 1.0 - progress
         case "inverse_square_root":
             decay = jnp.sqrt(start / jnp.maximum(step, start))
-    return jnp.where(step < warmup, step / start, decay)
+    return jnp.where(step < warmup, step / start, floor + (1.0 - floor) * decay)

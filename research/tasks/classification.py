@@ -1,7 +1,7 @@
 """Classification into one of several classes."""
 
 import dataclasses
-import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from research.errors import UsageError
-from research.fields import NonNegative, Rate, Size, is_off
-from research.tasks.task import Batch, Sums, Task
+from research.fields import NonNegative, Rate, Size
+from research.tasks.losses import cross_entropy
+from research.tasks.quotients import mean, mean_of, share
+from research.tasks.task import Batch, Columns, Sums, Task, counted
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification(Task):
-    """Softmax cross-entropy over `image` and `label`, with label smoothing (Szegedy et al., 2016) and class weights.
+    """Softmax cross-entropy of logits [b, c] and `label` [b]; label smoothing (Szegedy et al., 2016), class weights.
 
     The loss is the weighted mean sum(w[y] * loss) / sum(w[y]). Metrics: loss, accuracy, top-k accuracy, macro
     precision, recall and F1 over the classes that occur among labels or predictions (a quotient 0 / 0 counts as 0),
@@ -25,6 +27,7 @@ class Classification(Task):
     monitor: ClassVar[str] = "accuracy"
     maximize: ClassVar[bool] = True
     headline: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    entries: ClassVar[tuple[str, ...]] = ("label",)
 
     label_smoothing: Rate = 0.0
     """Share of the target spread evenly over all classes."""
@@ -33,12 +36,9 @@ class Classification(Task):
     top_k: Size = 3
     """An example counts in top-k accuracy when fewer than k classes outscore its label."""
 
-    def inputs(self, batch: Batch) -> jax.Array:
-        """Return the images, [b, h, w, c]."""
-        return batch["image"]
-
-    def check(self, spec: dict[str, jax.ShapeDtypeStruct], outputs: Any, classes: int | None) -> None:
+    def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
         """Raise unless there is one logit per class, and one weight per class where weights are given."""
+        self.require_layout(outputs, "[b, classes]")
         width = outputs.shape[-1]
         if classes is not None and width != classes:
             raise UsageError(
@@ -52,11 +52,8 @@ class Classification(Task):
     def measure(self, outputs: jax.Array, batch: Batch) -> Sums:
         """Return sums over a batch: logits [b, c], label [b], mask [b] (True where an example counts; optional)."""
         b, c = outputs.shape
-        label, mask = batch["label"], batch.get("mask", jnp.ones(b, bool))
-        log_probabilities = jax.nn.log_softmax(outputs)  # [b, c]
-        loss = -jnp.take_along_axis(log_probabilities, label[:, None], axis=1)[:, 0]  # [b]
-        if not is_off(self.label_smoothing):
-            loss = (1 - self.label_smoothing) * loss - self.label_smoothing * log_probabilities.mean(axis=1)
+        label, mask = batch["label"], counted(batch)
+        loss = cross_entropy(outputs, label, self.label_smoothing)  # [b]
         weight = mask.astype(jnp.float32)
         if self.class_weights is not None:
             weight = weight * jnp.stack([jnp.float32(w) for w in self.class_weights])[label]
@@ -72,28 +69,27 @@ class Classification(Task):
         }
 
     def summarize(self, sums: Sums) -> dict[str, float]:
-        """Return loss, accuracy, top-k accuracy and macro precision, recall and F1."""
+        """Return loss, accuracy, top-k accuracy and macro precision, recall and F1; of no examples, NaN."""
         confusion = np.asarray(sums["confusion"], np.float64)
         hits, labels, guesses = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-        seen = labels + guesses > 0
+        seen, count = labels + guesses > 0, sums["count"]
         return {
-            "loss": float(sums["loss"]) / float(sums["weight"]) if sums["weight"] else math.nan,
-            "accuracy": float(hits.sum() / sums["count"]),
-            f"top_{self.top_k}_accuracy": float(sums["top_k"]) / float(sums["count"]),
-            "macro_precision": float(_quotient(hits, guesses)[seen].mean()),
-            "macro_recall": float(_quotient(hits, labels)[seen].mean()),
-            "macro_f1": float(_quotient(2 * hits, labels + guesses)[seen].mean()),
+            "loss": mean(sums["loss"], sums["weight"]),
+            "accuracy": mean(hits.sum(), count),
+            f"top_{self.top_k}_accuracy": mean(sums["top_k"], count),
+            "macro_precision": mean_of(share(hits, guesses)[seen]),
+            "macro_recall": mean_of(share(hits, labels)[seen]),
+            "macro_f1": mean_of(share(2 * hits, labels + guesses)[seen]),
         }
 
     def details(self, sums: Sums) -> dict[str, Any]:
         """Return the confusion matrix: rows are labels, columns predictions."""
         return {"confusion_matrix": np.asarray(sums["confusion"]).tolist()}
 
-    def predictions(self, outputs: jax.Array) -> dict[str, jax.Array]:
-        """Return the predicted class [b] and the probability of every class [b, c]."""
-        return {"prediction": outputs.argmax(axis=1), "probability": jax.nn.softmax(outputs)}
-
-
-def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Divide, with 0 / 0 = 0."""
-    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+    def predictions(self, outputs: jax.Array, batch: Batch) -> Columns:
+        """Return the label and the predicted class, [b], and the probability of every class, [b, c]."""
+        return {
+            "label": batch["label"],
+            "prediction": outputs.argmax(axis=1),
+            "probability": jax.nn.softmax(outputs.astype(jnp.float32)),
+        }

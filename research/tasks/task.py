@@ -1,22 +1,31 @@
 """What every task answers: how the model is called, what is summed over examples, what the sums mean."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from research.errors import UsageError
 
 Batch = dict[str, jax.Array]
 Sums = dict[str, Any]
+Columns = dict[str, Any]
+Readable = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+SAMPLING = 1  # folded into the key of dropout, whose own draws stay as they are
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is learned. Every method is pure; all but `summarize` and `details` run inside the compiled step.
+    """What is learned. Methods are pure and run inside the compiled step, but `summarize`, `details` and `illustrate`.
 
     A metric is a quotient of sums, so it is exact over any batches, padding and hosts: `measure` sums over a batch,
-    sums of several batches are added, and `summarize` divides once.
+    sums of several batches are added, and `summarize` divides once. Where nothing counts, the quotient is NaN.
     """
 
     monitor: ClassVar[str] = "loss"
@@ -25,10 +34,27 @@ class Task:
     """Whether a greater `monitor` is better."""
     headline: ClassVar[tuple[str, ...]] = ("loss",)
     """The metrics shown while training."""
+    entries: ClassVar[tuple[str, ...]] = ()
+    """What a batch must hold besides what the model is called with."""
+    rows: ClassVar[tuple[str, ...]] = ()
+    """Names among the sums of arrays that are not added but put one behind the other, by rows."""
 
     def inputs(self, batch: Batch) -> Any:
-        """Return what the model is called with."""
-        raise NotImplementedError
+        """Return what the model is called with: the image; or a table [b, d]; or a mapping of what the batch has.
+
+        The mapping is of `tokens` [b, l], `features` [b, l, d], `lengths` [b] and `segments` [b, l].
+
+        Raises:
+            UsageError: the batch has none of them.
+        """
+        if "image" in batch:
+            return batch["image"]
+        found = {name: batch[name] for name in ("tokens", "features", "lengths", "segments") if name in batch}
+        if not {"tokens", "features"} & found.keys():
+            raise UsageError(f"{self._name} needs an image, tokens or features, but {_described(batch)}")
+        if "tokens" not in found and found["features"].ndim == 2:
+            return found["features"]
+        return found
 
     def measure(self, outputs: Any, batch: Batch) -> Sums:
         """Return sums over the examples of `batch`, those where `mask` is False left out; needs `loss` and `weight`."""
@@ -42,12 +68,15 @@ class Task:
         """Return what is worth keeping besides numbers, as JSON types."""
         return {}
 
-    def predictions(self, outputs: Any) -> dict[str, jax.Array]:
-        """Return arrays by name, one row an example."""
+    def predictions(self, outputs: Any, batch: Batch) -> Columns:
+        """Return arrays by name, a row an example: what is predicted, and what belongs beside it."""
         raise NotImplementedError
 
-    def check(self, spec: dict[str, jax.ShapeDtypeStruct], outputs: Any, classes: int | None) -> None:
-        """Raise `UsageError` unless the model's abstract `outputs` fit the dataset; called before anything runs."""
+    def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
+        """Raise `UsageError` unless the model's abstract `outputs` fit the dataset; called before anything runs.
+
+        `spec` holds shapes of batch entries, `classes` how many classes, labels or tokens there are to choose from.
+        """
 
     def objective(self, sums: Sums) -> jax.Array:
         """Return the mean loss that is minimised, a scalar; 0 over a batch in which nothing has weight."""
@@ -56,13 +85,74 @@ class Task:
     def forward(
         self, model: nn.Module, params: Any, variables: Any, batch: Batch, key: jax.Array | None = None
     ) -> tuple[Any, Any]:
-        """Return the model's outputs and its updated variables; a `key` means training and feeds dropout."""
+        """Return the model's outputs and its updated variables; a `key` means training and feeds dropout and sampling.
+
+        Raises:
+            UsageError: the batch lacks an entry that the task needs.
+        """
+        self.require(batch, *self.entries)
         if key is None:
             return model.apply({"params": params, **variables}, self.inputs(batch), train=False), variables
         return model.apply(
             {"params": params, **variables},
             self.inputs(batch),
             train=True,
-            rngs={"dropout": key},
+            rngs={"dropout": key, "sampling": jax.random.fold_in(key, SAMPLING)},
             mutable=list(variables),
         )
+
+    def evaluate(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> Sums:
+        """Return the sums of an evaluation, which may hold more than those of training."""
+        outputs, _ = self.forward(model, params, variables, batch)
+        return self.measure(outputs, batch)
+
+    def predict(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> Columns:
+        """Return the predictions for a batch, arrays by name with a row an example."""
+        outputs, _ = self.forward(model, params, variables, batch)
+        return self.predictions(outputs, batch)
+
+    def illustrate(
+        self, model: nn.Module, params: Any, variables: Any, batch: Batch, readable: Readable, folder: Path
+    ) -> dict[str, str]:
+        """Write pictures or texts about some prepared examples into `folder`; return {file name: what it shows}.
+
+        `readable` turns columns of token ids into text, as for predictions.
+        """
+        return {}
+
+    def require(self, batch: Mapping[str, Any], *names: str) -> None:
+        """Raise `UsageError` unless the batch has these entries."""
+        missing = [name for name in names if name not in batch]
+        if missing:
+            raise UsageError(f"{self._name} needs {' and '.join(missing)}, but {_described(batch)}")
+
+    def require_layout(self, outputs: Any, layout: str, name: str = "outputs") -> None:
+        """Raise `UsageError` unless the outputs are one array of a layout such as "[b, classes]"."""
+        if isinstance(outputs, Mapping):
+            raise UsageError(
+                f"{self._name} reads {name} {layout}, but the model gives a mapping of {', '.join(outputs)}"
+            )
+        if len(outputs.shape) != layout.count(",") + 1:
+            raise UsageError(
+                f"{self._name} reads {name} {layout}, but the model gives an array of shape {list(outputs.shape)}"
+            )
+
+    @property
+    def _name(self) -> str:
+        """The task as messages call it."""
+        return type(self).__name__
+
+
+def counted(batch: Batch) -> jax.Array:
+    """Return where an example counts, bool [b]."""
+    return batch["mask"] if "mask" in batch else jnp.ones(len(next(iter(batch.values()))), bool)
+
+
+def counted_steps(batch: Batch, lengths: jax.Array, l: int) -> jax.Array:
+    """Return where a step lies within its sequence, of an example that counts: bool [b, l]."""
+    return counted(batch)[:, None] & (jnp.arange(l)[None] < lengths[:, None])
+
+
+def _described(batch: Mapping[str, Any]) -> str:
+    """Return what the data gives, in words."""
+    return f"the data gives {', '.join(sorted(set(batch) - {'mask'}))}: choose another task or other data"

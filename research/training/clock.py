@@ -38,3 +38,30 @@ class Clock:
         """Return the seconds of every phase and in total, rounded to milliseconds."""
         total = self._total + time.perf_counter() - self._start
         return {name: round(value, 3) for name, value in {**self._seconds, "total": total}.items()}
+
+
+class Share(Clock):
+    """The clock of one of several runs that advance together: each takes an equal part of the time of the `whole`."""
+
+    def __init__(self, whole: Clock, among: int) -> None:
+        super().__init__()
+        self._whole, self._among, self._carried = whole, among, dict[str, float]()
+
+    def carry(self, spent: dict[str, float]) -> None:
+        """Add the seconds of a part of the run that is already done."""
+        self._carried = spent
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what happens within towards `name`, for all of them."""
+        with self._whole.phase(name):
+            yield
+
+    def training(self) -> float:
+        """Return the seconds that all of them spent on input and steps, without compilation."""
+        return self._whole.training()
+
+    def seconds(self) -> dict[str, float]:
+        """Return this run's part of the seconds of every phase and in total, rounded to milliseconds."""
+        whole = self._whole.seconds()
+        return {name: round(self._carried.get(name, 0.0) + value / self._among, 3) for name, value in whole.items()}

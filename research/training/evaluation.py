@@ -1,6 +1,6 @@
 """Exact evaluation and prediction of a split."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 from research.data import Records, Split, evaluation_batches
 from research.devices import place
 from research.experiment import Experiment, RunOptions, split
+from research.tasks import Task
 from research.training.state import TrainState
 from research.training.step import eval_step, predict_step
 
@@ -25,14 +26,14 @@ def evaluate(
 def predict(
     experiment: Experiment, state: TrainState, name: Split = "test", options: RunOptions | None = None
 ) -> dict[str, np.ndarray]:
-    """Return `index`, `label` and what the task predicts, one row an example in dataset order."""
+    """Return `index` and the task's columns, one row an example in dataset order, with token ids turned into text."""
     records = open_split(experiment, name, options)
-    rows: list[dict[str, np.ndarray]] = []
+    parts: list[dict[str, np.ndarray]] = []
     for batch, output in _outputs(predict_step, experiment, state, records):
-        row = {"label": batch["label"], **jax.device_get(output)}
-        rows.append({name: np.asarray(column)[batch["mask"]] for name, column in row.items()})
-    columns = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    return {"index": np.arange(len(records)), **columns}
+        parts.append({name: column[batch["mask"]] for name, column in jax.device_get(output).items()})
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    readable = experiment.data.readable(columns, options.data_dir if options else None)
+    return {"index": np.arange(len(records)), **readable}
 
 
 def open_split(experiment: Experiment, name: Split, options: RunOptions | None) -> Records:
@@ -41,15 +42,41 @@ def open_split(experiment: Experiment, name: Split, options: RunOptions | None) 
 
 
 def evaluation_sums(experiment: Experiment, state: TrainState, records: Records) -> Any:
-    """Return the task's sums over all records: integers exactly, floats added up in float64 on the host."""
-    sums = [jax.device_get(output) for _, output in _outputs(eval_step, experiment, state, records)]
-    wide = [jax.tree.map(lambda x: x.astype(np.int64 if x.dtype.kind in "iu" else np.float64), part) for part in sums]
-    return jax.tree.map(lambda *parts: sum(parts), *wide)
+    """Return the task's sums over all records."""
+    outputs = _outputs(eval_step, experiment, state, records)
+    return added(experiment.task, [jax.device_get(output) for _, output in outputs])
+
+
+def added(task: Task, sums: Sequence[Any]) -> Any:
+    """Return the sums of several batches as one: integers exactly, floats added up in float64.
+
+    What the task calls `rows` is not added: the rows of all batches follow each other.
+    """
+    parts, rows = [jax.tree.map(_wide, part) for part in sums], task.rows
+    return {
+        name: np.concatenate([part[name] for part in parts])
+        if name in rows
+        else jax.tree.map(lambda *terms: sum(terms), *(part[name] for part in parts))
+        for name in parts[0]
+    }
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    """Return integers as int64 and floats, bfloat16 too, as float64."""
+    return x.astype(np.int64 if x.dtype.kind in "iub" else np.float64)
 
 
 def _outputs(step: Any, experiment: Experiment, state: TrainState, records: Records) -> Iterator[tuple[Any, Any]]:
     """Yield each padded batch and what the compiled step makes of it."""
     program, hyperparameters = split(experiment)
     run = place(step, program)
-    for batch in evaluation_batches(records, min(BATCH_SIZE, len(records))):
+    for batch in numbered_batches(records):
         yield batch, run(hyperparameters, state, batch)
+
+
+def numbered_batches(records: Records) -> Iterator[dict[str, np.ndarray]]:
+    """Yield padded batches of every example, numbered by `row`."""
+    size = min(BATCH_SIZE, len(records))
+    for index, batch in enumerate(evaluation_batches(records, size)):
+        batch["row"] = np.arange(index * size, (index + 1) * size, dtype=np.int32)
+        yield batch

@@ -18,7 +18,7 @@ class Result:
     """What a finished run came to: the content of result.json.
 
     `metrics` is {split: {name: value}}, `details` what a task keeps besides numbers, `seconds` the wall time by phase
-    over all parts of the run.
+    over all parts of the run, `illustrations` the pictures and samples in the folder and what they show.
     """
 
     experiment: dict[str, Any]
@@ -32,6 +32,7 @@ class Result:
     device: str
     versions: dict[str, str]
     commit: str | None
+    illustrations: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Folder:
@@ -110,14 +111,32 @@ class Folder:
                 raise RunError(f"another process is running in {self.root}; wait for it or stop it") from None
             yield
 
-    def create(self, experiment: Experiment, environment: dict[str, Any]) -> None:
-        """Write what is known at the start. Raises `UsageError` where that is not allowed."""
+    def create(self, experiment: Experiment, environment: dict[str, Any], files: dict[str, str]) -> None:
+        """Write what is known at the start: the experiment, the environment, and the `files` of its dataset.
+
+        Raises:
+            UsageError: that is not allowed.
+            RunError: the folder has been trained on other data.
+        """
+        self.check_data(files)
         try:
             if not self.experiment.exists():
                 write(self.experiment, to_json(experiment) + "\n")
             write(self.environment, json.dumps(environment, indent=2) + "\n")
+            for name, text in files.items():
+                write(self.root / name, text)
         except OSError as error:
             raise UsageError(f"cannot write to {self.root}: {error.strerror}; choose another --workdir") from error
+
+    def check_data(self, files: dict[str, str]) -> None:
+        """Raise `RunError` where the `files` of a dataset are not those that the run began with."""
+        for name, text in files.items():
+            path = self.root / name
+            if path.exists() and path.read_text() != text:
+                raise RunError(
+                    f"{path} is not what the data says now: the dataset, or the package it comes from, has changed "
+                    "since the run began; bring the old one back, or choose another folder"
+                )
 
     def write_result(self, result: Result) -> None:
         """Write result.json."""

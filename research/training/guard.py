@@ -16,26 +16,41 @@ class Interrupted(RunError):
     """A run that stopped early, saved, and goes on when started again; the command line exits with 75."""
 
 
+class Received:
+    """A signal handler that remembers."""
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._numbers:
+            raise KeyboardInterrupt
+        self._numbers.append(number)
+        os.write(2, b"\nfinishing this step and saving; once more stops at once\n")
+
+    def any(self) -> bool:
+        """Return whether a signal has come."""
+        return bool(self._numbers)
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
     """Give a function that says whether SIGINT or SIGTERM has come; a second signal raises `KeyboardInterrupt`.
 
+    Inside another one, as in a run of a sweep, it is that one's function, so that the sweep learns of the signal too.
     Outside the main thread, where Python takes no handlers, signals are left alone.
     """
-    received: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        os.write(2, b"\nfinishing this step and saving; once more stops at once\n")
-
+    outer = signal.getsignal(SIGNALS[0])
+    if isinstance(outer, Received):
+        yield outer.any
+        return
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    received = Received()
+    before = {number: signal.signal(number, received) for number in SIGNALS}
     try:
-        yield lambda: bool(received)
+        yield received.any
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """One run, from an experiment to its result."""
 
+import dataclasses
 import json
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -10,6 +10,7 @@ import jax
 
 from research.data import Batches, Records, Split
 from research.devices import place
+from research.errors import UsageError
 from research.experiment import Experiment, RunOptions, fingerprint, spec, split
 from research.training.checkpoint import Checkpoints, Kind
 from research.training.clock import Clock
@@ -18,20 +19,24 @@ from research.training.environment import commit, device, environment, versions
 from research.training.evaluation import evaluation_sums, open_split
 from research.training.folder import Folder, Result
 from research.training.guard import Interrupted, interruptible
+from research.training.illustration import illustrate
 from research.training.journal import Journal, is_best
 from research.training.progress import Progress, progress, shown
+from research.training.start import check_start, graft, start_folder
 from research.training.state import TrainState, abstract_state, count_parameters
 from research.training.step import Metrics, init_state, train_step
+from research.training.stepping import Stepping
 
-Report = tuple[int, Metrics, float]  # step, metrics still on the device, seconds of training
-
-IN_FLIGHT = 2  # steps dispatched ahead of the device: enough to keep it busy, few enough to stop promptly
+Splits = dict[Split, Records]
 
 
-def train(experiment: Experiment, workdir: str | Path, options: RunOptions | None = None) -> Result:
+def train(
+    experiment: Experiment, workdir: str | Path, options: RunOptions | None = None, splits: Splits | None = None
+) -> Result:
     """Train, evaluate and write a run folder; a run that was interrupted goes on exactly where it stopped.
 
-    A folder that holds the finished run returns its result at once.
+    A folder that holds the finished run returns its result at once. `splits` are those of the experiment's data where
+    they are already open, so that the runs of a sweep decode them once.
 
     Raises:
         UsageError: the parts of the experiment do not fit, the dataset is not there, or `workdir` cannot be written or
@@ -45,9 +50,12 @@ def train(experiment: Experiment, workdir: str | Path, options: RunOptions | Non
     if (finished := folder.read_result()) is not None:
         return finished
     check(experiment)
-    records = {name: open_split(experiment, name, options) for name in get_args(Split)}
+    if experiment.start is not None:
+        before = dataclasses.replace(options, stop_after=None)
+        train(experiment.start.experiment, start_folder(experiment.start, folder.root, options), before)
+    records = splits or open_splits(experiment, options)
     with folder.claimed(), interruptible() as interrupted:
-        folder.create(experiment, environment())
+        folder.create(experiment, environment(), experiment.data.files(options.data_dir))
         with Checkpoints(folder.checkpoints, options.keep) as checkpoints:
             run = Run(experiment, options, folder, clock, records, checkpoints)
             try:
@@ -57,20 +65,36 @@ def train(experiment: Experiment, workdir: str | Path, options: RunOptions | Non
                 run.progress.close()
 
 
+def open_splits(experiment: Experiment, options: RunOptions) -> Splits:
+    """Return every split of the experiment's dataset."""
+    return {name: open_split(experiment, name, options) for name in get_args(Split)}
+
+
 def check(experiment: Experiment) -> None:
     """Raise `UsageError` unless model, task and data fit together; traces the model and computes nothing."""
     state = abstract_state(experiment)
 
     def forward(params: Any, variables: Any, batch: Any) -> Any:
-        """Return the outputs of evaluation mode."""
-        return experiment.task.forward(experiment.model, params, variables, experiment.data.preprocess(batch))[0]
+        """Return the prepared batch, and the outputs of evaluation mode."""
+        batch = experiment.data.preprocess(batch)
+        return batch, experiment.task.forward(experiment.model, params, variables, batch)[0]
 
-    shapes = spec(experiment)
-    outputs = jax.eval_shape(forward, state.params, state.variables, shapes)
-    experiment.task.check(shapes, outputs, experiment.data.classes())
+    prepared, outputs = jax.eval_shape(forward, state.params, state.variables, spec(experiment))
+    experiment.task.check(prepared, outputs, experiment.data.classes())
+    check_vocabulary(experiment)
+    check_start(experiment)
 
 
-class Run:
+def check_vocabulary(experiment: Experiment) -> None:
+    """Raise `UsageError` where the data has token ids that the model does not know."""
+    ids = experiment.data.vocabulary()
+    for name in ("vocabulary", "source_vocabulary"):
+        known = getattr(experiment.model, name, None)
+        if ids is not None and known is not None and known < ids:
+            raise UsageError(f"the data has {ids} token ids, the model knows {known}: set model.{name}")
+
+
+class Run(Stepping):
     """The moving parts of one call of `train`: its state, journal and what it shows."""
 
     def __init__(
@@ -79,14 +103,15 @@ class Run:
         options: RunOptions,
         folder: Folder,
         clock: Clock,
-        records: dict[Split, Records],
+        records: Splits,
         checkpoints: Checkpoints,
+        state: TrainState | None = None,
     ) -> None:
         self.experiment, self.options, self.folder, self.clock = experiment, options, folder, clock
-        self.records, self.checkpoints = records, checkpoints
+        self.records, self.checkpoints, self.total = records, checkpoints, experiment.steps
         self.program, hyperparameters = split(experiment)
         self.hyperparameters = jax.device_put(hyperparameters)
-        self.state = self._restore()
+        self.state: TrainState = self._restore() if state is None else state
         self.step = int(self.state.step)
         self.journal = Journal(folder.metrics, self.step)
         self.progress: Progress = progress(options.progress, experiment.steps, self.step, experiment.batch_size)
@@ -103,66 +128,47 @@ class Run:
             restored = self.checkpoints.restore("latest", abstract_state(self.experiment))
         if restored is None:
             with self.clock.phase("compile"):
-                return jax.block_until_ready(place(init_state, self.program)(self.hyperparameters))
+                state = place(init_state, self.program)(self.hyperparameters)
+                return jax.block_until_ready(graft(self.experiment, state, self.folder.root, self.options))
         state, spent = restored
         self.checkpoints.forget_best_after(int(state.step))
         self.clock.carry(spent)
         return state
 
     def train(self, interrupted: Callable[[], bool]) -> None:
-        """Take the steps that are left, reporting, evaluating and saving on the way."""
-        experiment, options, clock = self.experiment, self.options, self.clock
+        """Take the steps that are left."""
         take_step = place(train_step, self.program, donate_state=True)
-        batches = Batches(self.records["train"], experiment.batch_size, experiment.seed, options.residency)
-        in_flight: deque[Metrics] = deque()
-        unread: Report | None = None  # read one report late, so that the device never waits for the host
-        first = self.step
+        experiment = self.experiment
+        batches = Batches(self.records["train"], experiment.batch_size, experiment.seed, self.options.residency)
         try:
-            while self.step < experiment.steps:
-                with clock.phase("input"):
-                    feed = batches.feed_at(self.step)
-                with clock.phase("compile" if self.step == first else "step"):
-                    self.state, metrics = take_step(self.hyperparameters, self.state, feed)
-                    in_flight.append(metrics)
-                    if len(in_flight) > IN_FLIGHT or self.step == first:
-                        jax.block_until_ready(in_flight.popleft())
-                    self.step += 1
-                    self.progress.advance(self.step)
-                last = self.step == experiment.steps
-                stop = interrupted() or self.step == options.stop_after
-                if self.step % options.log_every == 0 or last:
-                    unread = self._report(unread, (self.step, metrics, clock.training()))
-                evaluation_due = options.evaluate_every and self.step % options.evaluate_every == 0 and not last
-                checkpoint_due = self.step % options.checkpoint_every == 0 or last or stop
-                if evaluation_due or checkpoint_due:
-                    unread = self._report(unread)
-                    with clock.phase("step"):
-                        jax.block_until_ready(self.state)
-                if evaluation_due:
-                    self._evaluate("validation")
-                    self._keep_best()
-                if checkpoint_due:
-                    self._save("latest")
-                if stop and not last:
-                    self.checkpoints.wait()
-                    raise Interrupted(
-                        f"stopped at step {self.step} of {experiment.steps}, saved in {self.folder.root}; "
-                        "the same command goes on from there"
-                    )
+            self.take_steps(take_step, batches.feed_at, interrupted)
         finally:
             batches.close()
 
-    def _report(self, unread: Report | None, new: Report | None = None) -> Report | None:
-        """Write the last report to the journal and return the new one, to be read at the next report."""
-        if unread is None:
-            return new
-        step, metrics, seconds = unread
+    def report(self, step: int, metrics: Metrics, seconds: float) -> None:
+        """Write metrics into the journal and show the few that matter."""
         with self.clock.phase("step"):
             host = jax.device_get(metrics)
             headline = self._headline(self.experiment.task.summarize(host.pop("sums")))
             self.journal.write(step, "train", {**headline, **{name: float(value) for name, value in host.items()}})
             self.progress.report(step, headline, seconds)
-        return new
+
+    def evaluate_between(self) -> None:
+        """Evaluate on validation and keep the best state."""
+        self._evaluate("validation")
+        self._keep_best()
+
+    def save_latest(self) -> None:
+        """Start to save the state."""
+        self._save("latest")
+
+    def stopped(self) -> Interrupted:
+        """Wait until all is saved and return what to raise."""
+        self.checkpoints.wait()
+        return Interrupted(
+            f"stopped at step {self.step} of {self.total}, saved in {self.folder.root}; "
+            "the same command goes on from there"
+        )
 
     def _headline(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return the few metrics that are shown while training."""
@@ -172,12 +178,16 @@ class Run:
         """Evaluate a split exactly, into the journal and onto the screen; return metrics and details."""
         task = self.experiment.task
         with self.clock.phase("evaluate"):
-            sums = evaluation_sums(self.experiment, self.state, self.records[name])
+            sums = self._sums(name)
         metrics = task.summarize(sums)
         self.journal.write(self.step, name, metrics)
         last = self.step == self.experiment.steps
         self.progress.say(f"{name} at step {self.step}: {shown(metrics if last else self._headline(metrics))}")
         return metrics, task.details(sums)
+
+    def _sums(self, name: Split) -> Any:
+        """Return the task's sums over a split."""
+        return evaluation_sums(self.experiment, self.state, self.records[name])
 
     def _keep_best(self) -> None:
         """Save the state as the best one if its validation is better than all before."""
@@ -199,6 +209,7 @@ class Run:
         with self.clock.phase("checkpoint"):
             self.checkpoints.wait()
         draw_curves(self.journal.lines, self.experiment.task.headline, self.folder.curves)
+        illustrations = illustrate(self.experiment, self.state, self.records["test"], self.options, self.folder.root)
         result = Result(
             experiment=json.loads(self.folder.experiment.read_text()),
             fingerprint=fingerprint(self.experiment),
@@ -211,6 +222,7 @@ class Run:
             device=device(),
             versions=versions(),
             commit=commit(),
+            illustrations=illustrations,
         )
         self.folder.write_result(result)
         return result

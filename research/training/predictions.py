@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from research.errors import UsageError, suggestion
-from research.training.folder import partial_file
+from research.training.folder import finite, partial_file
 
 Predictions = dict[str, np.ndarray]
 
@@ -17,7 +17,8 @@ Predictions = dict[str, np.ndarray]
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
     """Write one row an example to FILE.csv, FILE.jsonl or FILE.npz.
 
-    In CSV a column of vectors becomes `name_0`, `name_1` and so on. Floats are written so that they read back exactly.
+    In CSV a column of vectors becomes `name_0`, `name_1` and so on, one of matrices `name_0_0` and so on. Floats are
+    written so that they read back exactly; what is missing is nan, in JSON null.
 
     Raises:
         UsageError: another ending, or a place that cannot be written.
@@ -47,23 +48,22 @@ def _rows(predictions: Predictions) -> Iterator[list[object]]:
 
 def _write_csv(path: Path, predictions: Predictions) -> None:
     """Write a header and a line per example."""
-    names = [
-        label
+    flat = {
+        "_".join([name, *map(str, index)]): column[:, *index]
         for name, column in predictions.items()
-        for label in ([name] if column.ndim == 1 else [f"{name}_{index}" for index in range(column.shape[1])])
-    ]
-    with path.open("w", newline="") as file:
+        for index in np.ndindex(column.shape[1:])
+    }
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(names)
-        for row in _rows(predictions):
-            writer.writerow([item for cell in row for item in (cell if isinstance(cell, list) else [cell])])
+        writer.writerow(flat)
+        writer.writerows(_rows(flat))
 
 
 def _write_jsonl(path: Path, predictions: Predictions) -> None:
     """Write an object per example."""
     with path.open("w") as file:
         for row in _rows(predictions):
-            file.write(json.dumps(dict(zip(predictions, row, strict=True))) + "\n")
+            file.write(json.dumps(finite(dict(zip(predictions, row, strict=True)))) + "\n")
 
 
 def _write_npz(path: Path, predictions: Predictions) -> None:

@@ -25,6 +25,11 @@ class TrainState(NamedTuple):
     opt_state: Any
     ema: Any = None
 
+    @property
+    def evaluated(self) -> Any:
+        """The parameters that are evaluated: the moving average where there is one."""
+        return self.params if self.ema is None else self.ema
+
 
 def stream(key: jax.Array, name: int, step: jax.Array | int = 0) -> jax.Array:
     """Return the key of a stream at a step, from the run's key."""

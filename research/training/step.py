@@ -56,21 +56,13 @@ def train_step(
 
 def eval_step(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:
     """Return the task's sums over a batch; the moving average of the parameters is used where there is one."""
-    task = join(program, hyperparameters).task
-    outputs, batch = _forward(program, hyperparameters, state, batch)
-    return task.measure(outputs, batch)
+    experiment = join(program, hyperparameters)
+    batch = experiment.data.preprocess(gather(batch))
+    return experiment.task.evaluate(experiment.model, state.evaluated, state.variables, batch)
 
 
 def predict_step(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:
     """Return the task's predictions for a batch, arrays with a leading batch axis."""
-    outputs, _ = _forward(program, hyperparameters, state, batch)
-    return join(program, hyperparameters).task.predictions(outputs)
-
-
-def _forward(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> tuple[Any, Any]:
-    """Return the outputs in evaluation mode and the prepared batch."""
     experiment = join(program, hyperparameters)
     batch = experiment.data.preprocess(gather(batch))
-    params = state.params if state.ema is None else state.ema
-    outputs, _ = experiment.task.forward(experiment.model, params, state.variables, batch)
-    return outputs, batch
+    return experiment.task.predict(experiment.model, state.evaluated, state.variables, batch)

@@ -9,8 +9,8 @@ import pytest
 
 from research.errors import UsageError
 from research.layers.cells import Cell
+from research.layers.decoding import greedy
 from research.layers.recurrence import StackedRecurrence
-from research.models.decoding import greedy
 from research.models.recurrent import RecurrentClassifier, RecurrentLanguageModel
 
 CELLS = get_args(Cell)
@@ -106,6 +106,20 @@ def test_going_on_from_a_carry_equals_the_whole(tied):
         carry, logits = step(variables, carry, TOKENS[:, t])
         rest.append(logits)
     close(np.concatenate([first, np.stack(rest, axis=1)], axis=1), whole)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_texts_of_differing_lengths_are_gone_on_with(cell):
+    """Each from its own end, whatever stands in its padding."""
+    model = LANGUAGE.clone(cell=cell)
+    variables, lengths = randomized(model, TOKENS), np.array([2, 4, 1, 3, 4])
+    whole, rows = apply(model, variables, TOKENS), np.arange(B)
+    prompts = np.where(np.arange(4)[None] < lengths[:, None], TOKENS[:, :4], V - 1)
+    carry, logits = apply(model, variables, {"tokens": prompts, "lengths": lengths}, capacity=9, method="start")
+    close(logits, whole[rows, lengths - 1])
+    carry, logits = apply(model, variables, carry, TOKENS[rows, lengths], method="step")
+    close(logits, whole[rows, lengths])
+    close(apply(model, variables, TOKENS, capacity=9, method="start")[1], whole[:, -1])
 
 
 def test_greedy_writing_is_the_likeliest_continuation():

@@ -9,8 +9,8 @@ import pytest
 from research.errors import UsageError
 from research.fields import children, kind, validate
 from research.layers.alignment import Alignment
+from research.layers.decoding import beam_search, greedy
 from research.layers.recurrence import StackedRecurrence
-from research.models.decoding import beam_search, greedy
 from research.models.seq2seq import Seq2Seq
 
 ATTENTIONS = ("none", "additive", "dot", "general", "concat")
@@ -39,8 +39,8 @@ def randomized(model, seed=0):
 
 def stepwise(model, variables, choose):
     """Logits [b, t, w] of a loop of single steps, whose input at step t is choose(t, logits so far)."""
-    memory, carry = apply(model, variables, INPUTS, method="encode")
-    step = jax.jit(lambda carry, tokens: model.apply(variables, memory, carry, tokens, method="decode_step"))
+    carry = apply(model, variables, INPUTS, capacity=T, method="start")
+    step = jax.jit(lambda carry, tokens: model.apply(variables, carry, tokens, method="step"))
     logits = []
     for t in range(T):
         carry, following = step(carry, jnp.asarray(choose(t, logits)))
@@ -156,15 +156,15 @@ def test_a_step_sees_no_later_target(feeding):
 def test_what_is_decoded_scores_as_teacher_forcing_says(attention):
     model, end, beams = TINY.clone(attention=attention, bidirectional=True, input_feeding=True), W - 1, 3
     variables = randomized(model)
-    memory, carry = apply(model, variables, INPUTS, method="encode")
     start = jnp.zeros(B, jnp.int32)
 
-    def step(memory):
-        return lambda carry, tokens: model.apply(variables, memory, carry, tokens, method="decode_step")
+    @jax.jit
+    def write(variables):
+        bound = model.bind(variables)
+        carry = bound.start({"tokens": TOKENS, "lengths": LENGTHS}, 4)
+        return greedy(bound.step, carry, start, end, 4), beam_search(bound.step, carry, start, end, 4, beams)
 
-    repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), memory)
-    one = greedy(step(memory), carry, start, end, 4)
-    many = beam_search(step(repeated), carry, start, end, 4, beams)
+    one, many = write(variables)
     for tokens, lengths, scores in [one, *(tuple(part[:, k] for part in many) for k in range(beams))]:
         read = np.concatenate([start[:, None], tokens[:, :-1]], axis=1)
         logits = jax.nn.log_softmax(apply(model, variables, {**INPUTS, "targets": read}))

@@ -10,8 +10,8 @@ import pytest
 
 from research.errors import UsageError
 from research.fields import validate
+from research.layers.decoding import beam_search, greedy
 from research.layers.positions import Positions
-from research.models.decoding import beam_search, greedy
 from research.models.transformer import TransformerClassifier, TransformerLanguageModel
 from research.models.transformer_seq2seq import TransformerSeq2Seq, vaswani
 from research.models.transformer_stack import TransformerStack

@@ -50,6 +50,16 @@ def test_schedule_by_hand(schedule, values):
     np.testing.assert_allclose([unit(schedule, step, 2, 6) for step in range(8)], values, atol=1e-6)
 
 
+def test_a_floor_squeezes_what_follows_warm_up():
+    np.testing.assert_allclose(
+        [unit("linear", step, 2, 6, 0.2) for step in range(8)], [0, 0.5, 1, 0.8, 0.6, 0.4, 0.2, 0.2]
+    )
+    cosine = optax.warmup_cosine_decay_schedule(0.0, 1.0, 3, 17, end_value=0.1)
+    np.testing.assert_allclose(
+        unit("cosine", np.arange(20), 3, 17, 0.1), [cosine(step) for step in range(20)], rtol=1e-6
+    )
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_argument_may_be_traced(schedule):
     traced = jax.jit(chex.assert_max_traces(unit, n=1), static_argnums=0)
@@ -59,6 +69,7 @@ def test_every_argument_may_be_traced(schedule):
     arguments = jnp.asarray(cases, jnp.int32).T
     together = jax.vmap(lambda step, warmup, total: unit(schedule, step, warmup, total))(*arguments)
     np.testing.assert_allclose(together, single, rtol=1e-6, atol=1e-6)
+    assert jax.jit(lambda floor: unit(schedule, 9, 2, 10, floor))(1.0) == 1
 
 
 @given(st.sampled_from(SCHEDULES), st.integers(0, 40), st.integers(0, 40))

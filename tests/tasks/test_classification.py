@@ -180,6 +180,12 @@ def test_a_batch_of_nothing_adds_nothing():
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(sums))
 
 
+def test_of_nothing_the_loss_is_zero_and_the_metrics_are_no_numbers():
+    sums = masked(Classification(), [np.array([], int)], 5)
+    assert Classification().objective(sums) == 0
+    assert np.isnan(list(Classification().summarize(sums).values())).all()
+
+
 def test_counts_are_integers():
     sums = Classification().measure(jnp.bfloat16(LOGITS), batch())
     for name in ("count", "top_k", "confusion"):
@@ -201,6 +207,7 @@ def test_numbers_of_the_task_are_arguments():
     "task, classes, message",
     [
         (Classification(), 10, "the model gives 7 logits, but the dataset has 10 classes: set model.classes"),
+        (Classification(class_weights=(0.0,) * 7), 7, "task.class_weights are all zero"),
         (Classification(class_weights=(1.0, 2.0)), 7, "task.class_weights has 2 weights for 7 classes"),
         (Classification(class_weights=(1.0,) * 9), None, "task.class_weights has 9 weights for 7 classes"),
         (Classification(), 7, None),
@@ -216,8 +223,19 @@ def test_a_model_that_does_not_fit_is_found_before_anything_runs(task, classes, 
         task.check({}, outputs, classes)
 
 
-def test_predictions_are_classes_and_probabilities():
-    found = Classification().predictions(jnp.asarray(LOGITS))
+def test_outputs_of_another_kind_are_refused():
+    sequence = jax.ShapeDtypeStruct((5, 3, 7), jnp.float32)
+    with pytest.raises(
+        UsageError, match=r"reads outputs \[b, classes\], but the model gives an array of shape \[5, 3, 7"
+    ):
+        Classification().check({}, sequence, 7)
+    with pytest.raises(UsageError, match="but the model gives a mapping of masked, next"):
+        Classification().check({}, {"masked": sequence, "next": sequence}, 7)
+
+
+def test_predictions_are_labels_classes_and_probabilities():
+    found = Classification().predictions(jnp.asarray(LOGITS), batch())
+    np.testing.assert_array_equal(found["label"], LABEL)
     np.testing.assert_array_equal(found["prediction"], LOGITS.argmax(1))
     exact = np.exp(LOGITS.astype(np.float64))
     np.testing.assert_allclose(found["probability"], exact / exact.sum(1, keepdims=True), rtol=1e-5, atol=1e-7)

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from research.errors import UsageError
 from research.layers import Dropout
 from research.tasks import Classification, Task
 
@@ -55,10 +58,55 @@ def test_a_model_without_variables_has_none_after_training():
 
 def test_the_objective_is_the_weighted_mean():
     assert Task().objective({"loss": jnp.float32(6), "weight": jnp.float32(4)}) == 1.5
+    assert Task().objective({"loss": jnp.float32(0), "weight": jnp.float32(0)}) == 0
     assert Task().details({}) == {}
 
 
-@pytest.mark.parametrize("method, arguments", [("inputs", 1), ("measure", 2), ("summarize", 1), ("predictions", 1)])
+def test_a_model_is_called_with_what_the_batch_has():
+    image, table, series, tokens = (np.zeros((3, *rest)) for rest in ((5, 7, 1), (5,), (5, 7), (5,)))
+    inputs = Task().inputs
+    assert inputs({"image": image, "label": None, "lengths": None}) is image
+    assert inputs({"features": table, "label": None, "mask": None}) is table
+    found = inputs({"features": series, "lengths": 1, "label": 2, "segments": 3})
+    assert found == {"features": series, "lengths": 1, "segments": 3}
+    assert inputs({"tokens": tokens, "targets": 1}) == {"tokens": tokens}
+    with pytest.raises(UsageError, match="Task needs an image, tokens or features, but the data gives label, time"):
+        inputs({"time": 1, "label": 2, "mask": 3})
+
+
+class Sampler(nn.Module):
+    """A model that says what its streams of randomness draw."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return [jax.random.bits(self.make_rng(name)) for name in ("dropout", "sampling")]
+
+
+def test_sampling_has_a_stream_of_its_own_and_dropout_keeps_its_draws():
+    key = jax.random.key(5)
+    (dropout, sampling), _ = Classification().forward(Sampler(), {}, {}, BATCH, key)
+    assert dropout == Sampler().apply({}, X, rngs={"dropout": key, "sampling": key})[0]
+    assert dropout != sampling
+
+
+def test_evaluation_and_prediction_come_from_the_outputs():
+    variables = dict(Network().init(jax.random.key(0), X))
+    params, task = variables.pop("params"), Classification()
+    outputs, _ = task.forward(Network(), params, variables, BATCH)
+    for found, expected in [
+        (task.evaluate(Network(), params, variables, BATCH), task.measure(outputs, BATCH)),
+        (task.predict(Network(), params, variables, BATCH), task.predictions(outputs, BATCH)),
+    ]:
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert task.illustrate(Network(), params, variables, BATCH, lambda columns: columns, Path()) == {}
+
+
+def test_data_of_another_kind_is_refused():
+    with pytest.raises(UsageError, match="Classification needs label, but the data gives image, target: choose"):
+        Classification().forward(Network(), {}, {}, {"image": X, "target": X})
+
+
+@pytest.mark.parametrize("method, arguments", [("measure", 2), ("summarize", 1), ("predictions", 2)])
 def test_a_task_says_what_it_must_answer(method, arguments):
     with pytest.raises(NotImplementedError):
         getattr(Task(), method)(*[{}] * arguments)

@@ -68,6 +68,25 @@ def test_every_file_holds_the_same_numbers(predictions, tmp_path):
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["out.csv", "out.jsonl", "out.npz"]
 
 
+def test_text_matrices_and_missing_numbers_are_written(tmp_path):
+    columns = {
+        "index": np.arange(2),
+        "text": np.array(["a, “b”\n", "ü\t"]),
+        "quantiles": np.array([[[1.5, np.nan]], [[0.1, -2.0]]], np.float32),
+    }
+    for ending in ("csv", "jsonl", "npz"):
+        write_predictions(tmp_path / f"out.{ending}", columns)
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["index", "text", "quantiles_0_0", "quantiles_0_1"]
+    assert rows[1:] == [["0", "a, “b”\n", "1.5", "nan"], ["1", "ü\t", str(float(np.float32(0.1))), "-2.0"]]
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert lines[0] == {"index": 0, "text": "a, “b”\n", "quantiles": [[1.5, None]]}
+    with np.load(tmp_path / "out.npz") as archive:
+        for name, column in columns.items():
+            np.testing.assert_array_equal(archive[name], column)
+
+
 def test_other_endings_are_refused(predictions, tmp_path):
     with pytest.raises(UsageError, match='".cvs"; did you mean ".csv"'):
         write_predictions(tmp_path / "out.cvs", predictions)

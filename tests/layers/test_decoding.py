@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from research.errors import UsageError
-from research.models.decoding import beam_search, greedy
+from research.layers.decoding import beam_search, greedy
 
 V, END, STEPS, B, WIDTH = 3, 2, 4, 5, 7
 generator = np.random.default_rng(0)

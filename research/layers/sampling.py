@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from research.errors import UsageError
-from research.models.decoding import Step
+from research.fields import is_off
+from research.layers.decoding import Step
 
 
 def top_k(logits: jax.Array, k: int) -> jax.Array:
@@ -45,13 +46,16 @@ def sample(
 ) -> jax.Array:
     """Draw a token for each row, [b, v] -> int32 [b], from softmax(logits / temperature), cut by top-k, then by top-p.
 
-    The temperature must be above 0; it and p may be arguments of a compiled program. For the likeliest token see
-    `research.models.greedy`.
+    The temperature and p may be arguments of a compiled program; a temperature that `is_off` takes the likeliest token.
+    With a key for each row, [b], what a row draws depends on no other row.
     """
+    if is_off(temperature):
+        return logits.argmax(axis=-1).astype(jnp.int32)
     logits = logits / temperature
     logits = logits if k is None else top_k(logits, k)
     logits = logits if p is None else top_p(logits, p)
-    return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
+    draw = jax.random.categorical if key.ndim == 0 else jax.vmap(jax.random.categorical)
+    return draw(key, logits).astype(jnp.int32)
 
 
 def generate(
@@ -68,7 +72,8 @@ def generate(
 ) -> jax.Array:
     """Write `steps` tokens for each row, drawn one after another: int32 [b, steps]; after an `end` token, only `end`.
 
-    `carry` and `logits` [b, v] are what a prompt left, `step(carry, tokens [b]) -> (carry, logits [b, v])` reads on:
+    The key is one for all rows or, as in `sample`, one for each. `carry` and `logits` [b, v] are what a prompt left,
+    `step(carry, tokens [b]) -> (carry, logits [b, v])` reads on:
 
         model = model.bind(variables)
         cache, logits = model.start(prompts, capacity=prompts.shape[1] + 99)
@@ -82,7 +87,8 @@ def generate(
 
     def draw(logits: jax.Array, ended: jax.Array, index: int | jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return the next token of each row, and which rows have ended."""
-        token = sample(jax.random.fold_in(key, index), logits, temperature=temperature, k=k, p=p)
+        fold = jax.random.fold_in if key.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))
+        token = sample(fold(key, index), logits, temperature=temperature, k=k, p=p)
         return (token, ended) if end is None else (token := jnp.where(ended, end, token), token == end)
 
     def body(state: tuple, index: jax.Array) -> tuple[tuple, jax.Array]:

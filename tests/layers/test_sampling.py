@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from research.errors import UsageError
-from research.models.sampling import generate, sample, top_k, top_p
+from research.layers.sampling import generate, sample, top_k, top_p
 from research.models.transformer import TransformerLanguageModel
 
 PROBABILITIES = np.array([0.1, 0.4, 0.05, 0.25, 0.2])
@@ -110,6 +110,25 @@ def test_each_step_has_a_draw_of_its_own():
     tokens = generate(flat, None, jnp.zeros((300, 11)), jax.random.key(0), 20)
     assert abs((tokens[:, 1:] == tokens[:, :-1]).mean() - 1 / 11) < 4 * np.sqrt(1 / 11 / tokens.size)
     np.testing.assert_array_equal(tokens, generate(flat, None, jnp.zeros((300, 11)), jax.random.key(0), 20))
+
+
+def test_a_row_with_a_key_of_its_own_draws_alone():
+    keys, logits = jax.random.split(jax.random.key(0), 50), jnp.zeros((50, 11))
+    whole = sample(keys, logits)
+    assert len(np.unique(whole)) > 5
+    np.testing.assert_array_equal(sample(keys[13:14], logits[13:14]), whole[13:14])
+
+    def flat(carry, tokens):
+        return carry, jnp.zeros((len(tokens), 11))
+
+    text = generate(flat, None, logits, keys, 7)
+    np.testing.assert_array_equal(text[:, 0], sample(jax.vmap(jax.random.fold_in, (0, None))(keys, 0), logits))
+    np.testing.assert_array_equal(generate(flat, None, logits[13:14], keys[13:14], 7), text[13:14])
+    assert abs((text[:, 1:] == text[:, :-1]).mean() - 1 / 11) < 0.08
+
+
+def test_a_temperature_of_zero_takes_the_likeliest():
+    np.testing.assert_array_equal(sample(jax.random.key(0), jnp.tile(LOGITS, (9, 1)), temperature=0.0), np.ones(9))
 
 
 def test_a_language_model_writes_what_it_would_without_a_cache(quick_compilation):

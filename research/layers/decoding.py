@@ -2,11 +2,14 @@
 
 A step is `step(carry, tokens [b]) -> (carry, logits [b, v])`: it reads the token last written for each sequence and
 gives unnormalised log-probabilities of the next one. The carry is any pytree of arrays whose first axis is the batch: a
-recurrent state, a key-value cache, or None. What is the same at every step, such as parameters or an encoder's
-outputs, is best closed over; in beam search the step is given b * beams rows, those of one example side by side, so
-what it closes over must be repeated alike: `jnp.repeat(memory, beams, axis=0)`.
+recurrent state, a key-value cache, an encoder's outputs, or None. In beam search the step is given b * beams rows,
+those of one example side by side; the carry is repeated to match.
 
-Both functions run a fixed number of steps under `lax.scan`, so they can be jitted, mapped and lowered.
+A model that writes has, besides such a `step`, a method `start(inputs, capacity)`. It reads what is there before the
+first step and makes room for `capacity` tokens: an encoder-decoder reads the source and returns the carry, a language
+model reads the beginning of a text and returns the carry and the logits [b, v] of the token after it.
+
+Both functions here run a fixed number of steps under `lax.scan`, so they can be jitted, mapped and lowered.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,107 @@
+"""Taking steps: what a single run and a group of runs in lockstep have in common."""
+
+import abc
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from research.experiment import Hyperparameters, RunOptions
+from research.training.clock import Clock
+from research.training.guard import Interrupted
+from research.training.progress import Progress
+from research.training.step import Metrics
+
+Report = tuple[int, Metrics, float]  # step, metrics still on the device, seconds of training
+
+IN_FLIGHT = 2  # steps dispatched ahead of the device: enough to keep it busy, few enough to stop promptly
+
+
+class Due(NamedTuple):
+    """What follows a step."""
+
+    report: bool
+    evaluation: bool
+    checkpoint: bool
+
+
+def due(step: int, total: int, options: RunOptions, stop: bool = False) -> Due:
+    """Return what follows `step` of `total`; a run that is to `stop` is saved."""
+    last = step == total
+    evaluation = bool(options.evaluate_every) and step % options.evaluate_every == 0
+    return Due(
+        report=step % options.log_every == 0 or last,
+        evaluation=evaluation and not last,  # the last one is part of finishing
+        checkpoint=step % options.checkpoint_every == 0 or last or stop,
+    )
+
+
+class Stepping(abc.ABC):
+    """Something that is trained step by step.
+
+    `state` is what the compiled step carries, `step` the steps done, `total` all there are.
+    """
+
+    options: RunOptions
+    clock: Clock
+    progress: Progress
+    hyperparameters: Hyperparameters
+    state: Any
+    step: int
+    total: int
+
+    @abc.abstractmethod
+    def report(self, step: int, metrics: Metrics, seconds: float) -> None:
+        """Read metrics from the device and write them down."""
+
+    @abc.abstractmethod
+    def evaluate_between(self) -> None:
+        """Evaluate on validation and keep the best state."""
+
+    @abc.abstractmethod
+    def save_latest(self) -> None:
+        """Start to save the state."""
+
+    @abc.abstractmethod
+    def stopped(self) -> Interrupted:
+        """Wait until all is saved and return what to raise for a run that ends early."""
+
+    def take_steps(
+        self, take_step: Callable[..., Any], feed_at: Callable[[int], Any], interrupted: Callable[[], bool]
+    ) -> None:
+        """Take the steps that are left, reporting, evaluating and saving on the way."""
+        clock = self.clock
+        in_flight: deque[Metrics] = deque()
+        unread: Report | None = None  # read one report late, so that the device never waits for the host
+        first = self.step
+        while self.step < self.total:
+            with clock.phase("input"):
+                feed = feed_at(self.step)
+            with clock.phase("compile" if self.step == first else "step"):
+                self.state, metrics = take_step(self.hyperparameters, self.state, feed)
+                in_flight.append(metrics)
+                if len(in_flight) > IN_FLIGHT or self.step == first:
+                    jax.block_until_ready(in_flight.popleft())
+                self.step += 1
+                self.progress.advance(self.step)
+            stop = interrupted() or self.step == self.options.stop_after
+            follows = due(self.step, self.total, self.options, stop)
+            if follows.report:
+                unread = self._read(unread, (self.step, metrics, clock.training()))
+            if follows.evaluation or follows.checkpoint:
+                unread = self._read(unread)
+                with clock.phase("step"):
+                    jax.block_until_ready(self.state)
+            if follows.evaluation:
+                self.evaluate_between()
+            if follows.checkpoint:
+                self.save_latest()
+            if stop and self.step < self.total:
+                raise self.stopped()
+
+    def _read(self, unread: Report | None, new: Report | None = None) -> Report | None:
+        """Write the last report down and return the new one, to be read at the next report."""
+        if unread is not None:
+            self.report(*unread)
+        return new
