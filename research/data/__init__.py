@@ -9,9 +9,16 @@ from research.data.batches import Batches, Residency, Rows, evaluation_batches, 
 from research.data.dataset import Dataset
 from research.data.duplicates import count_duplicates
 from research.data.images import Images
+from research.data.labelled_text import LabelledText
 from research.data.order import indices_at
+from research.data.pairs import Pairs
 from research.data.records import Records
+from research.data.sentences import Sentences
+from research.data.sequences import Sequences
+from research.data.series import Series
 from research.data.source import Batch, Data, Split
+from research.data.table import Table
+from research.data.text import Text
 
 __all__ = [
     "Batch",
@@ -19,10 +26,17 @@ __all__ = [
     "Data",
     "Dataset",
     "Images",
+    "LabelledText",
+    "Pairs",
     "Records",
     "Residency",
     "Rows",
+    "Sentences",
+    "Sequences",
+    "Series",
     "Split",
+    "Table",
+    "Text",
     "count_duplicates",
     "evaluation_batches",
     "gather",

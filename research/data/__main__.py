@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m research.data", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="download a dataset, write it, count its examples and duplicates")
-    prepare.add_argument("name", help='TFDS dataset, such as "mnist"; "digits" and "mnist5k" need no download')
+    prepare.add_argument("name", help='TFDS dataset, such as "mnist"; those that ship in a package need no download')
     prepare.add_argument("--data-dir", help="where to; default: TFDS_DATA_DIR, else ~/tensorflow_datasets")
     options = parser.parse_args(arguments)
     try:

@@ -34,7 +34,7 @@ def find(name: str, data_dir: str | None = None) -> Any:
     except tfds.core.DatasetNotFoundError as error:
         base = re.split("[/:]", name)[0]
         names = [*OWN, *tfds.list_builders(with_community_datasets=False)]
-        hint = f"; {' and '.join(OWN)} need no download, the others are at https://www.tensorflow.org/datasets/catalog"
+        hint = f"; {', '.join(OWN)} need no download, the others are at https://www.tensorflow.org/datasets/catalog"
         if difflib.get_close_matches(base, names):
             hint = suggestion(base, names)
         raise UsageError(f'unknown dataset "{name}"{hint}') from error

