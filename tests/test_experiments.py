@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import math
 import os
 import pkgutil
 import re
@@ -16,8 +17,9 @@ import numpy as np
 import pytest
 
 import experiments
+from research.data import Images
 from research.devices import place
-from research.experiment import Experiment, RunOptions, fingerprint, from_json, replace, spec, split, to_json
+from research.experiment import Experiment, RunOptions, fingerprint, from_json, leaves, replace, spec, split, to_json
 from research.training import Interrupted, check, restore, train, train_step
 from research.training.state import abstract_state
 
@@ -59,17 +61,35 @@ def test_the_command_in_the_docstring_runs(name, data_dir, tmp_path):
         assert done.stderr == ""
         assert said in done.stdout
     result = json.loads((workdir / "result.json").read_text())
-    assert 0 <= result["metrics"]["test"]["accuracy"] <= 1
-    assert result["fingerprint"] == fingerprint(replace(module(name).experiment, module(name).smoke))
+    value = replace(module(name).experiment, module(name).smoke)
+    assert math.isfinite(result["metrics"]["test"][value.task.monitor])
+    assert result["fingerprint"] == fingerprint(value)
+    for file in ("result.json", "curves.png", "dataset.json", *result["illustrations"]):
+        assert (workdir / file).stat().st_size > 0 and (file == "dataset.json" or str(workdir / file) in done.stdout)
+    done = command(
+        *words,
+        "predict",
+        "--smoke",
+        "--data_dir",
+        data_dir,
+        "--workdir",
+        str(workdir),
+        "--output",
+        "p.jsonl",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "p.jsonl").read_text().splitlines()) == len(value.data.open("test", data_dir))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_help_names_every_field(name):
     done = command("-m", f"experiments.{name}", "--help")
     assert done.returncode == 0 and done.stderr == ""
-    for flag in ("--model.dropout", "--optimizer.learning_rate", "--data.name", "--steps", "--seed", "--workdir"):
-        assert flag in done.stdout
-    assert "Share of the hidden dense activations" in re.sub(r"\s+│\n│\s+", " ", done.stdout)
+    paths = {re.sub(r"(\.\d+)+$", "", path) for path, _, _ in leaves(module(name).experiment)}
+    for flag in {*(path for path in paths if path.split(".")[-1] != "start"), "workdir", "smoke"}:
+        assert f"--{flag}" in done.stdout
+    assert "Peak learning rate." in re.sub(r"\s+│\n│\s+", " ", done.stdout)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,15 +107,20 @@ def test_value_is_sound(name):
         check(experiment)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(module(name).experiment.data, "mean")])
 def test_standardisation_is_that_of_the_training_split(name, data_dir):
     data = module(name).experiment.data
-    images = data.preprocess(data.open("train", data_dir).arrays())["image"]
-    assert abs(float(images.mean())) < 0.01 and abs(float(images.std()) - 1) < 0.01
+    if isinstance(data, Images):
+        images = data.preprocess(data.open("train", data_dir).arrays())["image"]
+        assert abs(float(images.mean())) < 0.01 and abs(float(images.std()) - 1) < 0.01
+    else:
+        mean, std = (np.array(values) for values in data.statistics(data_dir))
+        assert np.abs((np.array(data.mean) - mean) / std).max() < 0.01
+        assert np.abs(np.array(data.std) / std - 1).max() < 0.01
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_interrupted_equals_uninterrupted(name, data_dir, tmp_path):
+def test_interrupted_equals_uninterrupted(name, data_dir, tmp_path, quick_compilation):
     experiment = replace(module(name).experiment, module(name).smoke)
     options = RunOptions(data_dir=data_dir, log_every=1, progress="none")
     train(experiment, tmp_path / "whole", options)
@@ -107,15 +132,29 @@ def test_interrupted_equals_uninterrupted(name, data_dir, tmp_path):
     assert journals[0] == journals[1]
 
 
-@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 @pytest.mark.parametrize("name", NAMES)
-def test_lowers_for(name, platform):
+def test_half_precision_trains_without_nan(name, data_dir, tmp_path, quick_compilation):
+    """Parameters stay float32; computation is bfloat16."""
+    experiment = replace(module(name).experiment, module(name).smoke)
+    narrow = {path: "bfloat16" for path, _, _ in leaves(experiment) if path.endswith("model.dtype")}
+    steps = {path: 4 for path, _, _ in leaves(experiment) if path == "steps" or path.endswith(".steps")}
+    options = RunOptions(data_dir=data_dir, log_every=1, progress="none")
+    train(replace(experiment, {**narrow, **steps}), tmp_path / "run", options)
+    _, state = restore(tmp_path / "run")
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jax.numpy.dtype("float32")}
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 6 and all(math.isfinite(line["loss"]) for line in lines)
+    assert all(math.isfinite(line["gradient_norm"]) for line in lines if line["split"] == "train")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lowers_for_cpu_gpu_and_tpu(name):
     experiment = module(name).experiment
     program, hyperparameters = split(experiment)
-    traced = place(train_step, program, donate_state=True).trace(
-        hyperparameters, abstract_state(experiment), spec(experiment)
-    )
-    assert traced.lower(lowering_platforms=(platform,)).as_text()
+    step = place(train_step, program, donate_state=True)
+    traced = step.trace(hyperparameters, abstract_state(experiment), spec(experiment))
+    for platform in ("cpu", "cuda", "tpu"):
+        assert traced.lower(lowering_platforms=(platform,)).as_text()
 
 
 @pytest.mark.slow

@@ -1,0 +1,146 @@
+"""The laptop recipe of nanoGPT, here and in PyTorch: the same text, model, optimizer, schedule and number of steps.
+
+    pip install torch
+    python -m benchmarks.nanogpt [--seeds 3]
+
+Both sides train the GPT of `experiments.text_transformer` on windows at random places of the same training text and are
+evaluated on every token of the same validation text. They differ in their random numbers alone, so several seeds are
+run in turn and the losses compared as means. Seconds are those of training without compilation and evaluation.
+"""
+
+import argparse
+import math
+import platform
+import statistics
+import tempfile
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from experiments.text_transformer import experiment
+from research.experiment import Experiment, RunOptions, replace
+from research.training import train
+from research.training.environment import device, versions
+
+
+class Block(nn.Module):
+    """Pre-norm causal self-attention and a gelu feed-forward part, without biases but those of the norms."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.queries_keys_values = nn.Linear(width, 3 * width, bias=False)
+        self.attention_output = nn.Linear(width, width, bias=False)
+        self.hidden = nn.Linear(width, 4 * width, bias=False)
+        self.feed_forward_output = nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, l, d = x.shape
+        parts = self.queries_keys_values(self.attention_norm(x)).view(b, l, 3, self.heads, d // self.heads)
+        q, k, v = parts.permute(2, 0, 3, 1, 4)  # [b, heads, l, d / heads]
+        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.attention_output(attended.transpose(1, 2).reshape(b, l, d))
+        return x + self.feed_forward_output(functional.gelu(self.hidden(self.feed_forward_norm(x))))
+
+
+class GPT(nn.Module):
+    """Learned positions, pre-norm blocks, tied output layer."""
+
+    def __init__(self, vocabulary: int, length: int, layers: int, width: int, heads: int) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1:
+                scale = math.sqrt(2 * layers) if name.endswith("output.weight") else 1.0
+                nn.init.normal_(parameter, std=0.02 / scale)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x) @ self.tokens.weight.T
+
+
+def train_torch(recipe: Experiment, seed: int) -> tuple[float, float]:
+    """Return validation loss in nats per token and seconds of training in PyTorch."""
+    torch.manual_seed(seed)
+    model, data, optimizer = recipe.model, recipe.data, recipe.optimizer
+    text = torch.from_numpy(stream(recipe, "train"))
+    network = GPT(model.vocabulary, data.length, model.layers, model.width, model.heads)
+    groups = [
+        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": optimizer.weight_decay},
+        {"params": [p for p in network.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    update = torch.optim.AdamW(groups, betas=(optimizer.b1, optimizer.b2), eps=optimizer.eps)
+    start = time.perf_counter()
+    for step in range(recipe.steps):
+        for group in update.param_groups:
+            group["lr"] = float(optimizer.rate(step, recipe.steps))
+        places = torch.randint(len(text) - data.length, (recipe.batch_size,))
+        windows = torch.stack([text[place : place + data.length + 1] for place in places])
+        loss = cross_entropy(network, windows).mean()
+        update.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), optimizer.clip_norm)
+        update.step()
+    seconds = time.perf_counter() - start
+    return evaluate_torch(network, torch.from_numpy(stream(recipe, "validation")), data.length), seconds
+
+
+def cross_entropy(network: GPT, windows: torch.Tensor) -> torch.Tensor:
+    """Return the loss of every token but the first of each window [b, l + 1], [b l]."""
+    return functional.cross_entropy(network(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten(), reduction="none")
+
+
+@torch.no_grad()
+def evaluate_torch(network: GPT, text: torch.Tensor, length: int) -> float:
+    """Return the mean loss of every token but the first, in windows of `length` one after another."""
+    total = 0.0
+    for place in range(0, len(text) - 1, length):
+        total += cross_entropy(network, text[None, place : place + length + 1]).double().sum().item()
+    return total / (len(text) - 1)
+
+
+def train_here(recipe: Experiment, seed: int) -> tuple[float, float]:
+    """Return validation loss in nats per token and seconds of training in this repository."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = RunOptions(evaluate_every=0, checkpoint_every=10**9)
+        result = train(replace(recipe, {"seed": seed}), folder, options)
+    return result.metrics["validation"]["loss"], result.seconds["input"] + result.seconds["step"]
+
+
+def stream(recipe: Experiment, split: str) -> np.ndarray:
+    """Return the token ids of a split, one after another, int64 [n]."""
+    records = recipe.data.open(split)
+    batch = recipe.data.preprocess(records.arrays())
+    first, targets, lengths = (np.asarray(batch[name]) for name in ("tokens", "targets", "lengths"))
+    followed = np.concatenate([row[:length] for row, length in zip(targets, lengths, strict=True)])
+    return np.concatenate([first[0, :1], followed]).astype(np.int64)
+
+
+def main() -> None:
+    """Measure in turn and print a row a seed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=experiment.steps)
+    arguments = parser.parse_args()
+    recipe = replace(experiment, {"steps": arguments.steps})
+    rows = [(train_here(recipe, seed), train_torch(recipe, seed)) for seed in range(arguments.seeds)]
+    print(f"\n{device()}, {platform.machine()}, jax {versions()['jax']}, torch {torch.__version__}")
+    print(f"{'seed':>6} {'loss here':>10} {'loss torch':>11} {'seconds here':>13} {'seconds torch':>14}")
+    for seed, ((ours, seconds), (theirs, torch_seconds)) in enumerate(rows):
+        print(f"{seed:>6} {ours:>10.4f} {theirs:>11.4f} {seconds:>13.1f} {torch_seconds:>14.1f}")
+    ours, theirs = ([loss for loss, _ in side] for side in zip(*rows, strict=True))
+    difference = [a - b for a, b in zip(ours, theirs, strict=True)]
+    print(f"{'mean':>6} {statistics.mean(ours):>10.4f} {statistics.mean(theirs):>11.4f}")
+    print(f"difference here - torch {statistics.mean(difference):+.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""A small BERT reads the docstrings of the standard library, then tells what each of them documents.
+
+Claim    to be measured
+Command  python -m experiments.bert_docstrings
+Cost     to be measured
+Result   to be measured
+"""
+
+from typing import Any
+
+from research.cli import main
+from research.data import LabelledText, Sentences
+from research.experiment import Experiment, Start
+from research.models.bert import bert, bert_classifier
+from research.optimization import Optimizer
+from research.tasks import Classification, MaskedLanguageModeling
+
+SIZE: dict[str, Any] = {
+    "vocabulary": 2048,
+    "max_length": 64,
+    "layers": 2,
+    "width": 128,
+    "heads": 4,
+    "feed_forward_width": 512,
+}
+
+pretraining = Experiment(
+    model=bert(**SIZE),
+    task=MaskedLanguageModeling(),
+    data=Sentences("stdlib_docstrings", tokenizer="wordpiece", vocabulary_size=2048, length=64),
+    optimizer=Optimizer("adamw", learning_rate=1e-3, schedule="linear", warmup=200, weight_decay=1e-2, clip_norm=1.0),
+    steps=2000,
+    batch_size=32,
+)
+
+experiment = Experiment(
+    model=bert_classifier(classes=4, **SIZE),
+    task=Classification(top_k=2),
+    data=LabelledText("stdlib_docstrings", label="kind", tokenizer="wordpiece", vocabulary_size=2048, length=64),
+    optimizer=Optimizer("adamw", learning_rate=5e-4, schedule="linear", warmup=50, weight_decay=1e-2, clip_norm=1.0),
+    steps=300,
+    batch_size=32,
+    start=Start(pretraining, parameters=("bert",)),
+)
+
+smoke = {
+    "steps": 5,
+    "model.layers": 1,
+    "model.width": 8,
+    "model.heads": 2,
+    "model.feed_forward_width": 8,
+    "data.validation": "validation[:64]",
+    "data.test": "test[:64]",
+    "start.experiment.steps": 5,
+    "start.experiment.data.validation": "validation[:64]",
+    "start.experiment.data.test": "test[:64]",
+    "start.experiment.model.layers": 1,
+    "start.experiment.model.width": 8,
+    "start.experiment.model.heads": 2,
+    "start.experiment.model.feed_forward_width": 8,
+}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, file=__file__, doc=__doc__)

@@ -1,0 +1,37 @@
+"""An LSTM with attention reads dates in twelve languages and writes them as ISO 8601.
+
+Claim    to be measured
+Command  python -m experiments.dates_seq2seq
+Cost     to be measured
+Result   to be measured
+"""
+
+from research.cli import main
+from research.data import Pairs
+from research.experiment import Experiment
+from research.models import Seq2Seq
+from research.optimization import Optimizer
+from research.tasks import SequenceToSequence
+
+experiment = Experiment(
+    model=Seq2Seq(
+        source_vocabulary=80, target_vocabulary=16, embedding=32, hidden=96, bidirectional=True, attention="additive"
+    ),
+    task=SequenceToSequence(),
+    data=Pairs("babel_dates", source_vocabulary_size=80, target_vocabulary_size=16, source_length=40, target_length=11),
+    optimizer=Optimizer("adamw", learning_rate=3e-3, schedule="cosine", warmup=50, weight_decay=1e-2, clip_norm=1.0),
+    steps=1000,
+    batch_size=64,
+)
+
+smoke = {
+    "steps": 10,
+    "model.hidden": 8,
+    "model.embedding": 8,
+    "optimizer.warmup": 2,
+    "data.validation": "validation[:64]",
+    "data.test": "test[:64]",
+}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, file=__file__, doc=__doc__)

@@ -1,0 +1,36 @@
+"""A Transformer reads dates in twelve languages and writes them as ISO 8601: the data of `dates_seq2seq`.
+
+Claim    to be measured
+Command  python -m experiments.dates_transformer
+Cost     to be measured
+Result   to be measured
+"""
+
+from research.cli import main
+from research.data import Pairs
+from research.experiment import Experiment
+from research.models import TransformerSeq2Seq
+from research.optimization import Optimizer
+from research.tasks import SequenceToSequence
+
+experiment = Experiment(
+    model=TransformerSeq2Seq(source_vocabulary=80, target_vocabulary=16, layers=2, width=64, heads=4, max_length=40),
+    task=SequenceToSequence(),
+    data=Pairs("babel_dates", source_vocabulary_size=80, target_vocabulary_size=16, source_length=40, target_length=11),
+    optimizer=Optimizer("adamw", learning_rate=2e-3, schedule="cosine", warmup=100, weight_decay=1e-2, clip_norm=1.0),
+    steps=1500,
+    batch_size=64,
+)
+
+smoke = {
+    "steps": 10,
+    "model.layers": 1,
+    "model.width": 8,
+    "model.heads": 2,
+    "optimizer.warmup": 2,
+    "data.validation": "validation[:64]",
+    "data.test": "test[:64]",
+}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, file=__file__, doc=__doc__)

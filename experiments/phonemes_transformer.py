@@ -1,0 +1,46 @@
+"""A Transformer says how English words are pronounced.
+
+Claim    to be measured
+Command  python -m experiments.phonemes_transformer
+Cost     to be measured
+Result   to be measured
+"""
+
+from research.cli import main
+from research.data import Pairs
+from research.experiment import Experiment
+from research.models import TransformerSeq2Seq
+from research.optimization import Optimizer
+from research.tasks import SequenceToSequence
+
+experiment = Experiment(
+    model=TransformerSeq2Seq(source_vocabulary=32, target_vocabulary=80, layers=2, width=128, heads=4, dropout=0.1),
+    task=SequenceToSequence(label_smoothing=0.1),
+    data=Pairs(
+        "cmudict",
+        target_tokenizer="words",
+        source_vocabulary_size=32,
+        target_vocabulary_size=80,
+        source_length=20,
+        target_length=20,
+        validation="validation[:1000]",
+        test="test[:3000]",
+    ),
+    optimizer=Optimizer("adamw", learning_rate=2e-3, schedule="cosine", warmup=200, weight_decay=1e-2, clip_norm=1.0),
+    steps=3000,
+    batch_size=64,
+)
+
+smoke = {
+    "steps": 10,
+    "model.layers": 1,
+    "model.width": 8,
+    "model.heads": 2,
+    "optimizer.warmup": 2,
+    "data.train": "train[:2000]",
+    "data.validation": "validation[:64]",
+    "data.test": "test[:64]",
+}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, file=__file__, doc=__doc__)

@@ -1,0 +1,29 @@
+"""An LSTM forecasts next year's number of sunspots.
+
+Claim    Given 33 years, an LSTM forecasts the yearly number of sunspots of the next one with a smaller mean absolute
+         error than last year's number, and than the number of eleven years before.
+Command  python -m experiments.sunspots_lstm
+Cost     to be measured
+Result   to be measured
+"""
+
+from research.cli import main
+from research.data import Series
+from research.experiment import Experiment
+from research.models import RecurrentClassifier
+from research.optimization import Optimizer
+from research.tasks import Forecasting
+
+experiment = Experiment(
+    model=RecurrentClassifier(hidden=32, cell="lstm", classes=1, dropout=0.1),
+    task=Forecasting(loss="huber"),
+    data=Series("sunspots", window=33, season=11, mean=42.9, std=34.2),
+    optimizer=Optimizer("adamw", learning_rate=3e-3, schedule="cosine", warmup=20, weight_decay=1e-2, clip_norm=1.0),
+    steps=500,
+    batch_size=32,
+)
+
+smoke = {"steps": 20, "model.hidden": 8, "optimizer.warmup": 5}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, file=__file__, doc=__doc__)

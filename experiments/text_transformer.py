@@ -1,0 +1,40 @@
+"""A small GPT writes about the Python language.
+
+Claim    The laptop recipe of nanoGPT (four layers of width 128, context 64, 2,000 steps of 12 windows) learns to write
+         English words and the layout of reference manuals from 350 thousand characters.
+Command  python -m experiments.text_transformer
+Cost     0
+Result   to be measured
+"""
+
+from research.cli import main
+from research.data import Text
+from research.experiment import Experiment
+from research.models import TransformerLanguageModel
+from research.optimization import Optimizer
+from research.tasks import LanguageModeling
+
+experiment = Experiment(
+    model=TransformerLanguageModel(
+        vocabulary=112,
+        layers=4,
+        width=128,
+        heads=4,
+        max_length=64,
+        positions="learned",
+        bias=False,
+        initialization="scaled_normal",
+    ),
+    task=LanguageModeling(),
+    data=Text("pydoc_topics", tokenizer="characters", vocabulary_size=112, length=64),
+    optimizer=Optimizer(
+        "adamw", learning_rate=1e-3, schedule="cosine", warmup=100, floor=0.1, b2=0.99, weight_decay=0.1, clip_norm=1.0
+    ),
+    steps=2000,
+    batch_size=12,
+)
+
+smoke = {"steps": 10, "model.layers": 2, "model.width": 16, "model.heads": 2, "optimizer.warmup": 2}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, file=__file__, doc=__doc__)
