@@ -1,0 +1,58 @@
+"""Many runs that differ in named places: axes, studies, execution, statistics and report."""
+
+from research.ablation.axes import (
+    Axis,
+    Overrides,
+    add_one_in,
+    chain,
+    filtered,
+    fixed,
+    grid,
+    leave_one_out,
+    one_at_a_time,
+    product,
+    seeds,
+    when,
+    zipped,
+)
+from research.ablation.parsing import parse_axes, parse_axis
+from research.ablation.space import choice, halton, integers, log_uniform, random, uniform
+from research.ablation.study import Cell, Goal, Study, Trial, check, final_seeds, goal, plan, trials
+from research.ablation.tuning import Tuning, nuisance_plan, tuning_seeds, winners
+
+__all__ = [
+    "Axis",
+    "Cell",
+    "Goal",
+    "Overrides",
+    "Study",
+    "Trial",
+    "Tuning",
+    "add_one_in",
+    "chain",
+    "check",
+    "choice",
+    "filtered",
+    "final_seeds",
+    "fixed",
+    "goal",
+    "grid",
+    "halton",
+    "integers",
+    "leave_one_out",
+    "log_uniform",
+    "nuisance_plan",
+    "one_at_a_time",
+    "parse_axes",
+    "parse_axis",
+    "plan",
+    "product",
+    "random",
+    "seeds",
+    "trials",
+    "tuning_seeds",
+    "uniform",
+    "when",
+    "winners",
+    "zipped",
+]

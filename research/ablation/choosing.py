@@ -1,0 +1,158 @@
+"""Which way to run a group: the one measured to be fastest."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import jax
+
+from research.ablation.groups import Group
+from research.ablation.measuring import FRACTION, Measurement, Mode, available, exhausted, measure
+from research.errors import RunError
+from research.experiment import Experiment, RunOptions
+from research.training.environment import device
+from research.training.folder import write
+from research.training.loop import Splits
+
+Execution = Literal["auto"] | Mode
+
+# A CPU gains nothing from more than a few small models at once: 7 times at 8 multilayer perceptrons, 4 times at 32.
+LARGEST = {"cpu": (8,)}
+LARGEST_ELSEWHERE = (8, 32)
+PER_DEVICE = (1, 4)
+NOISE = 0.9  # of the time of a loop is what another way must stay below
+PATIENCE = 3.0  # a way is tried only if the group would take this many times as long as compiling it, in a loop
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """How a group is run: `size` trials at a time, and why."""
+
+    mode: Mode
+    size: int
+    reason: str
+    measurements: tuple[Measurement, ...] = ()
+
+
+def choose(
+    experiments: Sequence[Experiment], splits: Splits, options: RunOptions, execution: Execution, shared: bool
+) -> Placement:
+    """Return how to run the trials of a group that are left.
+
+    Args:
+        experiments: those trials, of one program.
+        splits, options: as for `train`.
+        execution: "auto" measures; anything else is done, as far as memory allows.
+        shared: whether all read the same examples from memory, without which they cannot run together.
+    """
+    if execution == "loop":
+        return Placement("loop", 1, "asked for")
+    if not shared:
+        return Placement("loop", 1, "the trials do not share examples in memory")
+    if execution != "auto":
+        found = fitting(experiments, splits, options, execution, sizes(execution, len(experiments))[-1], None)
+        if found.error:
+            return Placement("loop", 1, f"{execution} {found.error}", (found,))
+        return Placement(found.mode, found.size, "asked for", (found,))
+    if len(experiments) == 1:
+        return Placement("loop", 1, "a single trial")
+    loop = measure(experiments, splits, options, "loop", 1)
+    if loop.error:
+        return Placement("loop", 1, loop.error, (loop,))
+    return fastest(experiments, splits, options, loop)
+
+
+def fastest(experiments: Sequence[Experiment], splits: Splits, options: RunOptions, loop: Measurement) -> Placement:
+    """Return the fastest way; a loop unless another one is faster by more than noise."""
+    assert loop.step_seconds is not None and loop.compile_seconds is not None
+    best, found = loop, [loop]
+    for mode, size in candidates(len(experiments)):
+        if loop.step_seconds * experiments[0].steps * len(experiments) < PATIENCE * loop.compile_seconds:
+            return Placement("loop", 1, "too little left to do to try anything else", tuple(found))
+        found.append(fitting(experiments, splits, options, mode, size, loop))
+        seconds = found[-1].step_seconds
+        if seconds is not None and seconds < min(best.step_seconds or 0.0, NOISE * loop.step_seconds):
+            best = found[-1]
+    return Placement(best.mode, best.size, "measured", tuple(found))
+
+
+def candidates(n: int) -> Iterator[tuple[Mode, int]]:
+    """Yield the ways worth trying to run `n` trials together, and how many at a time."""
+    if jax.device_count() > 1:
+        yield from (("shard", size) for size in sizes("shard", n))
+    yield from (("vmap", size) for size in sizes("vmap", n))
+    # On a CPU, convolutions in a loop of XLA leave the fast path: 5 to 7 times slower than one by one.
+    if jax.default_backend() != "cpu":
+        yield from (("map", size) for size in sizes("map", n))
+
+
+def sizes(mode: Mode, n: int) -> list[int]:
+    """Return how many of `n` trials to run at a time; with "shard" a multiple of the number of devices."""
+    devices = jax.device_count()
+    if mode == "shard":
+        found = [math.ceil(balanced(n, devices * each) / devices) * devices for each in PER_DEVICE]
+    else:
+        found = [balanced(n, largest) for largest in LARGEST.get(jax.default_backend(), LARGEST_ELSEWHERE)]
+    return list(dict.fromkeys(found))
+
+
+def balanced(n: int, largest: int) -> int:
+    """Return the size of the fewest equal chunks of `n` trials, of at most `largest`, with the least padding."""
+    return math.ceil(n / math.ceil(n / largest))
+
+
+def fitting(
+    experiments: Sequence[Experiment],
+    splits: Splits,
+    options: RunOptions,
+    mode: Mode,
+    size: int,
+    loop: Measurement | None,
+) -> Measurement:
+    """Measure one way at the greatest size up to `size` that memory allows; of what cannot be done, say why."""
+    unit = jax.device_count() if mode == "shard" else 1
+    while True:
+        try:
+            found = measure(experiments, splits, options, mode, size)
+        except Exception as error:
+            if not exhausted(error):
+                return Measurement(mode, size, error=f"{type(error).__name__}: {error}".splitlines()[0])
+            found = Measurement(mode, size, error="does not fit in memory")
+        smaller = reduced(found, loop) // unit * unit
+        if not found.error or smaller < unit:
+            return found
+        size = smaller
+
+
+def reduced(found: Measurement, loop: Measurement | None) -> int:
+    """Return the size to try after one that did not fit: by the line through two programs' bytes, else half of it."""
+    if found.size == 1 or found.bytes is None or loop is None or loop.bytes is None or found.bytes <= loop.bytes:
+        return found.size // 2
+    each = (found.bytes - loop.bytes) / (found.size - 1)
+    return min(found.size - 1, 1 + int((FRACTION * available() - loop.bytes) / each))
+
+
+def halved(placement: Placement) -> Placement | None:
+    """Return half as many trials at a time, for when memory ran out all the same; None where that is impossible."""
+    unit = jax.device_count() if placement.mode == "shard" else 1
+    size = placement.size // 2 // unit * unit
+    return dataclasses.replace(placement, size=size, reason="memory ran out") if size else None
+
+
+def write_placement(file: Path, placement: Placement, group: Group) -> None:
+    """Write how a group is run; `cells`, `steps` and `device` are for readers."""
+    content = {**dataclasses.asdict(placement), "cells": group.cells, "steps": group.steps, "device": device()}
+    write(file, json.dumps(content, indent=2) + "\n")
+
+
+def read_placement(file: Path) -> Placement:
+    """Return how a group is run. Raises `RunError` where the file is damaged."""
+    try:
+        content = json.loads(file.read_text())
+        measured = tuple(Measurement(**measurement) for measurement in content["measurements"])
+        return Placement(content["mode"], content["size"], content["reason"], measured)
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{file} is damaged: {error}; delete it to choose again") from error

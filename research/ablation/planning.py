@@ -1,0 +1,135 @@
+"""What running a study would mean, before anything runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from research.ablation.choosing import Placement, read_placement
+from research.ablation.execution import summary
+from research.ablation.groups import Group, groups
+from research.ablation.measuring import Measurement, measure
+from research.ablation.store import Outcome, Phase, Store
+from research.ablation.study import Study, Trial, check, final_seeds
+from research.ablation.tuning import tuning_seeds
+from research.errors import RunError, UsageError
+from research.experiment import Experiment, RunOptions, fingerprint
+from research.training.loop import open_splits
+
+
+def describe_plan(
+    experiment: Experiment,
+    study: Study,
+    workdir: str | Path,
+    options: RunOptions | None = None,
+    timed: bool = False,
+) -> str:
+    """Return cells, seeds, programs, what is done already, time and memory of a study; writes nothing.
+
+    Time comes from the trials of the same program that are finished in the folder; with `timed`, also from a few real
+    steps of those programs that have none. What is not known is said to be so.
+
+    Raises:
+        UsageError: the study does not fit, or the folder holds another one.
+    """
+    store = Store.of(workdir, experiment, study)
+    return "\n".join(_lines(store, options or RunOptions(), timed))
+
+
+def _lines(store: Store, options: RunOptions, timed: bool) -> Iterator[str]:
+    """Yield the plan line by line."""
+    metric, maximize = store.goal
+    yield f"{metric} on {store.study.split}, {'more' if maximize else 'less'} is better"
+    if store.tunings:
+        variants = [variant for tuning in store.tunings for variant in tuning.variants]
+        check(variants)
+        seeds = tuning_seeds(store.experiment, store.study)
+        yield f"{len(variants)} settings of {len(store.tunings)} cells to tune on seeds {seeds[0]} to {seeds[-1]}"
+        yield from _programs(store, store.tuning_trials, "tuning", options, timed)
+    cells = store.cells()
+    seeds = final_seeds(store.experiment, store.study)
+    if not cells:
+        names = [tuning.cell.name for tuning in store.tunings]
+        yield f"{len(names)} cells on seeds {seeds[0]} to {seeds[-1]}, when they are tuned: {', '.join(names)}"
+        yield "time and memory of these are not known before"
+        return
+    check(cells)
+    yield f"{len(cells)} cells on seeds {seeds[0]} to {seeds[-1]}"
+    width = max(len(cell.name) for cell in cells)
+    for cell in cells:
+        also = f"  also {', '.join(cell.aliases)}" if cell.aliases else ""
+        yield f"  {cell.name:<{width}}  {fingerprint(cell.experiment)}  {cell.tuned}{also}".rstrip()
+    yield from _programs(store, store.final_trials(), "final", options, timed)
+
+
+def _programs(store: Store, trials: tuple[Trial, ...], phase: Phase, options: RunOptions, timed: bool) -> Iterator[str]:
+    """Yield what is done and what each program takes."""
+    found = {id(trial): store.outcome(trial, phase) for trial in trials}
+    yield summary(list(found.values()))
+    programs = groups(trials)
+    yield f"{len(programs)} programs to compile" if len(programs) > 1 else "1 program to compile"
+    total, unknown = 0.0, 0
+    for group in programs:
+        outcomes = [found[id(trial)] for trial in group.trials]
+        left = sum(outcome.status == "planned" for outcome in outcomes)
+        placement = _placement(store, group)
+        measured = _measured(group, placement, options, timed and left > 0)
+        each = _seconds(group, outcomes, measured)
+        if left and each is None:
+            unknown += left
+        elif left and each is not None:
+            total += left * each
+        basis = "" if each is None or any(outcome.finished for outcome in outcomes) else ", counting steps alone"
+        way = f"{placement.mode}, {placement.size} at a time" if placement else "way not chosen yet"
+        yield (
+            f"  {group.name}  {group.steps:,} steps, {left} of {len(outcomes)} trials left, "
+            f"{_duration(each)} a trial{basis}, {_memory(measured)}, {way}: {', '.join(group.cells)}"
+        )
+    yield f"time left: about {_duration(total)}" + (f" and {unknown} trials of unknown time" if unknown else "")
+
+
+def _placement(store: Store, group: Group) -> Placement | None:
+    """Return how a group is run, where that is decided."""
+    file = store.root / "groups" / group.name / "execution.json"
+    return read_placement(file) if file.exists() else None
+
+
+def _measured(group: Group, placement: Placement | None, options: RunOptions, timed: bool) -> Measurement | None:
+    """Return what was measured of a group as it is run, measuring a loop where nothing was and it is asked for."""
+    if placement is not None:
+        for measurement in placement.measurements:
+            if (measurement.mode, measurement.size) == (placement.mode, placement.size):
+                return measurement
+    if not timed:
+        return None
+    experiment = group.trials[0].experiment
+    try:
+        return measure([experiment], open_splits(experiment, options), options, "loop", 1)
+    except (UsageError, RunError):
+        raise
+    except Exception as error:  # whatever the back end raises on a program that it cannot run
+        return Measurement("loop", 1, error=f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def _seconds(group: Group, outcomes: list[Outcome], measured: Measurement | None) -> float | None:
+    """Return the seconds of one trial: the mean of those finished, else of its steps alone."""
+    finished = [outcome.seconds["total"] for outcome in outcomes if outcome.finished]
+    if finished:
+        return sum(finished) / len(finished)
+    if measured is None or measured.step_seconds is None:
+        return None
+    return measured.step_seconds * group.steps
+
+
+def _memory(measured: Measurement | None) -> str:
+    """Return the memory of a step in words."""
+    if measured is None or measured.bytes is None:
+        return "memory not known"
+    return f"{measured.bytes / 2**20:,.1f} MiB a step"
+
+
+def _duration(seconds: float | None) -> str:
+    """Return seconds in the unit that suits."""
+    if seconds is None:
+        return "unknown time"
+    if seconds < 120:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,30 @@
+"""What a study found: its table, and the report as Markdown, CSV, LaTeX, HTML and a picture.
+
+found, curves = tabulate(store)
+write_report(store.root, found, [curves])
+"""
+
+from research.ablation.report.learning_curves import Curve, Curves, curves
+from research.ablation.report.tables import Column, Entry, Receipt, Row, Table, Verdict, merge, table
+from research.ablation.report.words import caption, findings, minimum_seeds_sentence, notes
+from research.ablation.report.writing import tabulate, write_report
+
+__all__ = [
+    "Column",
+    "Curve",
+    "Curves",
+    "Entry",
+    "Receipt",
+    "Row",
+    "Table",
+    "Verdict",
+    "caption",
+    "curves",
+    "findings",
+    "merge",
+    "minimum_seeds_sentence",
+    "notes",
+    "table",
+    "tabulate",
+    "write_report",
+]

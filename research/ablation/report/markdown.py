@@ -1,0 +1,72 @@
+"""A table as Markdown (GitHub's dialect)."""
+
+import re
+from collections.abc import Iterator
+
+from research.ablation.report.layout import Item, layout
+from research.ablation.report.numbers import ABSENT
+from research.ablation.report.tables import Receipt, Table
+from research.ablation.report.words import aliases_text, caption, findings, notes
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    text = re.sub(r"([\\`*_\[\]<>|~$&#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"^(\d*)([-+=:.)])", r"\1\\\2", text)  # else a list or a rule, where it begins a line
+
+
+def markdown(table: Table) -> str:
+    """Return the report as Markdown: findings, table, caption, notes and where the numbers come from."""
+    return "\n".join(_lines(table)) + "\n"
+
+
+def _lines(table: Table) -> Iterator[str]:
+    """Yield the lines of the report."""
+    yield f"# {escape(table.title or 'Ablation')}"
+    if table.description:
+        yield from ("", escape(table.description))
+    for sentence, *lines in findings(table):
+        yield from ("", escape(sentence), "", *(f"- {escape(line)}" for line in lines))
+    shown = layout(table)
+    heads = [f"{heading.group}: {heading.text}" if heading.group else heading.text for heading in shown.headings]
+    yield ""
+    yield _line([escape(head) for head in heads])
+    yield _line(["---:" if heading.numeric else ":---" for heading in shown.headings])
+    for items in shown.rows:
+        yield _line([_item(item) for item in items])
+    for line in caption(table):
+        yield from ("", escape(line))
+    remarks = [
+        *(f"{row.name} is {aliases_text(row)}." for row in table.rows if row.aliases),
+        *(f"{row.name} is tuned to {row.tuned}." for row in table.rows if row.tuned),
+        *notes(table),
+    ]
+    if remarks:
+        yield from ("", "## Notes", "", *(f"- {escape(remark)}" for remark in remarks))
+    yield from ("", "## Receipts", "")
+    yield _line(["variant", "study", "fingerprint", "seeds", "mode", "device", "commit", "versions"])
+    yield _line([":---"] * 8)
+    for row in table.rows:
+        for receipt in row.receipts:
+            yield _line([escape(text) or ABSENT for text in (row.name, *receipt_texts(receipt))])
+
+
+def receipt_texts(receipt: Receipt) -> tuple[str, ...]:
+    """Return study, fingerprint, seeds, modes, devices, commits and versions of a receipt as text."""
+    return (
+        receipt.study,
+        receipt.fingerprint,
+        " ".join(map(str, receipt.seeds)),
+        *("; ".join(values) for values in (receipt.modes, receipt.devices, receipt.commits, receipt.versions)),
+    )
+
+
+def _item(item: Item) -> str:
+    """Return an item, bold where it is a claim."""
+    text = escape(item.text)
+    return f"**{text}**" if item.marked else text
+
+
+def _line(items: list[str]) -> str:
+    """Return a line of a table."""
+    return f"| {' | '.join(items)} |"

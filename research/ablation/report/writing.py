@@ -1,0 +1,46 @@
+"""The files of a report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from research.ablation.report.latex import latex
+from research.ablation.report.learning_curves import Curves, curves
+from research.ablation.report.markdown import markdown
+from research.ablation.report.page import page
+from research.ablation.report.picture import picture
+from research.ablation.report.spreadsheet import spreadsheet
+from research.ablation.report.tables import Table, Test, table
+from research.ablation.store import Store
+from research.ablation.study import plan
+from research.errors import UsageError
+from research.training.folder import write
+
+
+def tabulate(store: Store, title: str = "", test: Test = "t") -> tuple[Table, Curves]:
+    """Return the table and the learning curves of a study, as far as it has come.
+
+    `title` names it, by default after its folder; `test` is as of `table`.
+    """
+    title = title or store.root.name
+    cells = store.cells() or plan(store.experiment, store.study)
+    outcomes = store.outcomes()
+    return table(outcomes, cells, store.study, title, test), curves(outcomes, cells, store.study, title)
+
+
+def write_report(folder: str | Path, table: Table, curves: Sequence[Curves] = ()) -> tuple[Path, ...]:
+    """Write report.md, .csv, .tex, .html and .png into `folder` and return their paths.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    texts = {"md": markdown(table), "csv": spreadsheet(table), "tex": latex(table), "html": page(table, curves)}
+    paths = [folder / f"report.{ending}" for ending in (*texts, "png")]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in zip(paths, texts.values(), strict=False):
+            write(path, text)
+        picture(table, paths[-1])
+    except OSError as error:
+        raise UsageError(f"cannot write a report to {folder}: {error.strerror}; choose another folder") from error
+    return tuple(paths)

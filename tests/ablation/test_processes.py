@@ -1,0 +1,172 @@
+"""Several processes, killed at any moment: the same outcomes, and nothing done twice."""
+
+import collections
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from research.ablation.store import Store
+
+pytestmark = pytest.mark.slow
+
+ABLATE = """
+import sys
+from pathlib import Path
+import jax
+jax.config.update("jax_disable_most_optimizations", True)
+from research.ablation import Study, one_at_a_time
+from research.ablation.execution import ablate
+from research.data import Images
+from research.experiment import Experiment, RunOptions
+from research.models import CNN
+from research.optimization import Optimizer
+from research.tasks import Classification
+from research.training import Interrupted
+
+experiment = Experiment(
+    model=CNN(channels=(3,), dense=(7,), dropout=0.2), task=Classification(), data=Images("digits", noise=0.05),
+    optimizer=Optimizer("adamw", learning_rate=0.02), steps=300, batch_size=17,
+)
+study = Study(one_at_a_time({"optimizer.learning_rate": (0.05,), "model.dense": ((5,),)}), seeds=2)
+options = RunOptions(data_dir=sys.argv[2], log_every=5, evaluate_every=50, checkpoint_every=40)
+try:
+    ablate(experiment, study, sys.argv[1], options, sys.argv[3])
+except Interrupted as error:
+    print(error)
+    sys.exit(75)
+"""
+
+SHARD = """
+import json, sys
+from pathlib import Path
+import jax, numpy as np
+jax.config.update("jax_disable_most_optimizations", True)
+from research.ablation.choosing import candidates
+from research.ablation.group_training import Feeds, stacked_hyperparameters, train_together
+from research.data import Images
+from research.devices import place_together
+from research.experiment import Experiment, RunOptions, replace, split
+from research.models import CNN
+from research.optimization import Optimizer
+from research.tasks import Classification
+from research.training import restore, train, train_step
+from research.training.loop import open_splits
+from research.training.step import init_state
+
+assert jax.device_count() == 8
+base = Experiment(
+    model=CNN(channels=(3,), dense=(7,), dropout=0.2), task=Classification(), data=Images("digits", noise=0.05),
+    optimizer=Optimizer("adamw", learning_rate=0.02, warmup=2, clip_norm=1.0, ema=0.8), steps=6, batch_size=17,
+)
+runs = [replace(base, {"seed": seed, "optimizer.learning_rate": 0.1 / (seed + 1)}) for seed in range(9)]
+root, options = Path(sys.argv[1]), RunOptions(data_dir=sys.argv[2], log_every=1, evaluate_every=4, progress="none")
+splits = open_splits(base, options)
+for index in (0, 4, 8):
+    train(runs[index], root / "alone" / str(index), options, splits)
+for size, members in ((8, runs[:5]), (16, runs)):
+    folders = [root / str(size) / str(index) for index in range(len(members))]
+    ended = []
+    train_together(members, folders, splits, options, "shard", size, lambda: False, lambda *end: ended.append(end))
+    assert [index for index, _ in ended] == list(range(len(members)))
+    for index in (0, 4, 8):
+        if index < len(members):
+            (_, state), (_, alone) = restore(folders[index]), restore(root / "alone" / str(index))
+            for leaf, expected in zip(jax.tree.leaves(state), jax.tree.leaves(alone), strict=True):
+                np.testing.assert_allclose(leaf, expected, rtol=1e-5, atol=1e-5)
+    program, several = split(base)[0], (runs * 2)[:size]
+    feeds = Feeds(several, splits["train"], "device", "shard")
+    step = place_together(train_step, program, "shard", (0, 0, feeds.axes), donate_state=True)
+    hyperparameters = stacked_hyperparameters(several)
+    state = place_together(init_state, program, "shard", (0,))(hyperparameters)
+    assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(state))
+    text = step.lower(hyperparameters, state, feeds.at(0)).compile().as_text()
+    assert "convolution" in text or "dot" in text
+    for collective in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
+        assert collective not in text, collective
+assert ("shard", 16) in list(candidates(9)) and ("shard", 8) in list(candidates(5))
+print("agreed")
+"""
+
+
+def start(root, data_dir, execution="loop"):
+    """Run the study in a process of its own."""
+    command = [sys.executable, "-c", ABLATE, str(root), data_dir, execution]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    """Wait for a process to end well and return what it printed."""
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    return stdout
+
+
+def completed(root):
+    """Return {trial folder: how often an attempt came to an end}."""
+    ends = [json.loads(file.read_text()).get("over") for file in root.glob("trials/*/attempts/*.json")]
+    files = list(root.glob("trials/*/attempts/*.json"))
+    return collections.Counter(file.parent.parent.name for file, end in zip(files, ends, strict=True) if end == "done")
+
+
+def metrics(root):
+    return [outcome.metrics for outcome in Store(root).outcomes()]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data_dir, tmp_path_factory):
+    root = tmp_path_factory.mktemp("undisturbed")
+    assert "6 trials: 6 done" in finish(start(root, data_dir))
+    return root
+
+
+def test_two_processes_share_the_work(undisturbed, data_dir, tmp_path):
+    processes = [start(tmp_path, data_dir) for _ in range(2)]
+    shown = [finish(process).splitlines() for process in processes]
+    assert completed(tmp_path) == collections.Counter(path.name for path in (tmp_path / "trials").iterdir())
+    assert len(completed(tmp_path)) == 6 and sum(" seed " in line for lines in shown for line in lines) == 6
+    assert metrics(tmp_path) == metrics(undisturbed)
+
+
+def test_killed_again_and_again(undisturbed, data_dir, tmp_path):
+    generator = np.random.default_rng(0)
+    for count in (1, 4):
+        process = start(tmp_path, data_dir)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and len(list(tmp_path.glob("trials/*/status.json"))) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        time.sleep(generator.uniform(0, 0.5))
+        process.kill()
+        process.communicate()
+    finish(start(tmp_path, data_dir))
+    assert {outcome.status for outcome in Store(tmp_path).outcomes()} == {"done"}
+    assert max(completed(tmp_path).values()) == 1
+    assert metrics(tmp_path) == metrics(undisturbed)
+
+
+def test_a_signal_leaves_a_group_resumable(undisturbed, data_dir, tmp_path):
+    process = start(tmp_path, data_dir, "vmap")
+    while process.poll() is None and not list(tmp_path.glob("trials/*/metrics.jsonl")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 75, stderr
+    assert "the same command goes on" in stdout and "Traceback" not in stderr
+    assert "6 trials: 6 done" in finish(start(tmp_path, data_dir, "vmap"))
+    assert max(completed(tmp_path).values()) == 1
+    for outcome, expected in zip(Store(tmp_path).outcomes(), Store(undisturbed).outcomes(), strict=True):
+        assert outcome.metrics["test"]["loss"] == pytest.approx(expected.metrics["test"]["loss"], abs=0.02)
+
+
+def test_shard_is_each_run_alone_without_communication(data_dir, tmp_path):
+    """On eight simulated devices, with one and with two trials a device."""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    command = [sys.executable, "-c", SHARD, str(tmp_path), data_dir]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0 and run.stdout.splitlines()[-1] == "agreed", run.stderr
