@@ -1,5 +1,6 @@
 """Writing at random: from logits to tokens, as pure functions of logits and a key."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -101,3 +102,37 @@ def generate(
     first, ended = draw(logits, jnp.zeros(len(logits), bool), 0)
     _, rest = jax.lax.scan(body, (carry, first, ended), jnp.arange(1, steps))
     return jnp.concatenate([first[None, :], rest]).T
+
+
+def generate_within(
+    logits: Callable[[jax.Array], jax.Array],
+    tokens: jax.Array,
+    lengths: jax.Array,
+    key: jax.Array,
+    steps: int,
+    *,
+    temperature: float | jax.Array = 1.0,
+    k: int | None = None,
+    p: float | jax.Array | None = None,
+) -> jax.Array:
+    """Write more tokens than a model has positions for: int32 [b, steps], each drawn given the last l tokens alone.
+
+    `logits` is a causal model, tokens [b, l] -> [b, l, v]; `tokens` [b, l] begin with prompts of `lengths` [b]. For
+    every token all that is seen is read anew: l times the work of `generate`.
+    """
+    b, l = tokens.shape
+    folded = jax.random.fold_in if key.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))
+
+    def body(state: tuple[jax.Array, jax.Array], index: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        """Draw a token, and put it behind the others or, where there is no room, in place of the oldest."""
+        seen, count = state
+        last = jnp.take_along_axis(logits(seen), (count - 1)[:, None, None], axis=1)[:, 0]  # [b, v]
+        token = sample(folded(key, index), last, temperature=temperature, k=k, p=p)
+        full = (count == l)[:, None]
+        seen = jnp.where(full, jnp.roll(seen, -1, axis=1), seen)
+        place = jnp.minimum(count, l - 1)[:, None]
+        seen = jnp.where(jnp.arange(l)[None] == place, token[:, None], seen)
+        return (seen, jnp.minimum(count + 1, l)), token
+
+    _, written = jax.lax.scan(body, (tokens, lengths), jnp.arange(steps))
+    return written.T

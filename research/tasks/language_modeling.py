@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from research.errors import UsageError
 from research.fields import Range, Rate, Size, Switch
-from research.layers.sampling import generate
+from research.layers.sampling import generate, generate_within
 from research.tasks.losses import cross_entropy
 from research.tasks.quotients import mean, perplexity
 from research.tasks.spelling import NOTHING, spell
@@ -30,8 +30,8 @@ class LanguageModeling(Task):
     accuracy. The model is called with the tokens alone: causality hides their padding.
 
     To predict, the model reads the first tokens of an example and writes on at random, with a key that is a function of
-    the row's number alone. Prompt and continuation together are cut to the length of the data's examples, which every
-    model has room for.
+    the row's number alone. What goes beyond the data's examples, a Transformer writes in view of as many tokens as they
+    have; a recurrent model remembers.
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss", "bits_per_byte")
@@ -41,7 +41,7 @@ class LanguageModeling(Task):
     """Share of the target spread evenly over all tokens."""
     prompt: Size = 32
     """Tokens that are read before predictions are written."""
-    continuation: Size = 64
+    continuation: Size = 160
     """Tokens that predictions write."""
     temperature: Switch = 0.8
     """Divides the logits before a token is drawn; 0 takes the likeliest."""
@@ -102,20 +102,23 @@ class LanguageModeling(Task):
         tokens, targets = batch["tokens"], batch["targets"]
         b, l = tokens.shape
         shown = min(self.prompt, l)
-        steps = min(self.continuation, l + 1 - shown)  # the last token written is not read
         lengths = jnp.clip(batch["lengths"], 1, shown)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), batch.get("row", jnp.arange(b)))
-        writer = model.bind({"params": params, **variables})
-        carry, logits = writer.start({"tokens": tokens[:, :shown], "lengths": lengths}, shown + steps - 1)
-        written = generate(
-            writer.step, carry, logits, keys, steps, temperature=self.temperature, k=self.top_k, p=self.top_p
-        )
+        drawn: dict[str, Any] = {"temperature": self.temperature, "k": self.top_k, "p": self.top_p}
+        writer, steps = model.bind({"params": params, **variables}), self.continuation
+        # The last token written is not read.
+        if shown + steps - 1 > l and hasattr(model, "max_length"):
+            prompts = jnp.where(jnp.arange(l)[None] < lengths[:, None], tokens, 0)
+            written = generate_within(lambda seen: writer({"tokens": seen}), prompts, lengths, keys, steps, **drawn)
+        else:
+            carry, logits = writer.start({"tokens": tokens[:, :shown], "lengths": lengths}, shown + steps - 1)
+            written = generate(writer.step, carry, logits, keys, steps, **drawn)
         following = lengths[:, None] - 1 + jnp.arange(steps)[None]  # positions of the targets after the prompt
         goes_on = jnp.take_along_axis(targets, jnp.minimum(following, l - 1), axis=1)
         return {
             "prompt": jnp.where(jnp.arange(shown)[None] < lengths[:, None], tokens[:, :shown], NOTHING),
             "prediction": written,
-            "target": jnp.where(following < batch["lengths"][:, None], goes_on, NOTHING),
+            "target": jnp.where(following < batch["lengths"][:, None], goes_on, NOTHING),  # as far as the example goes
         }
 
     def illustrate(

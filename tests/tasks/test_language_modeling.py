@@ -81,27 +81,29 @@ def test_predictions_go_on_as_the_model_reads(name):
     params = jax.tree.map(lambda leaf: leaf * 4, variables["params"])
     found = jax.jit(lambda params: task.predict(model, params, {}, BATCH))(params)
     read = jax.jit(lambda tokens: model.apply({"params": params}, tokens))
-    assert found["prediction"].shape == (B, 4)  # prompt and continuation are as long as an example and its target
+    assert found["prediction"].shape == (B, 9)  # more than an example has room for
+    room = L if hasattr(model, "max_length") else L + 9
     for row, length in enumerate(np.minimum(LENGTHS, 4)):
         if not length:
             continue
         np.testing.assert_array_equal(found["prompt"][row], [*TEXT[row, :length], *[-1] * (4 - length)])
-        rest = TEXT[row, length : LENGTHS[row] + 1][:4]
-        np.testing.assert_array_equal(found["target"][row], [*rest, *[-1] * (4 - len(rest))])
+        rest = TEXT[row, length : LENGTHS[row] + 1]
+        np.testing.assert_array_equal(found["target"][row], [*rest, *[-1] * (9 - len(rest))])
         text = list(TEXT[row, :length])
         for token in found["prediction"][row]:
-            logits = read(np.array([text + [0] * (L - len(text))]))[0, len(text) - 1]
+            seen = text[-room:]
+            logits = read(np.array([seen + [0] * (room - len(seen))]))[0, len(seen) - 1]
             assert token == logits.argmax()
             text.append(int(token))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_prompts_are_no_longer_than_examples(name):
-    model, task = MODELS[name], LanguageModeling(prompt=50)
+    model, task = MODELS[name], LanguageModeling(prompt=50, continuation=2)
     params = model.init(jax.random.key(0), BATCH["tokens"])["params"]
     found = jax.jit(lambda params: task.predict(model, params, {}, BATCH))(params)
-    assert [found[column].shape for column in ("prompt", "prediction", "target")] == [(B, L), (B, 1), (B, 1)]
-    assert found["target"][0] == TEXT[0, -1] and (found["prompt"][0] == TEXT[0, :-1]).all()
+    assert [found[column].shape for column in ("prompt", "prediction", "target")] == [(B, L), (B, 2), (B, 2)]
+    assert found["target"][0].tolist() == [TEXT[0, -1], -1] and (found["prompt"][0] == TEXT[0, :-1]).all()
 
 
 def test_what_is_drawn_is_a_function_of_the_row(tmp_path):
