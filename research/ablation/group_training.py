@@ -246,7 +246,7 @@ class Feeds:
     def at(self, step: int) -> Any:
         """Return what to hand to the compiled step."""
         found: dict[int, Any] = {seed: batches.feed_at(step) for seed, batches in self._batches.items()}
-        feeds = [found[self._seeds[0]] for seed in self._seeds]
+        feeds = [found[seed] for seed in self._seeds]
         if isinstance(feeds[0], Rows):
             return Rows(feeds[0].arrays, np.stack([feed.indices for feed in feeds]))
         return jax.tree.map(lambda *arrays: np.stack(arrays), *feeds)

@@ -1,0 +1,117 @@
+"""From a command line to an exit code."""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tyro
+
+from research import training
+from research.ablation.study import Study
+from research.cli import runs as one
+from research.cli import studies as many
+from research.errors import RunError, UsageError, suggestion
+from research.experiment import Experiment, RunOptions, classes, replace
+
+COMMANDS = ("train", "evaluate", "predict", "describe", "ablate", "report", "power", "verify")
+
+
+def main(
+    experiment: Experiment,
+    *,
+    smoke: Mapping[str, Any],
+    studies: Mapping[str, Study] | None = None,
+    file: str,
+    doc: str | None,
+    arguments: Sequence[str] | None = None,
+) -> NoReturn:
+    """Run the command line of an experiment module and exit.
+
+    Args:
+        experiment: the value that flags change.
+        smoke: overrides that make it run in seconds, for `--smoke`.
+        studies: its ablations by name, for `ablate`.
+        file: the module's `__file__`; its stem names the experiment.
+        doc: the module's docstring, shown by `--help`.
+        arguments: the command line; default `sys.argv[1:]`.
+    """
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        run(experiment, smoke, studies or {}, Path(file).stem, doc or "", words)
+        sys.stdout.flush()
+    except UsageError as error:
+        leave(2, f"error: {error}")
+    except training.Interrupted as error:
+        leave(75, str(error))
+    except RunError as error:
+        leave(1, f"error: {error}")
+    except BrokenPipeError:  # whoever read the output, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        sys.stderr.flush()
+        os._exit(130)  # at once: an orderly exit would wait for the threads that save
+    sys.exit(0)
+
+
+def leave(code: int, sentence: str) -> NoReturn:
+    """Say why and exit."""
+    print(sentence, file=sys.stderr)
+    sys.exit(code)
+
+
+def run(
+    experiment: Experiment,
+    smoke: Mapping[str, Any],
+    studies: Mapping[str, Study],
+    name: str,
+    doc: str,
+    arguments: list[str],
+) -> None:
+    """Parse a command line and do what it says."""
+    command = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "train"
+    if command not in COMMANDS:
+        raise UsageError(f'there is no command "{command}"{suggestion(command, COMMANDS)}')
+    changed = replace(experiment, smoke) if "--smoke" in arguments else experiment
+
+    def parsed(default: Any) -> Any:
+        """Return the command's arguments."""
+        return parse(default, name, doc, arguments)
+
+    match command:
+        case "train":
+            one.train(parsed(one.Train(changed, RunOptions())), name)
+        case "evaluate":
+            one.evaluate(parsed(one.Evaluate(changed)), changed, name)
+        case "predict":
+            one.predict(parsed(one.Predict(changed, output=tyro.MISSING)), changed, name)
+        case "describe":
+            one.describe(parsed(one.Describe(changed)))
+        case "ablate":
+            many.ablate(parsed(many.Ablate(changed, RunOptions())), studies, name)
+        case "report":
+            many.report(parsed(many.Report(tyro.MISSING)), classes(experiment))
+        case "power":
+            many.power(parsed(many.Power(tyro.MISSING, tyro.MISSING)), classes(experiment))
+        case "verify":
+            many.verify(parsed(many.Verify(tyro.MISSING, tyro.MISSING, tyro.MISSING)), classes(experiment))
+
+
+def parse(default: Any, name: str, doc: str, arguments: list[str]) -> Any:
+    """Return `default` with flags applied; tyro prints help, or what is wrong and what was meant, and exits."""
+    command = type(default).__name__.lower()
+    # tyro joins the lines of a paragraph, so each entry becomes one.
+    paragraphs = re.sub(r"\n(?=(Claim|Command|Cost|Result) )", "\n\n", doc.strip())
+    return tyro.cli(
+        type(default),
+        default=default,
+        args=arguments,
+        prog=f"python -m experiments.{name} {command}",
+        description=f"{paragraphs}\n\n{type(default).__doc__}\n\nCommands: {', '.join(COMMANDS)} (default: train).",
+        use_underscores=True,
+        config=(tyro.conf.AvoidSubcommands,),  # an optional value is given by flags, or is not there
+    )

@@ -1,0 +1,265 @@
+"""The commands of a study: ablate, report, power, verify."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table as Screen
+
+from research.ablation.choosing import Execution
+from research.ablation.parsing import parse_axes
+from research.ablation.planning import describe_plan
+from research.ablation.sequential import ablate_until_resolved
+from research.ablation.store import Store
+from research.ablation.study import Study, goal
+from research.cli.runs import Flat
+from research.errors import RunError, UsageError, suggestion
+from research.experiment import Experiment, RunOptions, classes, fingerprint
+from research.fields import Positive, Size
+
+SHOWN = ("variant", "n", "mean", "Δ", "95 % of Δ", "p (Holm)", "verdict")  # columns on the terminal
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablate:
+    """Run a study: what is missing of it and nothing else, with a line a trial; then write its report."""
+
+    experiment: Annotated[Experiment, Flat]
+    options: Annotated[RunOptions, Flat]
+    study: str | None = None
+    """Study of this module; default: the only one, unless --axis says what to vary."""
+    axis: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """PATH=VALUE,VALUE,... such as model.dropout=0,0.1; given again, a further axis."""
+    grid: bool = False
+    """Cross the axes, rather than change one thing at a time."""
+    seeds: Size | None = None
+    """Seeds of every cell; default: the study's."""
+    more_seeds: Size | None = None
+    """Seeds to add to those that the folder has."""
+    until_resolved: Size | None = None
+    """Add seeds until no cell is open, to this many at most; the correction for looking again is in the report."""
+    metric: str | None = None
+    """Metric to compare; default: the study's, or the one that the task watches."""
+    workdir: str | None = None
+    """Folder of the study; default: runs/NAME/STUDY-FINGERPRINT."""
+    execution: Execution = "auto"
+    """How trials of one program run: one after another, together, or as measured to be fastest."""
+    workers: Size = 1
+    """Processes on this machine that share the work."""
+    retry: tuple[Literal["failed", "diverged"], ...] = ()
+    """Run such trials again."""
+    fail_fast: bool = False
+    """Begin nothing after a failure."""
+    dry_run: bool = False
+    """Print cells, seeds, programs, what is done, time and memory; run nothing but a few steps to measure."""
+    smoke: bool = False
+    """Vary the small variant."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Write the report of a study as Markdown, CSV, LaTeX, HTML and PNG, and show its table."""
+
+    workdir: tuple[str, ...]
+    """Folder of the study; several for one table of several studies."""
+    output: str | None = None
+    """Folder to write to; default: the study's, or report/ for several."""
+    test: Literal["t", "permutation"] = "t"
+    """Which p decides: the paired t test's, or the sign-flip permutation test's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Power:
+    """Say how many seeds it takes to see a difference of a given size, judged by the baseline's seeds so far."""
+
+    workdir: str
+    """Folder of the study."""
+    effect: Positive
+    """Smallest mean difference worth finding, in units of the metric."""
+    target: Annotated[float, tyro.conf.arg(metavar="FLOAT")] = 0.8
+    """Chance of finding it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """Run one trial of a study again and say whether the numbers are equal; exits with 1 where they are not."""
+
+    workdir: str
+    """Folder of the study."""
+    row: str
+    """Name of the cell, as the report has it."""
+    seed: int
+    """Which of its seeds."""
+    data_dir: str | None = None
+    """Where prepared datasets are kept."""
+
+
+def ablate(arguments: Ablate, studies: Mapping[str, Study], name: str) -> None:
+    """Run a study, write its report and show it."""
+    title, study = chosen(arguments, studies)
+    experiment, options = arguments.experiment, arguments.options
+    workdir = Path(arguments.workdir or Path("runs") / name / f"{title}-{fingerprint(experiment)}")
+    if arguments.more_seeds is not None:
+        held = Store(workdir, classes(experiment)).study.seeds if (workdir / "study.json").exists() else study.seeds
+        study = dataclasses.replace(study, seeds=held + arguments.more_seeds)
+    if arguments.dry_run:
+        print(describe_plan(experiment, study, workdir, options, timed=True))
+        return
+    with helpers(arguments.workers - 1):
+        most = study.seeds if arguments.until_resolved is None else arguments.until_resolved
+        store, remark = ablate_until_resolved(
+            experiment,
+            study,
+            most,
+            workdir,
+            options,
+            arguments.execution,
+            retry=arguments.retry,
+            fail_fast=arguments.fail_fast,
+        )
+    present(store, title, workdir, remark)
+    outcomes = store.outcomes()
+    if lost := [outcome for outcome in outcomes if outcome.status in ("failed", "diverged")]:
+        first = lost[0]
+        why = f": {first.error}" if first.error else ""
+        raise RunError(
+            f"{len(lost)} of {len(outcomes)} trials failed or diverged, first {first.name} with seed "
+            f"{first.seed}{why}; --retry failed diverged runs them again"
+        )
+
+
+def chosen(arguments: Ablate, studies: Mapping[str, Study]) -> tuple[str, Study]:
+    """Return the study that the arguments name or spell out, and what to call it."""
+    if arguments.axis:
+        if arguments.study is not None:
+            raise UsageError("--study names a study and --axis spells one out: give one of them")
+        title, study = "axes", Study(parse_axes(arguments.experiment, arguments.axis, arguments.grid))
+        cells = json.dumps([sorted((path, repr(value)) for path, value in cell.items()) for cell in study.cells])
+        title = f"axes-{hashlib.sha256(cells.encode()).hexdigest()[:6]}"
+    elif arguments.study is not None:
+        if arguments.study not in studies:
+            hint = suggestion(arguments.study, studies) if studies else ": this module has none, use --axis"
+            raise UsageError(f'there is no study "{arguments.study}"{hint}')
+        title, study = arguments.study, studies[arguments.study]
+    elif len(studies) == 1:
+        ((title, study),) = studies.items()
+    else:
+        names = f"--study {' or '.join(studies)}, or " if studies else ""
+        raise UsageError(f"say what to vary: {names}--axis PATH=VALUE,VALUE")
+    changes = {field: value for field in ("seeds", "metric") if (value := getattr(arguments, field)) is not None}
+    study = dataclasses.replace(study, **changes)
+    goal(arguments.experiment, study)
+    return title, study
+
+
+@contextlib.contextmanager
+def helpers(count: int) -> Iterator[None]:
+    """Let further processes run this same command; they share the work through the folder."""
+    command = [*sys.orig_argv, "--workers", "1", "--progress", "none"]
+    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(count)]
+    try:
+        yield
+        for process in processes:
+            process.wait()
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+def report(arguments: Report, known: set[type]) -> None:
+    """Write and show the report of one study, or one of several."""
+    stores = [Store(folder, known) for folder in arguments.workdir]
+    output = arguments.output or (stores[0].root if len(stores) == 1 else "report")
+    present(stores if len(stores) > 1 else stores[0], "", Path(output), test=arguments.test)
+
+
+def present(
+    stores: Store | list[Store], title: str, output: Path, remark: str = "", test: Literal["t", "permutation"] = "t"
+) -> None:
+    """Write a report and show its table, what it found and where it is."""
+    from research.ablation.report import caption, findings, merge, tabulate, write_report
+    from research.ablation.report.layout import layout
+
+    found = [tabulate(store, title, test) for store in (stores if isinstance(stores, list) else [stores])]
+    table = found[0][0] if len(found) == 1 else merge([table for table, _ in found])
+    if remark:
+        table = dataclasses.replace(table, remarks=(*table.remarks, remark))
+    paths = write_report(output, table, [curves for _, curves in found])
+    shape = layout(table)
+    columns = [
+        index for index, heading in enumerate(shape.headings) if heading.group or heading.text.split(" ±")[0] in SHOWN
+    ]
+    screen = Screen(box=None, header_style="bold", padding=(0, 1))
+    for index in columns:
+        heading = shape.headings[index]
+        text = f"{heading.group}\n{heading.text}" if heading.group else heading.text
+        screen.add_column(text, justify="right" if heading.numeric else "left", overflow="fold")
+    for row in shape.rows:
+        screen.add_row(*(row[index].text for index in columns))
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
+    console.print(screen)
+    for line in (*caption(table), *(line for finding in findings(table) for line in finding), *table.remarks):
+        console.print(line, soft_wrap=True)
+    print("look at:")
+    for path in paths:
+        print(f"  {path}")
+
+
+def power(arguments: Power, known: set[type]) -> None:
+    """Print how many seeds it takes."""
+    import numpy as np
+
+    from research.ablation.power import forecast
+    from research.ablation.report import tabulate
+
+    store = Store(arguments.workdir, known)
+    metric, _ = store.goal
+    values = [
+        outcome.metrics[store.study.split][metric]
+        for outcome in store.outcomes()
+        if outcome.phase == "final" and outcome.cell == 0 and outcome.status == "done"
+    ]
+    tests = max(len(store.cells()) - 1, 1)
+    alpha = store.study.alpha / tests
+    print(
+        f"{store.study.split} {metric} of the baseline: mean {np.mean(values):.5g}, standard deviation "
+        f"{np.std(values, ddof=1):.3g} over {len(values)} seeds"
+        if len(values) > 1
+        else f"{len(values)} seeds of the baseline are done"
+    )
+    entries = [row.entries[0] for row in tabulate(store)[0].rows]
+    found = [entry.comparison.correlation for entry in entries if entry is not None and entry.comparison is not None]
+    found = [correlation for correlation in found if np.isfinite(correlation)]
+    cases = {"if pairing does not help": 0.0}
+    if found:
+        median = float(np.median(found))
+        cases[f"with the correlation over seeds found so far, {median:.2f}"] = min(median, 0.99)
+    for case, correlation in cases.items():
+        needed = forecast(values, arguments.effect, correlation, arguments.target, alpha)
+        low, high = needed.seeds_interval
+        print(
+            f"{case}: {needed.seeds} seeds find a difference of {arguments.effect:g} with a chance of "
+            f"{arguments.target:g} at alpha {store.study.alpha:g} over {tests} cells; between {low} and {high}, as a "
+            f"standard deviation from {len(values)} seeds is uncertain"
+        )
+
+
+def verify(arguments: Verify, known: set[type]) -> None:
+    """Run a trial again and say whether it came out the same."""
+    from research.ablation.verify import verify as run_again
+
+    options = RunOptions(data_dir=arguments.data_dir, progress="none")
+    verification = run_again(Store(arguments.workdir, known), arguments.row, arguments.seed, options)
+    if not verification.equal:
+        raise RunError(str(verification))
+    print(verification)
