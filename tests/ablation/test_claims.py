@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from research.ablation.claims import Claim, Claims, attempts, is_claimed
 
@@ -68,6 +69,9 @@ def test_a_dead_process_of_this_host_is_taken_over_at_once(tmp_path):
         assert is_claimed(tmp_path, stale=0.0), "a living process keeps its claim, however long it is silent"
         assert claims.acquire(tmp_path) is None
         process.kill()
+        if Path("/proc/self").exists():
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, though its parent has not taken note
+            assert not is_claimed(tmp_path)
         process.communicate()
         assert claims.acquire(tmp_path).number == 2
 

@@ -150,6 +150,23 @@ def test_what_is_tried_again_is_so_once(base, options, tmp_path, monkeypatch):
     assert completions(store) == [["failed", "failed"]] * 2
 
 
+def test_what_another_process_tried_again_is_left(base, options, tmp_path, monkeypatch):
+    """While this one is at the first trial, another one tries the second again."""
+    failing(monkeypatch, lambda experiment: True)
+    store = ablate(base, Study(seeds=2), tmp_path, options, "loop")
+    broken, calls = execution.train, []
+
+    def busy(experiment, workdir, *arguments):
+        calls.append(workdir)
+        if len(calls) == 1:
+            ablate(base, Study(seeds=2), tmp_path, options, retry=("failed",))
+        return broken(experiment, workdir, *arguments)
+
+    monkeypatch.setattr(execution, "train", busy)
+    ablate(base, Study(seeds=2), tmp_path, options, retry=("failed",))
+    assert completions(store) == [["failed", "failed"]] * 2
+
+
 def test_fail_fast(base, options, tmp_path, monkeypatch):
     failing(monkeypatch, lambda experiment: experiment.optimizer.learning_rate == 0.05)
     store = ablate(base, STUDY, tmp_path, options, "loop", fail_fast=True)
@@ -161,10 +178,12 @@ def test_a_diverged_trial_is_kept_and_can_be_run_again(base, options, tmp_path):
     store = ablate(diverging, Study(seeds=1), tmp_path, options, "loop")
     (outcome,) = store.outcomes()
     assert outcome.status == "diverged" and np.isnan(outcome.metrics["test"]["loss"])
+    file = outcome.folder / "result.json"
+    before = file.stat().st_mtime_ns
     ablate(diverging, Study(seeds=1), tmp_path, options)
-    assert completions(store) == [["diverged"]]
+    assert completions(store) == [["diverged"]] and file.stat().st_mtime_ns == before
     ablate(diverging, Study(seeds=1), tmp_path, options, retry=("diverged",))
-    assert completions(store) == [["diverged", "diverged"]]
+    assert completions(store) == [["diverged", "diverged"]] and file.stat().st_mtime_ns > before
 
 
 def test_a_full_disk_fails_a_trial_and_not_the_study(base, options, tmp_path, monkeypatch):
@@ -193,13 +212,13 @@ def test_an_interrupted_study_goes_on(base, options, finished, trained, tmp_path
 
 def test_memory_that_runs_out_halves_the_chunk(base, options, tmp_path, monkeypatch):
     sizes = []
-    train_together = execution.train_together
 
-    def limited(experiments, folders, splits, options, mode, size, *others):
+    def limited(experiments, folders, splits, options, mode, size, interrupted, ended):
         sizes.append(size)
         if size > 2:
             raise RuntimeError("RESOURCE_EXHAUSTED: out of memory allocating 9 bytes")
-        return train_together(experiments, folders, splits, options, mode, size, *others)
+        for index, (experiment, folder) in enumerate(zip(experiments, folders, strict=True)):
+            ended(index, train(experiment, folder, options, splits))
 
     monkeypatch.setattr(execution, "train_together", limited)
     monkeypatch.setattr(execution, "choose", lambda *arguments: Placement("vmap", 4, "asked for"))
@@ -241,6 +260,7 @@ def test_mistakes_are_found_before_anything_runs(base, options, tmp_path, traine
     assert trained == []
 
 
+@pytest.mark.slow
 def test_the_run_to_begin_with_is_trained_once(base, options, tmp_path):
     begun = replace(base, {"start": Start(replace(base, {"seed": 11}), ("dense_0",))})
     study = Study(one_at_a_time({"optimizer.learning_rate": (0.05,)}), seeds=1)
