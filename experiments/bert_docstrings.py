@@ -28,7 +28,7 @@ pretraining = Experiment(
     model=bert(**SIZE),
     task=MaskedLanguageModeling(),
     data=Sentences("stdlib_docstrings", tokenizer="wordpiece", vocabulary_size=2048, length=64),
-    optimizer=Optimizer("adamw", learning_rate=1e-3, schedule="linear", warmup=200, weight_decay=1e-2, clip_norm=1.0),
+    optimizer=Optimizer("adamw", learning_rate=2e-3, schedule="linear", warmup=200, weight_decay=1e-2, clip_norm=1.0),
     steps=2000,
     batch_size=32,
 )
@@ -38,7 +38,7 @@ experiment = Experiment(
     task=Classification(top_k=2),
     data=LabelledText("stdlib_docstrings", label="kind", tokenizer="wordpiece", vocabulary_size=2048, length=64),
     optimizer=Optimizer("adamw", learning_rate=5e-4, schedule="linear", warmup=50, weight_decay=1e-2, clip_norm=1.0),
-    steps=300,
+    steps=400,
     batch_size=32,
     start=Start(pretraining, parameters=("bert",)),
 )

@@ -27,7 +27,7 @@ experiment = Experiment(
         test="test[:3000]",
     ),
     optimizer=Optimizer("adamw", learning_rate=2e-3, schedule="cosine", warmup=200, weight_decay=1e-2, clip_norm=1.0),
-    steps=3000,
+    steps=2000,
     batch_size=64,
 )
 
