@@ -6,6 +6,7 @@ Cost     to be measured
 Result   to be measured
 """
 
+from research.ablation import Study, chain, fixed, one_at_a_time
 from research.cli import main
 from research.data import Pairs
 from research.experiment import Experiment
@@ -33,5 +34,23 @@ smoke = {
     "data.test": "test[:64]",
 }
 
+studies = {
+    "attention": Study(
+        chain(
+            one_at_a_time(
+                {
+                    "model.attention": ("none", "general"),
+                    "model.bidirectional": (False,),
+                    "model.scheduled_sampling": (0.25,),
+                }
+            ),
+            fixed({"model.attention": "dot", "model.bidirectional": False}),  # dot needs states of one width
+        ),
+        fixed={"steps": 400},
+        seeds=6,
+        description="What do attention, reading backwards and teacher forcing bring within 400 steps?",
+    )
+}
+
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, file=__file__, doc=__doc__)

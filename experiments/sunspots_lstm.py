@@ -7,6 +7,7 @@ Cost     to be measured
 Result   to be measured
 """
 
+from research.ablation import Study, chain, fixed, one_at_a_time
 from research.cli import main
 from research.data import Series
 from research.experiment import Experiment
@@ -25,5 +26,15 @@ experiment = Experiment(
 
 smoke = {"steps": 20, "model.hidden": 8, "optimizer.warmup": 5}
 
+studies = {
+    "memory": Study(
+        chain(
+            one_at_a_time({"model.cell": ("rnn", "gru"), "data.window": (11, 22, 66)}),
+            fixed({"data.difference": True, "data.mean": 0.197, "data.std": 20.65}),
+        ),
+        description="Does the cell matter, how far back should it see, and should it see changes instead of values?",
+    )
+}
+
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, file=__file__, doc=__doc__)

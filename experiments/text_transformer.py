@@ -7,6 +7,7 @@ Cost     0
 Result   to be measured
 """
 
+from research.ablation import Study, one_at_a_time
 from research.cli import main
 from research.data import Text
 from research.experiment import Experiment
@@ -36,5 +37,25 @@ experiment = Experiment(
 
 smoke = {"steps": 10, "model.layers": 2, "model.width": 16, "model.heads": 2, "optimizer.warmup": 2}
 
+studies = {
+    "architecture": Study(
+        one_at_a_time(
+            {
+                "model.positions": ("none", "sinusoidal", "rotary", "alibi", "relative"),
+                "model.heads": (1, 8),
+                "model.norm_placement": ("post",),
+                "model.feed_forward": ("relu", "swiglu"),
+                "model.tied": (False,),
+                "model.residual": (False,),
+                "optimizer.warmup": (0,),
+            }
+        ),
+        fixed={"steps": 500},
+        seeds=5,
+        metric="loss",
+        description="Which choices of a small GPT matter within 500 steps?",
+    )
+}
+
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, file=__file__, doc=__doc__)

@@ -15,8 +15,12 @@ from research.ablation.axes import (
     when,
     zipped,
 )
+from research.ablation.execution import ablate
 from research.ablation.parsing import parse_axes, parse_axis
+from research.ablation.planning import describe_plan
+from research.ablation.sequential import ablate_until_resolved
 from research.ablation.space import choice, halton, integers, log_uniform, random, uniform
+from research.ablation.store import Outcome, Store
 from research.ablation.study import Cell, Goal, Study, Trial, check, final_seeds, goal, plan, trials
 from research.ablation.tuning import Tuning, nuisance_plan, tuning_seeds, winners
 
@@ -24,14 +28,19 @@ __all__ = [
     "Axis",
     "Cell",
     "Goal",
+    "Outcome",
     "Overrides",
+    "Store",
     "Study",
     "Trial",
     "Tuning",
+    "ablate",
+    "ablate_until_resolved",
     "add_one_in",
     "chain",
     "check",
     "choice",
+    "describe_plan",
     "filtered",
     "final_seeds",
     "fixed",

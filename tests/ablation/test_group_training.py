@@ -1,6 +1,7 @@
 """A run of a group is that run alone, whatever the mode, the chunk and its neighbours."""
 
 import dataclasses
+import importlib.util
 import json
 import shutil
 import time
@@ -118,6 +119,7 @@ def test_a_member_is_that_run_alone(mode, experiments, together, alone):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("aeon"), reason="needs the extra vowels")
 def test_recurrent_members(base, options, tmp_path):
     """Sequences of differing lengths, a scan, and another step size each."""
     model = RecurrentClassifier(hidden=3, classes=9, dropout=0.1)
