@@ -159,3 +159,10 @@ def test_reading_digits_imports_neither_tensorflow_nor_scikit_learn(data_dir):
     heavy = ["tensorflow", "sklearn", "mlxtend"]
     out, _ = succeed(run(f"{CHILD}; print([name for name in {heavy} if name in sys.modules])", "digits", data_dir))
     assert out == "1078\n[]\n"
+
+
+def test_describing_a_dataset_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for builder in builders.OWN.values():
+        assert builder(data_dir=str(tmp_path / "none")).info.features
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from research.data.builders import packaged
+from research.data.builders.local import LocalInfo
 from research.data.splits import stratified
 
 
@@ -21,7 +22,7 @@ class _Packaged(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # typ
     def _info(self) -> Any:
         """Describe an example; needs neither the package nor its file."""
         side = self.table.side
-        return tfds.core.DatasetInfo(
+        return LocalInfo(
             builder=self,
             description=self.description,
             supervised_keys=("image", "label"),

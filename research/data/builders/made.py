@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from research.data.builders.local import LocalInfo
+
 Examples = Sequence[dict[str, Any]]
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -27,7 +29,7 @@ class Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ig
 
     def _info(self) -> Any:
         """Describe an example; needs nothing installed."""
-        return tfds.core.DatasetInfo(
+        return LocalInfo(
             builder=self,
             description=self.description,
             features=tfds.features.FeaturesDict(self.features),

@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 
 from research.data import splits
 from research.data.builders.installed import Installed
+from research.data.builders.local import LocalInfo
 
 _FOLDER = "datasets/data/JapaneseVowels/JapaneseVowels"
 
@@ -37,7 +38,7 @@ class JapaneseVowels(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
 
     def _info(self) -> Any:
         """Describe an utterance; needs neither the package nor its files."""
-        return tfds.core.DatasetInfo(
+        return LocalInfo(
             builder=self,
             description="640 utterances of a diphthong by nine speakers, as shipped by aeon.",
             supervised_keys=("features", "label"),

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from research.data import splits
 from research.data.builders.installed import Installed
+from research.data.builders.local import LocalInfo
 
 _INSTALL = 'pip install "ceteris-research[series]"'
 
@@ -25,7 +26,7 @@ class _Series(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type:
     def _info(self) -> Any:
         """Describe a point; needs neither the package nor its file."""
         number = tfds.features.Scalar(np.float32)
-        return tfds.core.DatasetInfo(
+        return LocalInfo(
             builder=self,
             description=self.description,
             features=tfds.features.FeaturesDict({"time": number, "value": number}),
