@@ -8,11 +8,18 @@ from research.ablation.report.numbers import ABSENT
 from research.ablation.report.tables import Receipt, Table
 from research.ablation.report.words import aliases_text, caption, findings, notes
 
+NUMBERS = re.compile(r"[\d\s.,±−+–\[\]<%×-]*")  # nothing here means anything to Markdown inside a table
+
 
 def escape(text: str) -> str:
     """Return text that Markdown shows as it is, on one line."""
-    text = re.sub(r"([\\`*_\[\]<>|~$&#])", r"\\\1", " ".join(text.split()))
-    return re.sub(r"^(\d*)([-+=:.)])", r"\1\\\2", text)  # else a list or a rule, where it begins a line
+    return re.sub(r"^(\d*)([-+=:.)])", r"\1\\\2", escape_inside(text))  # else a list or a rule, at the start of a line
+
+
+def escape_inside(text: str) -> str:
+    """Return text that Markdown shows as it is, where it does not begin a line; numbers stay readable as they are."""
+    text = " ".join(text.split())
+    return text if NUMBERS.fullmatch(text) else re.sub(r"([\\`*_\[\]<>|~$&#])", r"\\\1", text)
 
 
 def markdown(table: Table) -> str:
@@ -63,7 +70,7 @@ def receipt_texts(receipt: Receipt) -> tuple[str, ...]:
 
 def _item(item: Item) -> str:
     """Return an item, bold where it is a claim."""
-    text = escape(item.text)
+    text = escape_inside(item.text)
     return f"**{text}**" if item.marked else text
 
 
