@@ -21,6 +21,7 @@ from research.data import Images
 from research.devices import place
 from research.experiment import Experiment, RunOptions, fingerprint, from_json, leaves, replace, spec, split, to_json
 from research.training import Interrupted, check, restore, train, train_step
+from research.training.description import layers
 from research.training.state import abstract_state
 
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
@@ -105,6 +106,12 @@ def test_value_is_sound(name):
         assert isinstance(experiment, Experiment)
         assert from_json(to_json(experiment)) == experiment
         check(experiment)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_layers_can_be_described(name):
+    experiment = replace(module(name).experiment, module(name).smoke)
+    assert re.search(r"Total Parameters: [1-9]", layers(experiment))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if hasattr(module(name).experiment.data, "mean")])

@@ -1,12 +1,11 @@
 """The commands of a study: ablate, report, power, verify."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import subprocess
+import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,16 +13,20 @@ import tyro
 from rich.console import Console
 from rich.table import Table as Screen
 
+from research.ablation import ray_engine, slurm_engine
 from research.ablation.choosing import Execution
+from research.ablation.halving import Rungs, check_unscreened, open_screening, screen, standings
 from research.ablation.parsing import parse_axes
 from research.ablation.planning import describe_plan
-from research.ablation.sequential import ablate_until_resolved
+from research.ablation.search import Memory, Tried, parse_space, search
+from research.ablation.sequential import ablate_until_resolved, looks
 from research.ablation.store import Store
 from research.ablation.study import Study, goal
+from research.ablation.workers import command, processes, settings
 from research.cli.runs import Flat
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, RunOptions, classes, fingerprint
-from research.fields import Positive, Size
+from research.fields import Positive, Range, Size
 
 SHOWN = ("variant", "n", "mean", "Δ", "95 % of Δ", "p (Holm)", "verdict")  # columns on the terminal
 
@@ -53,7 +56,32 @@ class Ablate:
     execution: Execution = "auto"
     """How trials of one program run: one after another, together, or as measured to be fastest."""
     workers: Size = 1
-    """Processes on this machine that share the work."""
+    """Processes that share the work."""
+    engine: Literal["local", "slurm", "ray"] = "local"
+    """Where they run: on this machine, as Slurm jobs, or on a Ray cluster; this one then only waits and reports."""
+    slurm: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """KEY=VALUE of a job, such as timeout_min=120 (60 unless given), partition=gpu, gpus_per_node=1, cluster=local."""
+    detach: bool = False
+    """Submit the Slurm jobs and exit."""
+    address: str | None = None
+    """Of the Ray cluster; default: RAY_ADDRESS, else the one on this machine."""
+    ray: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """KEY=VALUE of a Ray task, such as num_gpus=1."""
+    worker: bool = False
+    """Share the work of the same command, run elsewhere: add no seeds, start no workers, report nothing."""
+    search: Literal["optuna"] | None = None
+    """Search --space for the setting that does best on validation, instead of running a study."""
+    space: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """PATH=log_uniform(LOW,HIGH), uniform(LOW,HIGH), integers(LOW,HIGH) or choice(VALUE,VALUE); given again, a further
+    path."""
+    trials: Size = 32
+    """Settings to search through."""
+    batch: Size = 8
+    """Settings that are asked for at once."""
+    screen: str | None = None
+    """STEPS,STEPS,... at which to stop the cells that do worst on validation (successive halving); tests nothing."""
+    keep_share: Annotated[float, Range(0.0, 1.0, open_end=True, open_start=True)] = 1 / 3
+    """Share of the cells that goes on from each of these steps, besides the baseline."""
     retry: tuple[Literal["failed", "diverged"], ...] = ()
     """Run such trials again."""
     fail_fast: bool = False
@@ -103,19 +131,45 @@ class Verify:
 
 
 def ablate(arguments: Ablate, studies: Mapping[str, Study], name: str) -> None:
+    """Run a study, a screening or a search with the workers asked for, and show what came of it."""
+    for flag, needed, fits in (
+        ("slurm", "--engine slurm", arguments.engine == "slurm"),
+        ("detach", "--engine slurm", arguments.engine == "slurm"),
+        ("ray", "--engine ray", arguments.engine == "ray"),
+        ("address", "--engine ray", arguments.engine == "ray"),
+        ("space", "--search optuna", arguments.search is not None),
+    ):
+        if getattr(arguments, flag) and not fits:
+            raise UsageError(f"--{flag} goes with {needed}")
+    if arguments.search is not None:
+        run_search(arguments, name)
+    elif arguments.screen is not None:
+        run_screening(arguments, *chosen(arguments, studies), name)
+    else:
+        run_study(arguments, *chosen(arguments, studies), name)
+
+
+def run_study(arguments: Ablate, title: str, study: Study, name: str) -> None:
     """Run a study, write its report and show it."""
-    title, study = chosen(arguments, studies)
     experiment, options = arguments.experiment, arguments.options
     workdir = Path(arguments.workdir or Path("runs") / name / f"{title}-{fingerprint(experiment)}")
+    if (workdir / "study.json").exists():
+        check_unscreened(Store(workdir, classes(experiment)))
     if arguments.more_seeds is not None:
         held = Store(workdir, classes(experiment)).study.seeds if (workdir / "study.json").exists() else study.seeds
-        study = dataclasses.replace(study, seeds=held + arguments.more_seeds)
+        study = dataclasses.replace(study, seeds=held + (0 if arguments.worker else arguments.more_seeds))
     if arguments.dry_run:
         print(describe_plan(experiment, study, workdir, options, timed=True))
         return
-    with helpers(arguments.workers - 1):
-        most = study.seeds if arguments.until_resolved is None else arguments.until_resolved
-        store, remark = ablate_until_resolved(
+    most = study.seeds if arguments.until_resolved is None else arguments.until_resolved
+    looks(study.seeds, most)
+    Store.open(workdir, experiment, study)  # workers find the seeds that are added now
+    remark = ""
+
+    def work() -> None:
+        """Run what is missing."""
+        nonlocal remark
+        _, remark = ablate_until_resolved(
             experiment,
             study,
             most,
@@ -125,6 +179,10 @@ def ablate(arguments: Ablate, studies: Mapping[str, Study], name: str) -> None:
             retry=arguments.retry,
             fail_fast=arguments.fail_fast,
         )
+
+    if not share(arguments, workdir, work):
+        return
+    store = Store.of(workdir, experiment, study)
     present(store, title, workdir, remark)
     outcomes = store.outcomes()
     if lost := [outcome for outcome in outcomes if outcome.status in ("failed", "diverged")]:
@@ -134,6 +192,114 @@ def ablate(arguments: Ablate, studies: Mapping[str, Study], name: str) -> None:
             f"{len(lost)} of {len(outcomes)} trials failed or diverged, first {first.name} with seed "
             f"{first.seed}{why}; --retry failed diverged runs them again"
         )
+
+
+def run_screening(arguments: Ablate, title: str, study: Study, name: str) -> None:
+    """Screen the cells of a study and show how they stand."""
+    refuse(arguments, "--screen", "dry_run", "more_seeds", "until_resolved", "retry", "fail_fast")
+    experiment, options = arguments.experiment, arguments.options
+    try:
+        steps = tuple(int(word) for word in (arguments.screen or "").split(","))
+    except ValueError:
+        raise UsageError(f'--screen takes steps such as 100,300, not "{arguments.screen}"') from None
+    rungs = Rungs(steps, arguments.keep_share)
+    workdir = Path(arguments.workdir or Path("runs") / name / f"{title}-screening-{fingerprint(experiment)}")
+    store = open_screening(experiment, study, workdir, rungs, options)
+    if not share(arguments, workdir, lambda: screen(experiment, study, workdir, rungs, options, arguments.execution)):
+        return
+    table = Screen("variant", "status", "step", store.goal.metric, box=None, header_style="bold", padding=(0, 1))
+    for standing in standings(store):
+        value = f"{standing.value:.4f}" if math.isfinite(standing.value) else ""
+        table.add_row(standing.cell.name, standing.status, str(standing.step), value)
+    console().print(table)
+    print("The scores are means on validation, by which the cells were picked: no test may be made of them. Test those")
+    print("worth it in a study of their own, whose seeds are fresh.")
+    print(f"look at:\n  {workdir / 'screening.csv'}")
+
+
+def run_search(arguments: Ablate, name: str) -> None:
+    """Search a space and show the best setting."""
+    refuse(
+        arguments,
+        "--search",
+        "study",
+        "axis",
+        "screen",
+        "dry_run",
+        "more_seeds",
+        "until_resolved",
+        "retry",
+        "fail_fast",
+    )
+    experiment = arguments.experiment
+    space = parse_space(experiment, arguments.space)
+    spelled = hashlib.sha256("\n".join(sorted(arguments.space)).encode()).hexdigest()[:6]
+    workdir = Path(arguments.workdir or Path("runs") / name / f"search-{spelled}-{fingerprint(experiment)}")
+    seeds = arguments.seeds or Study().tuning_seeds
+    memory = Memory(experiment, Study(seeds=seeds, metric=arguments.metric, split="validation"), space, workdir)
+
+    def work() -> None:
+        """Run what is missing."""
+        trials, batch, options = arguments.trials, arguments.batch, arguments.options
+        search(
+            experiment,
+            space,
+            workdir,
+            trials,
+            batch,
+            options,
+            arguments.execution,
+            seeds=seeds,
+            metric=arguments.metric,
+        )
+
+    if not share(arguments, workdir, work):
+        return
+    found = memory.found()
+    if found.best is None:
+        raise RunError(f"none of {len(found.tried)} settings came to a finite {found.metric}; see {workdir}")
+
+    def shown(item: Tried) -> str:
+        """Return a setting and its score in words."""
+        setting = ", ".join(f"{path}={value!r}" for path, value in item.setting.items()) or "the baseline"
+        return f"{found.metric} {item.value:.4f} with {setting}"
+
+    print(f"best of {len(found.tried)} on validation, mean of {seeds} seeds: {shown(found.best)}")
+    print(f"baseline: {shown(found.baseline)}")
+    print("The winner was picked for its score, which is optimistic: judge it by a study, whose seeds are fresh.")
+    print(f"look at:\n  {workdir / 'search.csv'}")
+
+
+def refuse(arguments: Ablate, what: str, *flags: str) -> None:
+    """Raise `UsageError` where a flag is given that has no meaning together with another one."""
+    for flag in flags:
+        if getattr(arguments, flag):
+            raise UsageError(f"--{flag} has no meaning with {what}: leave one of them out")
+
+
+def share(arguments: Ablate, workdir: Path, work: Callable[[], object]) -> bool:
+    """Let the workers asked for do some work, this process among them where they are local; wait for them.
+
+    Return whether this process is the one to report, now.
+    """
+    if arguments.worker:
+        work()
+        return False
+    if arguments.engine == "local":
+        with processes(command(), arguments.workers - 1):
+            work()
+        return True
+    if arguments.engine == "ray":
+        ray_engine.run(command(), arguments.workers, arguments.address, settings(arguments.ray, "--ray"))
+        return True
+    logs = workdir / "slurm"
+    jobs = slurm_engine.submit(command(), arguments.workers, logs, settings(arguments.slurm, "--slurm"))
+    print(f"submitted {', '.join(job.job_id for job in jobs)}; logs are in {logs}", flush=True)
+    if arguments.detach:
+        print("the same command without --engine and --detach does here what they left, and shows what came of it")
+        return False
+    slurm_engine.wait(jobs)
+    return True
 
 
 def chosen(arguments: Ablate, studies: Mapping[str, Study]) -> tuple[str, Study]:
@@ -160,25 +326,11 @@ def chosen(arguments: Ablate, studies: Mapping[str, Study]) -> tuple[str, Study]
     return title, study
 
 
-@contextlib.contextmanager
-def helpers(count: int) -> Iterator[None]:
-    """Let further processes run this same command; they share the work through the folder."""
-    command = [*sys.orig_argv, "--workers", "1", "--progress", "none"]
-    processes = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(count)]
-    try:
-        yield
-        for process in processes:
-            process.wait()
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
-
-
 def report(arguments: Report, known: set[type]) -> None:
     """Write and show the report of one study, or one of several."""
     stores = [Store(folder, known) for folder in arguments.workdir]
+    for store in stores:
+        check_unscreened(store)
     output = arguments.output or (stores[0].root if len(stores) == 1 else "report")
     present(stores if len(stores) > 1 else stores[0], "", Path(output), test=arguments.test)
 
@@ -199,20 +351,25 @@ def present(
     columns = [
         index for index, heading in enumerate(shape.headings) if heading.group or heading.text.split(" ±")[0] in SHOWN
     ]
-    screen = Screen(box=None, header_style="bold", padding=(0, 1))
+    table_shown = Screen(box=None, header_style="bold", padding=(0, 1))
     for index in columns:
         heading = shape.headings[index]
         text = f"{heading.group}\n{heading.text}" if heading.group else heading.text
-        screen.add_column(text, justify="right" if heading.numeric else "left", overflow="fold")
+        table_shown.add_column(text, justify="right" if heading.numeric else "left", overflow="fold")
     for row in shape.rows:
-        screen.add_row(*(row[index].text for index in columns))
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
-    console.print(screen)
+        table_shown.add_row(*(row[index].text for index in columns))
+    printed = console()
+    printed.print(table_shown)
     for line in (*caption(table), *(line for finding in findings(table) for line in finding), *table.remarks):
-        console.print(line, soft_wrap=True)
+        printed.print(line, soft_wrap=True)
     print("look at:")
     for path in paths:
         print(f"  {path}")
+
+
+def console() -> Console:
+    """Return where tables are shown; as wide as they like where nobody looks."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
 
 
 def power(arguments: Power, known: set[type]) -> None:
@@ -223,6 +380,7 @@ def power(arguments: Power, known: set[type]) -> None:
     from research.ablation.report import tabulate
 
     store = Store(arguments.workdir, known)
+    check_unscreened(store)
     metric, _ = store.goal
     values = [
         outcome.metrics[store.study.split][metric]

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from research.data import preparation
+from research.data.folders import is_folder
 from research.data.records import Source
 from research.errors import UsageError, suggestion
 
@@ -28,6 +29,8 @@ def find(name: str, data_dir: str | None = None) -> Any:
     folder = data_folder(data_dir)
     if name in OWN:
         return OWN[name](data_dir=folder)
+    if is_folder(name):
+        raise UsageError(f'"{name}" is a path: texts are read from a folder, numbers from a .csv or .npz file')
     try:
         with preparation.quiet():
             return tfds.builder(name, data_dir=folder)
@@ -37,6 +40,8 @@ def find(name: str, data_dir: str | None = None) -> Any:
         hint = f"; {', '.join(OWN)} need no download, the others are at https://www.tensorflow.org/datasets/catalog"
         if difflib.get_close_matches(base, names):
             hint = suggestion(base, names)
+        if os.path.exists(name):
+            hint = f'; for the folder or file of that name say "./{name}"'
         raise UsageError(f'unknown dataset "{name}"{hint}') from error
     except (ImportError, ValueError, AssertionError, RuntimeError) as error:
         reason = preparation.first_line(error).rpartition('}": ')[2]  # TFDS puts all its arguments in front

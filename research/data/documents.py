@@ -27,7 +27,8 @@ class Documents(Dataset):
 
     A `name` that begins with "/", "./", "../" or "~" is a folder: its .txt, .md, .rst and .py files, at any depth and
     in UTF-8. Ten files or more are shuffled by a fixed seed and split whole, 80, 10 and 10 %; fewer are laid end to end
-    and cut at the line after 80 and 90 % of the characters. The tokenizer is trained on the training split alone.
+    and cut at the line after 80 and 90 % of the characters. Exact copies are left out. The tokenizer is trained on the
+    training split alone.
     """
 
     special: ClassVar[bool] = True
@@ -55,7 +56,7 @@ class Documents(Dataset):
         """Return the texts of a split. Raises `UsageError` as `Dataset.source` and `check`."""
         self.check()
         if is_folder(self.name):
-            return split_texts([file.text for file in read_files(self.name)], split)
+            return split_texts([file.text for file in read_files(self.name)], split, self.name)
         (texts,) = columns(self, (self.feature,), split, data_dir)
         return texts
 

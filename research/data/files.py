@@ -91,7 +91,7 @@ def describe(path: str) -> dict[str, str]:
 def _contents(path: str) -> dict[str, Sequence[str]] | dict[str, np.ndarray]:
     """Return the cells of each column, or the arrays, by name; read again when the file has changed."""
     try:
-        status = pathlib.Path(path).stat()
+        status = pathlib.Path(path).expanduser().stat()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     return (_columns if is_csv(path) else _arrays)(path, (status.st_mtime_ns, status.st_size))
@@ -115,6 +115,8 @@ def _columns(path: str, version: tuple[int, int]) -> dict[str, Sequence[str]]:
     except csv.Error as error:
         raise UsageError(f"{path} is not comma-separated text: {error}") from error
     header = [name.strip() for name in header]
+    if len(header) == 1 and (other := next((mark for mark in (";", "\t") if mark in header[0]), None)):
+        raise UsageError(f"{path}, line 1: {other!r} separates the columns; save the file with commas")
     for name in header:
         if not name or header.count(name) > 1:
             raise UsageError(f'{path}, line 1: the column name "{name}" must be there, and once only')
@@ -141,7 +143,7 @@ def _arrays(path: str, version: tuple[int, int]) -> dict[str, np.ndarray]:
 def _read(path: str) -> bytes:
     """Return the bytes of a file."""
     try:
-        return pathlib.Path(path).read_bytes()
+        return pathlib.Path(path).expanduser().read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 

@@ -33,19 +33,23 @@ def read_files(folder: str) -> list[File]:
     """Return every file that ends with one of `SUFFIXES`, by path; hidden files and folders are left out.
 
     Raises:
-        UsageError: there is no such folder, it has no such file, or a file is not UTF-8.
+        UsageError: there is no such folder, it has no such file, or a file cannot be read or is not UTF-8.
     """
     root = Path(folder).expanduser()
+    if root.is_file():
+        raise UsageError(f"{root} is a file; name the folder that it is in")
     if not root.is_dir():
         raise UsageError(f"there is no folder {root}")
-    found = (path.relative_to(root) for path in root.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    found = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     files = []
     for path in sorted(found, key=lambda path: path.parts):
         if any(part.startswith(".") for part in path.parts):
             continue
-        content = (root / path).read_bytes()
         try:
+            content = (root / path).read_bytes()
             text = content.decode()
+        except OSError as error:
+            raise UsageError(f"cannot read {root / path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise UsageError(f"{root / path} is not UTF-8 at byte {error.start}; convert or remove it") from error
         files.append(File(path.as_posix(), text, hashlib.sha256(content).hexdigest()))
@@ -54,16 +58,16 @@ def read_files(folder: str) -> list[File]:
     return files
 
 
-def split_texts(texts: list[str], split: Split) -> tuple[str, ...]:
-    """Return the texts of a split, about 80, 10 and 10 %, those without a character left out.
+def split_texts(texts: list[str], split: Split, folder: str) -> tuple[str, ...]:
+    """Return the texts of a split, about 80, 10 and 10 %; empty ones and exact copies are left out.
 
     Ten texts or more are shuffled by a fixed seed and split whole. Of fewer, laid end to end, training is the first
     80 % of the characters, then come validation and test, each cut after the line that crosses.
 
     Raises:
-        UsageError: the split is empty.
+        UsageError: the split is empty; names the `folder` of the texts.
     """
-    texts = [text for text in texts if text]
+    texts = list(dict.fromkeys(text for text in texts if text))
     n = len(texts)
     if n >= FEW:
         shuffled = np.random.default_rng(0).permutation(n)
@@ -78,5 +82,5 @@ def split_texts(texts: list[str], split: Split) -> tuple[str, ...]:
         pieces.append(text[max(start, 0) : max(stop, 0)])
         start, stop = start - len(text), stop - len(text)
     if not any(pieces):
-        raise UsageError(f"{len(texts)} text files with too few lines leave the {split} split empty; add some")
+        raise UsageError(f"the text files of {folder} have too few lines and leave the {split} split empty; add some")
     return tuple(piece for piece in pieces if piece)

@@ -64,8 +64,17 @@ class LabelledText(Documents):
         self.class_names()
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
-        """Return random access to a split. Raises `UsageError` as `Documents.texts`, or if a package is missing."""
+        """Return random access to a split.
+
+        Raises:
+            UsageError: as `Documents.texts`; a package is missing; examples have no label.
+        """
         (labels,) = columns(self, (self.label,), split, data_dir)
+        if missing := sum(label < 0 for label in labels):
+            raise UsageError(
+                f'{missing} of {len(labels)} examples of the {split} split of "{self.name}" have no "{self.label}"; '
+                f"choose another data.{split}"
+            )
         tokens, lengths = padded(self._rows(split, data_dir), self.length, id_type(self.vocabulary_size))
         return Records.of({"tokens": tokens, "lengths": lengths, "label": np.array(labels, np.int32)})
 

@@ -98,7 +98,10 @@ class Sequences(Dataset):
         b, l, d = features.shape
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, d):
-                raise UsageError(f"data.{name} has {len(values)} values for sequences of {d} channels")
+                raise UsageError(
+                    f"data.{name} has {len(values)} values for sequences of {d} channels: give one for each, or "
+                    "one for all"
+                )
         mean, std = (
             jnp.stack([jnp.asarray(value, jnp.float32) for value in values])[None, None]
             for values in (self.mean, self.std)
@@ -164,7 +167,7 @@ def from_dataset(dataset: Dataset, split: Split, folder: str) -> tuple[Arrays, i
     """Return features [n, longest, d], lengths and label [n] of a prepared dataset, and its number of classes.
 
     Raises:
-        UsageError: as `Dataset.source`; examples are not sequences of vectors with a class.
+        UsageError: as `Dataset.source`; examples are not sequences of vectors with a class, or some have none.
     """
     import tensorflow_datasets as tfds
 
@@ -187,4 +190,9 @@ def from_dataset(dataset: Dataset, split: Split, folder: str) -> tuple[Arrays, i
     for row, example in zip(padded, examples, strict=True):
         row[: len(example["features"])] = example["features"]
     labels = np.array([example["label"] for example in examples], np.int32)
+    if missing := int((labels < 0).sum()):
+        raise UsageError(
+            f'{missing} of {len(labels)} examples of the {split} split of "{dataset.name}" have no "label"; '
+            f"choose another data.{split}"
+        )
     return {"features": padded, "lengths": lengths, "label": labels}, label.num_classes

@@ -162,12 +162,19 @@ def from_file(path: str, column: str) -> Points:
         UsageError: as `files.numbers`; the time does not ascend, or the array has more than one axis.
     """
     value = files.numbers(path, column)
-    time = files.numbers(path, "time") if "time" in files.names(path) else np.arange(len(value), dtype=np.float32)
+    try:
+        time = files.numbers(path, "time") if "time" in files.names(path) else np.arange(len(value), dtype=np.float32)
+    except UsageError as error:
+        raise UsageError(f'{error}; "time" is a number such as a year: convert the column, or rename it') from error
     for name, array in ((column, value), ("time", time)):
         if array.shape != (value.size,):
             raise UsageError(f'{path}: the array "{name}" is {array.shape}; a series has one number a point')
     if len(back := np.flatnonzero(~(np.diff(time) > 0))):
-        raise UsageError(f'{files.place(path, back[0] + 1)}: "time" must ascend from each point to the next')
+        before, after = time[back[0]], time[back[0] + 1]
+        raise UsageError(
+            f'{files.place(path, back[0] + 1)}: "time" must ascend from each point to the next, but in float32, which '
+            f"has seven digits, goes from {before:.9g} to {after:.9g}"
+        )
     return Points(time, value, splits.contiguous(len(value)))
 
 

@@ -32,6 +32,10 @@ class Data:
         """Return random access to a split; raise `UsageError` naming what is missing and how to get it."""
         raise NotImplementedError
 
+    def trained(self, data_dir: str | None = None) -> Any:
+        """Return what gives token ids their meaning, to be compared; None where there are no tokens."""
+        return None
+
     def files(self, data_dir: str | None = None) -> dict[str, str]:
         """Return text files by name that belong beside a run: where examples came from, what was fitted to them."""
         return {}

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from research.data import tokenizers
 from research.data.documents import Documents, id_type
 from research.data.records import Records
 from research.data.source import Batch, Split
+from research.data.tokenizers import Tokenizer
 from research.errors import UsageError
 from research.fields import Size
 
@@ -56,6 +58,11 @@ class Text(Documents):
     def classes(self) -> int:
         """Return the number of token ids."""
         return self.vocabulary_size
+
+    def trained(self, data_dir: str | None = None) -> Tokenizer:
+        """Return the tokenizer, trained on the training split as it is read: with what separates its documents."""
+        pieces = tuple(self._pieces("train", data_dir))
+        return tokenizers.train(self.tokenizer, pieces, self.vocabulary_size, self.special)
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to the windows of a split.

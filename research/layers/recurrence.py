@@ -142,6 +142,7 @@ class StackedRecurrence(nn.Module):
         self.layer = [self._layer() for _ in range(self.layers)]
         self.drop = [Dropout(self.dropout) for _ in range(self.layers - 1)]
 
+    @nn.nowrap  # makes a submodule, which linen allows no other method
     def _layer(self) -> Recurrence:
         """Return one layer."""
         return Recurrence(self.features, self.cell, self.bidirectional, self.nonlinearity, self.forget_bias, self.dtype)

@@ -34,6 +34,7 @@ class RecurrentFields(nn.Module):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the computation; parameters and carry are float32."""
 
+    @nn.nowrap  # makes a submodule, which linen allows no other method
     def stack(self, bidirectional: bool = False, name: str | None = None) -> StackedRecurrence:
         """Return recurrent layers with these fields."""
         return StackedRecurrence(

@@ -18,7 +18,7 @@ def describe(experiment: Experiment) -> str:
     """Return fingerprint, every field, layers with shapes and parameters, and the FLOPs of a training step.
 
     Nothing is trained, and no dataset needs to be prepared. FLOPs are XLA's count for the lowered step, forward,
-    backward and update, on one device.
+    backward and update, on one device; what is inside a loop, as a recurrence over time, it counts once.
     """
     state = abstract_state(experiment)
     flops = step_flops(experiment)
@@ -29,7 +29,7 @@ def describe(experiment: Experiment) -> str:
             *fields(experiment),
             layers(experiment),
             f"parameters {count_parameters(state):,}",
-            f"FLOPs of a training step {flops:,.0f} ({flops / experiment.batch_size:,.0f} an example)",
+            f"FLOPs of a training step {flops:,.0f} ({flops / experiment.batch_size:,.0f} an example), loops once",
         ]
     )
 

@@ -13,6 +13,8 @@ from research.tasks import Task
 from research.training.state import TrainState
 from research.training.step import eval_step, predict_step
 
+# Columns that a person reads first; the compiled step gives them in alphabetical order.
+FIRST = ("time", "source", "prompt", "target", "label", "labels", "prediction")
 BATCH_SIZE = 256  # decides speed and memory only: sums are exact over any batches
 
 
@@ -31,7 +33,8 @@ def predict(
     parts: list[dict[str, np.ndarray]] = []
     for batch, output in _outputs(predict_step, experiment, state, records):
         parts.append({name: column[batch["mask"]] for name, column in jax.device_get(output).items()})
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    names = sorted(parts[0], key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
     readable = experiment.data.readable(columns, options.data_dir if options else None)
     return {"index": np.arange(len(records)), **readable}
 

@@ -132,7 +132,7 @@ class Folder:
         """Raise `RunError` where the `files` of a dataset are not those that the run began with."""
         for name, text in files.items():
             path = self.root / name
-            if path.exists() and path.read_text() != text:
+            if path.exists() and path.read_text(encoding="utf-8") != text:
                 raise RunError(
                     f"{path} is not what the data says now: the dataset, or the package it comes from, has changed "
                     "since the run began; bring the old one back, or choose another folder"
@@ -155,7 +155,7 @@ def finite(tree: Any) -> Any:
 def write(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     with partial_file(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

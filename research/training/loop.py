@@ -22,7 +22,7 @@ from research.training.guard import Interrupted, interruptible
 from research.training.illustration import illustrate
 from research.training.journal import Journal, is_best
 from research.training.progress import Progress, progress, shown
-from research.training.start import check_start, graft, start_folder
+from research.training.start import check_start, check_tokens, graft, start_folder
 from research.training.state import TrainState, abstract_state, count_parameters
 from research.training.step import Metrics, init_state, train_step
 from research.training.stepping import Stepping
@@ -50,10 +50,11 @@ def train(
     if (finished := folder.read_result()) is not None:
         return finished
     check(experiment)
+    records = splits or open_splits(experiment, options)
     if experiment.start is not None:
+        check_tokens(experiment, options)
         before = dataclasses.replace(options, stop_after=None)
         train(experiment.start.experiment, start_folder(experiment.start, folder.root, options), before)
-    records = splits or open_splits(experiment, options)
     with folder.claimed(), interruptible() as interrupted:
         folder.create(experiment, environment(), experiment.data.files(options.data_dir))
         with Checkpoints(folder.checkpoints, options.keep) as checkpoints:

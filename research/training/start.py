@@ -22,6 +22,7 @@ def graft(experiment: Experiment, state: TrainState, root: Path, options: RunOpt
     """Return a new state with what `experiment.start` names taken from its finished run."""
     if experiment.start is None:
         return state
+    check_tokens(experiment, options)
     _, trained = restore(start_folder(experiment.start, root, options))
     params = _taken(state.params, trained.evaluated, experiment.start.parameters)
     variables = _taken(state.variables, trained.variables, experiment.start.parameters, below=1)
@@ -50,6 +51,20 @@ def check_start(experiment: Experiment) -> None:
                     f'parameters "{name}" are {own[key].shape} in model and {other[key].shape} in '
                     "start.experiment.model: the two must be of one size where one begins with the other"
                 )
+
+
+def check_tokens(experiment: Experiment, options: RunOptions) -> None:
+    """Raise `UsageError` where embeddings are taken from a run whose token ids mean other text; reads both texts."""
+    start = experiment.start
+    if start is None:
+        return
+    taken = [key for key in _flat(abstract_state(experiment).params) if any(_under(key, p) for p in start.parameters)]
+    own, other = (data.trained(options.data_dir) for data in (experiment.data, start.experiment.data))
+    if own is not None and other is not None and own != other and any(key[-1] == "embedding" for key in taken):
+        raise UsageError(
+            "the tokenizers of data and start.experiment.data differ, so embeddings would be taken for other tokens: "
+            "give both the same dataset, training split, tokenizer and vocabulary"
+        )
 
 
 def _taken(own: Any, other: Any, paths: tuple[str, ...], below: int = 0) -> Any:

@@ -128,6 +128,15 @@ def test_a_misspelt_dataset_is_corrected(tmp_path, offline):
     assert "digits, mnist5k, " in refused(offline, Images("zzzzzz").spec)
 
 
+def test_a_path_is_not_taken_for_a_dataset(tmp_path, offline, monkeypatch):
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert refused(offline, Images("pictures").spec).endswith('for the folder or file of that name say "./pictures"')
+    assert refused(offline, Images("./pictures").spec).startswith(
+        '"./pictures" is a path: texts are read from a folder'
+    )
+
+
 def test_an_unprepared_dataset_says_how_to_prepare_it(tmp_path, offline):
     message = refused(offline, lambda: Images("mnist").open("train", str(tmp_path)))
     assert message.endswith(

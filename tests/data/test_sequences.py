@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from research.data import Sequences
+from research.data import Dataset, Sequences, sequences
 from research.data.builders import installed
 from research.data.builders import sequences as builder
 from research.data.source import Split
@@ -156,6 +156,14 @@ def test_sequences_are_not_read_from_what_has_none(data_dir):
         Sequences("digits").open("train", data_dir)
     with pytest.raises(UsageError, match="data.std has 2 values for sequences of 3 channels"):
         small("x.npz", std=(1.0, 2.0)).preprocess({"features": jnp.zeros((2, 7, 3)), "lengths": jnp.ones(2)})
+
+
+@needs_aeon
+def test_sequences_without_a_label_are_refused(data_dir, monkeypatch):
+    examples = [{"features": np.zeros((5, 12)), "label": label} for label in (3, -1)]
+    monkeypatch.setattr(sequences, "read", lambda source, keys: examples)
+    with pytest.raises(UsageError, match='1 of 2 examples of the test split of "japanese_vowels" have no "label"'):
+        sequences.from_dataset.__wrapped__(Dataset("japanese_vowels"), "test", data_dir)
 
 
 def test_a_missing_or_changed_package_is_named(monkeypatch, tmp_path):

@@ -230,6 +230,13 @@ def test_what_does_not_fit_is_said(series, fields, values, message):
         ("time,value\n1,2\n2,1e39\n", 'line 3, column "value": "1e39" is not a finite number'),
         ("time,value\n1,2\n1,3\n", 'line 3: "time" must ascend'),
         ("time,value\n1,2\n,3\n", 'line 3: "time" must ascend'),
+        ("time,value\n1700000000,2\n1700000060,3\n", "in float32, .* goes from 1.7e.09 to 1.7e.09"),
+        (
+            "time,value\n1990-01-01,2\n",
+            'line 2, column "time": "1990-01-01" is not .* "time" is a number such as a year',
+        ),
+        ("time;value\n1;2\n", "line 1: ';' separates the columns; save the file with commas"),
+        ("time\tvalue\n1\t2\n", "line 1: '.t' separates the columns"),
         ("time,values\n1,2\n", 'no column "value"; did you mean "values"'),
         ("value,value\n1,2\n", 'line 1: the column name "value" must be there, and once only'),
         ("value\n", "has a header and no rows"),
@@ -253,6 +260,13 @@ def test_an_empty_cell_is_missing_and_a_changed_file_is_read_again(tmp_path):
     np.testing.assert_array_equal(value.open("train").arrays()["history"][0], [1, NAN, NAN])
     path.write_text("value\n1\n2\n3\n" + "40\n" * 17)
     np.testing.assert_array_equal(value.open("train").arrays()["history"][0], [1, 2, 3])
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    (tmp_path / "series.csv").write_text("value\n" + "4\n" * 20)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    value = Series("~/series.csv", window=3, season=2)
+    assert len(value.open("train")) == 11 and '"bytes": 46' in value.files()["dataset.json"]
 
 
 def test_bad_npz_files(tmp_path):

@@ -1,12 +1,13 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from research.data import Batches, LabelledText, Records, Sentences, Text, evaluation_batches
+from research.data import Batches, LabelledText, Records, Sentences, Text, evaluation_batches, labelled_text
 from research.data.builders import OWN
 from research.data.builders.made import SHARES, by_group
 from research.data.builders.text import docstrings
@@ -127,23 +128,24 @@ def test_the_tokenizer_sees_the_training_split_alone(tokenizer, tmp_path):
     held_out = {text for split in ("validation", "test") for text in value.texts(split)}
     for file in tmp_path.iterdir():
         if file.read_text() in held_out:
-            file.write_text("unheard unheard unheard of ξένος")
+            file.write_text(f"unheard unheard unheard of ξένος {file.stem}")
     assert value.trained() == before
     assert len(held_out) == 2
 
 
 def test_files_are_split_whole_or_cut_at_lines():
     texts = [f"text {i}\n" for i in range(23)]
-    parts = {split: split_texts(texts, split) for split in SPLITS}
+    parts = {split: split_texts(texts, split, "folder") for split in SPLITS}
     assert [len(part) for part in parts.values()] == [19, 2, 2]
     assert sorted(sum(parts.values(), ())) == sorted(texts)
+    assert {split: split_texts([*texts, *texts[:13], ""], split, "folder") for split in SPLITS} == parts
     few = ["one\ntwo\n", "", "three\n" * 30, "four\nfive\nsix\nseven\n"]
-    cut = [split_texts(few, split) for split in SPLITS]
+    cut = [split_texts(few, split, "folder") for split in SPLITS]
     assert "".join(text for part in cut for text in part) == "".join(few)
     assert all(text.endswith("\n") for part in cut for text in part) and [len(part) for part in cut] == [2, 1, 1]
     assert [round(sum(map(len, part)) / 208, 1) for part in cut] == [0.8, 0.1, 0.1]
-    with pytest.raises(UsageError, match="1 text files with too few lines leave the test split empty"):
-        split_texts(["a single line"], "test")
+    with pytest.raises(UsageError, match="text files of my/folder have too few lines and leave the test split empty"):
+        split_texts(["a single line"], "test", "my/folder")
 
 
 def test_a_folder_that_cannot_be_read_says_why(tmp_path):
@@ -155,6 +157,7 @@ def test_a_folder_that_cannot_be_read_says_why(tmp_path):
     assert message(Text(f"{tmp_path}/none")) == f"there is no folder {tmp_path}/none"
     assert message(Text(str(tmp_path))) == f"{tmp_path} has no text files (.txt, .md, .rst, .py)"
     (tmp_path / "a.md").write_text("fine")
+    assert message(Text(f"{tmp_path}/a.md")) == f"{tmp_path}/a.md is a file; name the folder that it is in"
     (tmp_path / "b.txt").write_bytes("né".encode() + b"\xe9 latin")
     assert message(Text(str(tmp_path))).startswith(f"{tmp_path}/b.txt is not UTF-8 at byte 3;")
     (tmp_path / "b.txt").unlink()
@@ -163,6 +166,24 @@ def test_a_folder_that_cannot_be_read_says_why(tmp_path):
     assert "fewer than two texts" in message(Sentences(str(tmp_path)))
     assert "chooses from the splits of a TFDS dataset" in message(Text(str(tmp_path), test="train"), "spec")
     assert "is a folder, whose texts have no labels" in message(LabelledText(str(tmp_path)), "spec")
+
+
+def test_an_unreadable_file_is_named_and_capital_endings_are_read(tmp_path, monkeypatch):
+    (tmp_path / "A.TXT").write_text("x\n" * 40)
+    assert len(Text(str(tmp_path), length=7).open("validation")) == 1
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert _refused(lambda: Text(str(tmp_path)).open("train")) == f"cannot read {tmp_path}/A.TXT: Permission denied"
+
+
+def test_what_separates_documents_is_known_where_no_document_has_it(tmp_path):
+    for i in range(12):
+        (tmp_path / f"{i}.txt").write_text("one line " * (i + 1))
+    value = Text(str(tmp_path), tokenizer="characters", vocabulary_size=20)
+    assert value.trained().decode(value.trained().encode(SEPARATOR)) == SEPARATOR
 
 
 def _refused(action):
@@ -319,6 +340,13 @@ def test_a_catalogue_dataset_of_texts_works_by_name(reviews):
     assert sizes == {"train": 18, "validation": 2, "test": 5}
     assert len(Text("imdb_reviews", length=8).open("test", reviews)) == 20  # 155 bytes
     assert len(Sentences("imdb_reviews", tokenizer="words").open("train", reviews)) == 2 * 18
+
+
+def test_examples_without_a_label_are_refused(reviews, monkeypatch):
+    value = LabelledText("imdb_reviews", label="label", tokenizer="words", vocabulary_size=50, length=11)
+    monkeypatch.setattr(labelled_text, "columns", lambda *arguments: ((-1, 1, 0, -1),))
+    said = '2 of 4 examples of the test split of "imdb_reviews" have no "label"; choose another data.test'
+    assert _refused(lambda: value.open("test", reviews)) == said
 
 
 def test_sentences_end_at_their_marks():

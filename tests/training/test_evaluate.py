@@ -43,6 +43,7 @@ def test_sums_equal_those_of_the_predictions(restored, options, predictions):
 def test_predictions_are_in_dataset_order(restored, options, predictions):
     experiment, state = restored
     arrays = experiment.data.open("test", options.data_dir).arrays()
+    assert list(predictions) == ["index", "label", "prediction", "probability"]
     np.testing.assert_array_equal(predictions["index"], np.arange(len(arrays["label"])))
     np.testing.assert_array_equal(predictions["label"], arrays["label"])
     images = experiment.data.preprocess(arrays)["image"]

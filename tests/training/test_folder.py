@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import math
+import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -152,3 +154,22 @@ def test_parts_that_do_not_fit_are_found_before_anything_is_written(overrides, m
 def test_restore_of_no_run(tmp_path):
     with pytest.raises(RunError, match="not a run folder"):
         restore(tmp_path)
+
+
+def test_files_are_utf8_whatever_the_locale(tmp_path):
+    script = (
+        "import sys, locale; from pathlib import Path; from research.training.folder import Folder, write\n"
+        "assert locale.getencoding().lower() not in ('utf-8', 'utf8'), locale.getencoding()\n"
+        "write(Path(sys.argv[1], 'tokenizer.json'), 'n\\u00e9e \\U0001f642')\n"
+        "Folder(sys.argv[1]).check_data({'tokenizer.json': 'n\\u00e9e \\U0001f642'})\n"
+    )
+    environment = {
+        **os.environ,
+        "LC_ALL": "C",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    words = [sys.executable, "-X", "utf8=0", "-c", script, str(tmp_path)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tokenizer.json").read_text(encoding="utf-8") == "née 🙂"

@@ -3,14 +3,20 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import chex
 import jax
 import pytest
 
+from research.data import Text
 from research.errors import RunError, UsageError
-from research.experiment import Start, fingerprint, from_json, join, replace, split, to_json
+from research.experiment import Experiment, Start, fingerprint, from_json, join, replace, split, to_json
+from research.models import RecurrentLanguageModel
+from research.optimization import Optimizer
+from research.tasks import LanguageModeling
 from research.training import Interrupted, check, restore, train
+from research.training.start import check_tokens
 from research.training.state import init
 
 
@@ -65,11 +71,35 @@ def test_interrupted_equals_uninterrupted_from_the_first_run_on(follower, option
         ({"start.parameters": ("block_O",)}, 'model has no parameters "block_O"; did you mean'),
         ({"start.experiment.model.channels": (4, 5)}, r'"block_0.Conv_0.bias" are \(3,\) in model and \(4,\)'),
         ({"start.experiment.model.channels": (), "start.parameters": ("block_1",)}, "start.experiment.model has no"),
+        ({"data.test": "tset"}, 'has no split "tset"'),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_runs(follower, options, tmp_path, overrides, message):
     with pytest.raises(UsageError, match=message):
         train(replace(follower, overrides), tmp_path / "run", options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_embeddings_are_taken_only_where_tokens_are_the_same(tmp_path, options):
+    first, second = (str(tmp_path / name) for name in ("first", "second"))
+    for folder, letters in ((first, "ab\n"), (second, "ac\n")):
+        Path(folder).mkdir()
+        Path(folder, "text.txt").write_text(letters * 40)
+    before = Experiment(
+        RecurrentLanguageModel(vocabulary=7, embedding=3, hidden=5),
+        LanguageModeling(),
+        Text(first, tokenizer="characters", vocabulary_size=7, length=5),
+        Optimizer("sgd", learning_rate=0.1),
+        steps=1,
+        batch_size=2,
+    )
+    after = replace(before, {"start": Start(before, ("embed",))})
+    check_tokens(after, options)
+    other = replace(after, {"data.name": second})
+    check_tokens(replace(other, {"start.parameters": ("recurrence",)}), options)
+    for refuse in (lambda: check_tokens(other, options), lambda: train(other, tmp_path / "run", options)):
+        with pytest.raises(UsageError, match="the tokenizers of data and start.experiment.data differ"):
+            refuse()
     assert not (tmp_path / "run").exists()
 
 
