@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,8 @@ from research.data.records import Records, read
 from research.data.source import Batch, Split
 from research.errors import UsageError
 from research.fields import Positive, Size
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Series(Dataset):
             )
         if np.isnan(points.value[: starts[0]]).all():
             raise UsageError(f'the first {starts[0]} values of "{self.name}" are all missing: set a longer data.window')
+        if split == "train":
+            self._compare_statistics(data_dir)
         return Records.of(windows.cut(points.time, points.value, starts, history, self.horizon, self.season))
 
     def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
@@ -137,6 +142,20 @@ class Series(Dataset):
     def files(self, data_dir: str | None = None) -> dict[str, str]:
         """Return `dataset.json`: where the series came from."""
         return files.describe(self.name) if files.is_file(self.name) else super().files(data_dir)
+
+    def _compare_statistics(self, data_dir: str | None) -> None:
+        """Warn where mean and std are far from those of the training split, as those of another series would be."""
+        mean, std = self.statistics(data_dir)
+        if std and (abs(mean - self.mean) > std or not std / 3 < self.std < 3 * std):
+            log.warning(
+                "the training split of %s has a mean of %.4g and a standard deviation of %.4g, but data.mean is %g and "
+                "data.std %g",
+                self.name,
+                mean,
+                std,
+                self.mean,
+                self.std,
+            )
 
     def _points(self, data_dir: str | None) -> "Points":
         """Return the series, from its file or dataset."""

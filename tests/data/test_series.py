@@ -315,3 +315,15 @@ def test_a_missing_or_changed_package_is_named(name, monkeypatch, tmp_path):
         monkeypatch.setattr(builders.OWN[name], "_years", lambda self, cell: 0.0)
         with pytest.raises(UsageError, match=r"statsmodels .* holds other numbers"):
             Series(name).open("train", str(tmp_path))
+
+
+def test_standardisation_of_another_series_is_noticed(tmp_path, caplog):
+    path = tmp_path / "hot.csv"
+    path.write_text("value\n" + "\n".join(str(1000 + step % 7) for step in range(90)))
+    own = Series(str(path), window=5, season=7)
+    own.open("train")
+    assert "a mean of 1003 and a standard deviation of 2, but data.mean is 42.9 and data.std 34.2" in caplog.text
+    caplog.clear()
+    mean, std = own.statistics()
+    dataclasses.replace(own, mean=mean + std / 2, std=2 * std).open("train")
+    assert not caplog.text
