@@ -23,7 +23,6 @@ from research.training.state import abstract_state
 
 def seconds_to_compile(experiment: Experiment) -> float:
     """Return the seconds from Python to machine code."""
-    place.cache_clear()
     jax.clear_caches()
     program, hyperparameters = split(experiment)
     state, batch = abstract_state(experiment), spec(experiment)

@@ -102,6 +102,8 @@ class RunOptions:
     """Stop after this step as an interruption would, keeping the schedule; the same command goes on."""
     start_dir: str | None = None
     """Where the runs are that others begin with; default: start/ in the folder of the run that needs it."""
+    pictures: bool = True
+    """Whether a run ends with learning curves, and with what its task draws or writes."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     """Progress bar or plain lines; auto shows a bar on a terminal."""
 

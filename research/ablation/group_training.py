@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from research.data import Batches, Records, Residency, Rows, Split
-from research.devices import Together, place_together, replicate
+from research.devices import Together, place, place_together, replicate
 from research.errors import RunError
 from research.experiment import Experiment, Hyperparameters, RunOptions, split
 from research.training import Interrupted, Result, TrainState
@@ -126,17 +126,13 @@ class Group(Stepping):
             self.members[index] = Member(self, index, folder, clock, checkpoints)
 
     def _initial(self, root: Path) -> TrainState:
-        """Return the states before the first step."""
-        state = jax.block_until_ready(self._placed(init_state, (0,))(self.hyperparameters))
-        if self.program.start is None:
-            return state
-        host = jax.device_get(state)
-        return stacked(
-            [
-                graft(experiment, taken(host, index), root, self.options)
-                for index, experiment in enumerate(self.experiments)
-            ]
-        )
+        """Return the states before the first step, each computed alone: compiling that takes half the time."""
+        return stacked([self._first(experiment, root) for experiment in self.experiments])
+
+    def _first(self, experiment: Experiment, root: Path) -> TrainState:
+        """Return the state of one run before its first step, on the host."""
+        state = place(init_state, self.program)(jax.device_put(split(experiment)[1]))
+        return jax.device_get(graft(experiment, state, root, self.options))
 
     def _placed(self, step: Callable[..., Any], axes: tuple[Any, ...], donate_state: bool = False) -> Any:
         """Return a step of this program, compiled for all runs."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 
 from research.ablation.group_training import Feeds, stacked_hyperparameters
 from research.data import Batches
@@ -83,7 +84,12 @@ def _prepared(
     several = [experiments[index % len(experiments)] for index in range(size)]
     feeds = Feeds(several, splits["train"], options.residency, mode)
     step = place_together(train_step, program, mode, (0, 0, feeds.axes), donate_state=True)
-    initialize = place_together(init_state, program, mode, (0,))
+
+    def initialize(_: Any) -> Any:
+        """Return the state of the first trial for all: time and memory do not depend on its numbers."""
+        state = place(init_state, program)(jax.device_put(alone))
+        return jax.tree.map(lambda leaf: jnp.repeat(leaf[None], size, axis=0), state)
+
     return initialize, step, stacked_hyperparameters(several), feeds.at, feeds.close
 
 

@@ -85,7 +85,7 @@ def train(arguments: Train, name: str) -> None:
     print("look at:")
     for path, content in (
         (folder.result, "metrics, seconds, versions"),
-        (folder.curves, "learning curves"),
+        *([(folder.curves, "learning curves")] if folder.curves.exists() else []),
         *((folder.root / file, content) for file, content in result.illustrations.items()),
         (folder.metrics, "every report"),
         (folder.experiment, "the full configuration"),

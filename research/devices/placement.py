@@ -12,17 +12,22 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 Together = Literal["vmap", "map", "shard"]
 
 
-@functools.lru_cache(maxsize=128)
 def place(step: Callable[..., Any], program: Any, donate_state: bool = False) -> Any:
     """Return `step(program, ...)` compiled, as a function of the remaining arguments.
 
     Equal programs get the very same function, so a new learning rate or seed compiles nothing. `donate_state` gives the
     memory of the second remaining argument to the result.
     """
+    return _placed(step, program, donate_state)
+
+
+# Cached apart from `place`, for a cache takes a keyword for another argument than the same one by position.
+@functools.lru_cache(maxsize=128)
+def _placed(step: Callable[..., Any], program: Any, donate_state: bool) -> Any:
+    """Return what `place` does."""
     return jax.jit(_bound(step, program), donate_argnums=(1,) if donate_state else ())
 
 
-@functools.lru_cache(maxsize=128)
 def place_together(
     step: Callable[..., Any], program: Any, mode: Together, axes: tuple[Any, ...], donate_state: bool = False
 ) -> Any:
@@ -35,6 +40,14 @@ def place_together(
         axes: for each argument 0 where every run has its own, stacked along a first axis, and None where all share one;
             or a tree of these, a prefix of the argument. What is returned is stacked.
     """
+    return _placed_together(step, program, mode, axes, donate_state)
+
+
+@functools.lru_cache(maxsize=128)
+def _placed_together(
+    step: Callable[..., Any], program: Any, mode: Together, axes: tuple[Any, ...], donate_state: bool
+) -> Any:
+    """Return what `place_together` does."""
     several = {"vmap": _vmap, "map": _map, "shard": _shard}[mode](_bound(step, program), axes)
 
     def placed(*arguments: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a run ran on: versions, devices, commit."""
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
@@ -12,11 +13,13 @@ import jax
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide numbers."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
+@functools.cache
 def commit() -> str | None:
     """Return the commit this code is checked out at, with `-dirty` where files were changed; None when installed."""
     here = Path(__file__).parent

@@ -209,8 +209,11 @@ class Run(Stepping):
         self._keep_best()
         with self.clock.phase("checkpoint"):
             self.checkpoints.wait()
-        draw_curves(self.journal.lines, self.experiment.task.headline, self.folder.curves)
-        illustrations = illustrate(self.experiment, self.state, self.records["test"], self.options, self.folder.root)
+        illustrations = {}
+        if self.options.pictures:
+            draw_curves(self.journal.lines, self.experiment.task.headline, self.folder.curves)
+            records = self.records["test"]
+            illustrations = illustrate(self.experiment, self.state, records, self.options, self.folder.root)
         result = Result(
             experiment=json.loads(self.folder.experiment.read_text()),
             fingerprint=fingerprint(self.experiment),

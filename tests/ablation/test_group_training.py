@@ -15,11 +15,12 @@ from research.ablation import group_training
 from research.ablation.group_training import stacked_hyperparameters, train_together
 from research.ablation.splits import SharedSplits
 from research.data import Images, Sequences
+from research.devices import place, place_together
 from research.experiment import Experiment, RunOptions, replace, split
 from research.models import CNN, RecurrentClassifier
 from research.optimization import Optimizer
 from research.tasks import Classification
-from research.training import Interrupted, restore, train
+from research.training import Interrupted, restore, train, train_step
 from research.training.folder import Folder
 from research.training.loop import open_splits
 
@@ -244,3 +245,10 @@ def test_equal_examples_are_read_once(base, options):
     assert shared.of(replace(base, {"data.noise": 0.3})) is splits
     fewer = shared.of(replace(base, {"data.train": "train[:100]", "data.validation": "train[100:200]"}))
     assert len(fewer["train"]) == 100 and len(splits["train"]) > 100
+
+
+def test_a_step_is_compiled_once_however_it_is_asked_for(experiment):
+    program, _ = split(experiment)
+    assert place(train_step, program) is place(train_step, program, donate_state=False)
+    spelled = place_together(train_step, program, "vmap", (0, 0, 0), donate_state=True)
+    assert place_together(train_step, program, "vmap", (0, 0, 0), True) is spelled

@@ -1,0 +1,1 @@
+"""Other libraries doing what a benchmark measures; none of them imports this project."""

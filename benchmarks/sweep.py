@@ -1,0 +1,336 @@
+"""What a sweep costs: `ablate` beside a plain loop, a process a trial, and Optuna with PyTorch.
+
+    pip install torch optuna            # without them that row is left out
+    python -m benchmarks.sweep [--family mlp cnn lstm transformer] [--trials N] [--rounds 3] [--output FOLDER]
+
+The trials of a family have one program and differ in learning rate and seed. Sides, each in a process of its own and so
+with all its imports and compilation, in turn, in every second round backwards:
+
+auto        `ablate` as it is called without saying how: it measures, chooses, and writes a run folder a trial
+loop, vmap, map
+            `ablate` told how
+plain       a loop over the trials that calls one compiled step and evaluates at the end; no folders
+commands    `train` once a trial, a process each; a few are measured, and multiplied
+optuna      Optuna with a PyTorch training loop, the same network, data, batch size and steps (mlp only)
+
+Three times are measured: of the call, once everything is imported; of the whole command; and its processor time, which
+suffers less from what else the machine does. `x auto` is the median over rounds of a side's time over that of `auto`
+in the same round. All sides evaluate the validation split at the end; the score, a mean over trials, shows that they do
+the same work. The folder of --output holds what was measured so far, also while more is.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from research.ablation import Study, Trial, ablate, final_seeds, plan, trials
+from research.ablation.choosing import Execution, read_placement
+from research.cli import main as command_line
+from research.data import Batches, Images, Sequences, Text
+from research.devices import place
+from research.experiment import Experiment, RunOptions, replace, split
+from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel
+from research.optimization import Optimizer
+from research.tasks import Classification, LanguageModeling
+from research.training.environment import device, versions
+from research.training.evaluation import evaluation_sums
+from research.training.loop import open_splits
+from research.training.step import init_state, train_step
+
+SEEDS = 4
+SIDES = ("auto", "loop", "vmap", "map", "plain", "commands", "optuna")
+TIMES = ("call", "command", "processor")
+DIGITS = Images("digits", mean=(0.304,), std=(0.376,))
+OPTIMIZER = Optimizer("adam", learning_rate=1e-2, schedule="constant")
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """An experiment, and how many trials of it make a sweep."""
+
+    experiment: Experiment
+    trials: int
+
+
+FAMILIES = {
+    "mlp": Family(Experiment(MLP((64, 64)), Classification(), DIGITS, OPTIMIZER, steps=400, batch_size=32), 32),
+    "cnn": Family(
+        Experiment(CNN(channels=(16, 32), dense=(64,)), Classification(), DIGITS, OPTIMIZER, steps=300, batch_size=64),
+        16,
+    ),
+    "lstm": Family(
+        Experiment(
+            RecurrentClassifier(hidden=32, classes=9),
+            Classification(),
+            Sequences(),
+            OPTIMIZER,
+            steps=300,
+            batch_size=32,
+        ),
+        16,
+    ),
+    "transformer": Family(
+        Experiment(
+            TransformerLanguageModel(vocabulary=112, layers=2, width=64, heads=2, max_length=32),
+            LanguageModeling(),
+            Text("pydoc_topics", tokenizer="characters", vocabulary_size=112, length=32),
+            OPTIMIZER,
+            steps=300,
+            batch_size=16,
+        ),
+        16,
+    ),
+}
+
+
+def learning_rates(experiment: Experiment, n: int) -> list[float]:
+    """Return those of `n` trials, the experiment's own first, then down to a hundredth of it."""
+    rate = experiment.optimizer.learning_rate
+    return [rate, *np.geomspace(rate, rate / 100, n // SEEDS)[1:].tolist()]
+
+
+def sweep(experiment: Experiment, n: int) -> Study:
+    """Return the study that asks for `n` trials."""
+    cells = tuple({"optimizer.learning_rate": rate} for rate in learning_rates(experiment, n)[1:])
+    return Study(cells, seeds=SEEDS, split="validation")
+
+
+def planned(experiment: Experiment, study: Study) -> tuple[Trial, ...]:
+    """Return the trials of a study."""
+    return trials(plan(experiment, study), final_seeds(experiment, study))
+
+
+def ablated(experiment: Experiment, study: Study, execution: Execution) -> dict[str, Any]:
+    """Run a sweep with `ablate`; return its score, how trials were run, and the seconds of all by phase."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = ablate(experiment, study, folder, RunOptions(progress="none"), execution)
+        outcomes = store.outcomes()
+        (file,) = Path(folder).glob("groups/*/execution.json")
+        placement = read_placement(file)
+    assert all(outcome.status == "done" for outcome in outcomes), [outcome.error for outcome in outcomes]
+    scores = [outcome.metrics["validation"][store.goal.metric] for outcome in outcomes]
+    phases = {name: sum(outcome.seconds[name] for outcome in outcomes) for name in outcomes[0].seconds}
+    mode = placement.mode if placement.size == 1 else f"{placement.mode}, {placement.size} at a time"
+    return {"score": statistics.mean(scores), "trials": len(outcomes), "mode": mode, "phases": phases}
+
+
+def looped(experiment: Experiment, study: Study) -> dict[str, Any]:
+    """Run a sweep as a plain loop; return its score."""
+    records, scores = open_splits(experiment, RunOptions()), []
+    for trial in planned(experiment, study):
+        program, hyperparameters = split(trial.experiment)
+        hyperparameters = jax.device_put(hyperparameters)
+        step, state = place(train_step, program, donate_state=True), place(init_state, program)(hyperparameters)
+        batches = Batches(records["train"], experiment.batch_size, trial.seed)
+        for index in range(experiment.steps):
+            state, _ = step(hyperparameters, state, batches.feed_at(index))
+        metrics = experiment.task.summarize(evaluation_sums(trial.experiment, state, records["validation"]))
+        scores.append(metrics[experiment.task.monitor])
+    return {"score": statistics.mean(scores), "trials": len(scores)}
+
+
+def alone(side: str, experiment: Experiment, study: Study) -> None:
+    """Run one side in this process and print what it came to as a line of JSON."""
+    start = time.perf_counter()
+    found = looped(experiment, study) if side == "plain" else ablated(experiment, study, side)  # type: ignore[arg-type]
+    seconds = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds, **found, "device": device()}))
+
+
+def measured(side: str, family: str, experiment: Experiment, study: Study, commands: int) -> dict[str, Any]:
+    """Run one side in processes of its own; return the seconds of its call and of its command, and what it printed."""
+    here = [sys.executable, "-m", "benchmarks.sweep", "--family", family, "--steps", str(experiment.steps)]
+    n = len(planned(experiment, study))
+    with tempfile.TemporaryDirectory() as folder:
+        if side == "commands":
+            return of_commands(here, folder, planned(experiment, study), commands)
+        if side == "optuna":
+            here = [sys.executable, "-m", "benchmarks.peers.optuna_mlp", *for_peer(experiment, study, Path(folder))]
+        else:
+            here += ["--trials", str(n), "--side", side]
+        times, printed = timed(here)
+    found = json.loads(printed.splitlines()[-1])
+    assert found["trials"] == n, f"{side} ran {found['trials']} of {n} trials"
+    return {"call": found.pop("seconds"), **times, **found}
+
+
+def of_commands(here: list[str], folder: str, all_trials: Sequence[Trial], commands: int) -> dict[str, Any]:
+    """Train a few trials spread over the sweep by a command each; return the seconds that all would take."""
+    few = [all_trials[index] for index in np.linspace(0, len(all_trials) - 1, commands).astype(int)]
+    each = []
+    for trial in few:
+        rate, workdir = trial.experiment.optimizer.learning_rate, f"{folder}/{len(each)}"
+        flags = ["--optimizer.learning_rate", repr(rate), "--seed", str(trial.seed), "--workdir", workdir]
+        each.append(timed([*here, "--side", "commands", "train", "--progress", "none", *flags])[0])
+    scaled = {name: statistics.mean(times[name] for times in each) * len(all_trials) for name in each[0]}
+    return {**scaled, "measured": each}
+
+
+def for_peer(experiment: Experiment, study: Study, folder: Path) -> list[str]:
+    """Write the experiment for another library; return the paths of the recipe and the data."""
+    arrays = {}
+    for name in ("train", "validation"):
+        records = experiment.data.open(name).arrays()
+        pixels = records["image"].reshape(len(records["image"]), -1) / np.float32(255)
+        arrays[f"{name}_features"] = (pixels - np.float32(DIGITS.mean[0])) / np.float32(DIGITS.std[0])
+        arrays[f"{name}_labels"] = records["label"].astype(np.int64)
+    found = planned(experiment, study)
+    recipe = {
+        "widths": [arrays["train_features"].shape[1], *experiment.model.hidden, experiment.model.classes],
+        "steps": experiment.steps,
+        "batch_size": experiment.batch_size,
+        "learning_rates": list(dict.fromkeys(trial.experiment.optimizer.learning_rate for trial in found)),
+        "seeds": list(dict.fromkeys(trial.seed for trial in found)),
+    }
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    np.savez(folder / "data.npz", **arrays)
+    return [str(folder / "recipe.json"), str(folder / "data.npz")]
+
+
+def timed(command: list[str]) -> tuple[dict[str, float], str]:
+    """Return wall and processor time of a command, and what it printed."""
+    start, before = time.perf_counter(), os.times()
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    wall, after = time.perf_counter() - start, os.times()
+    processor = after.children_user + after.children_system - before.children_user - before.children_system
+    return {"command": wall, "processor": processor}, printed
+
+
+def missing() -> list[str]:
+    """Return the packages of the peer that are not installed."""
+    return [name for name in ("torch", "optuna") if importlib.util.find_spec(name) is None]
+
+
+def table(rounds: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return a row a side: least and median seconds of each kind, and how many times those of auto."""
+    rows = []
+    for side in rounds[0]:
+        row: dict[str, Any] = {"side": side, **{key: rounds[-1][side].get(key) for key in ("score", "mode", "phases")}}
+        for name in TIMES:
+            if name in rounds[0][side]:
+                seconds = [found[side][name] for found in rounds]
+                row[name] = {"min": min(seconds), "median": statistics.median(seconds)}
+                if "auto" in rounds[0]:
+                    row[name]["ratio"] = statistics.median(found[side][name] / found["auto"][name] for found in rounds)
+        row["modes"] = sorted({found[side]["mode"] for found in rounds if "mode" in found[side]})
+        rows.append(row)
+    return rows
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the rows of a family."""
+    print(" ".join([f"{'':>10}", *(f"{name + ' min':>14} {'median':>8} {'x auto':>7}" for name in TIMES)]) + "  score")
+    for row in rows:
+        cells = [f"{row['side']:>10}"]
+        for name in TIMES:
+            times = row.get(name, {})
+            for key, width in (("min", 14), ("median", 8), ("ratio", 7)):
+                cells.append(f"{times[key]:>{width}.2f}" if key in times else " " * width)
+        score = "" if row["score"] is None else f"{row['score']:.4f}"
+        print(" ".join(cells) + f"  {score}  {' or '.join(row['modes'])}".rstrip())
+
+
+def draw(families: dict[str, Any], path: Path) -> None:
+    """Draw the median seconds of every side's command as bars on a log axis, with the range over rounds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(families), 3.2), layout="constrained", dpi=120)
+    for axes, (name, family) in zip(figure.subplots(1, len(families), squeeze=False)[0], families.items(), strict=True):
+        rows = family["table"][::-1]
+        middle = [row["command"]["median"] for row in rows]
+        spread = [[found[row["side"]]["command"] for found in family["rounds"]] for row in rows]
+        ends = np.abs([[min(seconds), max(seconds)] - np.array(m) for m, seconds in zip(middle, spread, strict=True)]).T
+        colors = ["tab:orange" if row["side"] == "auto" else "tab:blue" for row in rows]
+        axes.barh([row["side"] for row in rows], middle, xerr=ends, color=colors, error_kw={"linewidth": 1})
+        axes.set(
+            xscale="log",
+            xlim=(1, None),
+            xlabel="seconds of the whole command",
+            title=f"{name}, {family['trials']} trials",
+        )
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, format="png")
+
+
+def write(content: dict[str, Any], folder: Path) -> None:
+    """Write what was measured as a file and as a picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sweep.json").write_text(json.dumps(content, indent=2) + "\n")
+    draw(content["families"], folder / "sweep.png")
+
+
+def main() -> None:
+    """Measure in turn, print a table a family and write both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", nargs="+", choices=FAMILIES, default=list(FAMILIES))
+    parser.add_argument("--trials", type=int, help=f"a multiple of {SEEDS}; default: 32 of mlp, 16 of the others")
+    parser.add_argument("--steps", type=int, help="of a trial; default: the experiment's")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--commands", type=int, default=3, help="train commands to measure in each round")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--side", choices=SIDES, help="run this side alone, in this process")
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"), help="folder of sweep.json and .png")
+    arguments, flags = parser.parse_known_args()
+    chosen = {}
+    for name in arguments.family:
+        experiment, n = FAMILIES[name].experiment, arguments.trials or FAMILIES[name].trials
+        if n % SEEDS:
+            parser.error(f"--trials must be a multiple of {SEEDS}, the seeds of each learning rate")
+        chosen[name] = replace(experiment, {"steps": arguments.steps or experiment.steps}), sweep(experiment, n)
+    if arguments.side is not None:
+        ((experiment, study),) = chosen.values()
+        if arguments.side == "commands":
+            command_line(experiment, smoke={}, file=__file__, doc=__doc__, arguments=flags)
+        return alone(arguments.side, experiment, study)
+    if flags:
+        parser.error(f"unknown arguments: {' '.join(flags)}")
+    compare(chosen, arguments)
+
+
+def compare(chosen: dict[str, tuple[Experiment, Study]], arguments: argparse.Namespace) -> None:
+    """Measure all sides of the chosen families; print and write what was found."""
+    peers = {name: version(name) for name in ("torch", "optuna") if name not in missing()}
+    machine = {"platform": platform.platform(), "cores": os.cpu_count(), "versions": {**versions(), **peers}}
+    print(f"{machine['platform']}, {machine['cores']} cores")
+    print(", ".join(f"{name} {number}" for name, number in machine["versions"].items()))
+    families: dict[str, Any] = {}
+    for name, (experiment, study) in chosen.items():
+        sides = [side for side in arguments.sides if side != "optuna" or (name == "mlp" and not missing())]
+        n, rounds, loads = len(planned(experiment, study)), list[dict[str, Any]](), []
+        for index in range(arguments.rounds):
+            loads.append(os.getloadavg()[0])
+            found = {}
+            for side in sides if index % 2 == 0 else sides[::-1]:
+                found[side] = measured(side, name, experiment, study, arguments.commands)
+                print(f"{name}, round {index}, {side}: {found[side]['command']:.1f} s", file=sys.stderr, flush=True)
+            rounds.append({side: found[side] for side in sides})
+            rows = table(rounds)
+            families[name] = {"trials": n, "steps": experiment.steps, "load": loads, "table": rows, "rounds": rounds}
+            write({"machine": machine, "families": families}, arguments.output)
+        print(f"\n{name}: {n} trials of {experiment.steps} steps, {len(rounds)} rounds", end="; ")
+        print(f"load average at their start {', '.join(f'{load:.1f}' for load in loads)}")
+        show(rows)
+        if "commands" in sides:
+            print(f"commands: {arguments.commands} measured in each round, their mean times {n}")
+        if name == "mlp" and "optuna" in arguments.sides and missing():
+            print(f"    optuna: not measured; pip install {' '.join(missing())}")
+    print(f"\n{arguments.output / 'sweep.json'}\n{arguments.output / 'sweep.png'}")
+
+
+if __name__ == "__main__":
+    main()
