@@ -20,7 +20,7 @@ $(INSTALLED): pyproject.toml requirements.lock
 	    "Name another one: make PYTHON=python3.13" >&2; exit 1; }
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
-	@echo "Installing requirements.lock (1.4 GB on disk, a minute or more)"
+	@echo "Installing requirements.lock (1.7 GB on disk, a minute or more)"
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@echo "Installing this project, so that its folder is what Python imports"
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -47,7 +47,7 @@ lock: ## write requirements.lock anew, keeping its versions where it can (ARGS=-
 	$(PYTHON) -m venv build/uv
 	build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	build/uv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra mnist5k \
-	  --extra text --extra dates --extra phonemes --extra series --extra vowels \
+	  --extra text --extra dates --extra phonemes --extra series --extra vowels --extra slurm --extra ray --extra tune \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS) \
 	  --output-file requirements.lock pyproject.toml
 

@@ -16,8 +16,10 @@ from research.ablation.axes import (
     zipped,
 )
 from research.ablation.execution import ablate
+from research.ablation.halving import Rungs, Standing, screen
 from research.ablation.parsing import parse_axes, parse_axis
 from research.ablation.planning import describe_plan
+from research.ablation.search import parse_space, search
 from research.ablation.sequential import ablate_until_resolved
 from research.ablation.space import choice, halton, integers, log_uniform, random, uniform
 from research.ablation.store import Outcome, Store
@@ -30,6 +32,8 @@ __all__ = [
     "Goal",
     "Outcome",
     "Overrides",
+    "Rungs",
+    "Standing",
     "Store",
     "Study",
     "Trial",
@@ -54,9 +58,12 @@ __all__ = [
     "one_at_a_time",
     "parse_axes",
     "parse_axis",
+    "parse_space",
     "plan",
     "product",
     "random",
+    "screen",
+    "search",
     "seeds",
     "trials",
     "tuning_seeds",

@@ -17,7 +17,7 @@ from research.ablation.group_training import train_together
 from research.ablation.groups import Group, groups
 from research.ablation.measuring import exhausted
 from research.ablation.splits import SharedSplits
-from research.ablation.store import Outcome, Phase, Status, Store, write_status
+from research.ablation.store import Outcome, Phase, Status, Store, check_unscreened, write_status
 from research.ablation.study import Study, Trial, check
 from research.data import Batches
 from research.errors import RunError, UsageError
@@ -47,7 +47,8 @@ def ablate(
     """Run the trials of a study that are missing, and return its store.
 
     Several processes with the same folder share the work. What was killed is done again; a trial that fails is recorded
-    and the others go on. Where the study tunes nuisance settings, that comes first, and waits for other processes.
+    and the others go on. Where the study tunes nuisance settings, that comes first. Returns when no process is at a
+    trial of the study any more.
 
     Args:
         experiment: the baseline.
@@ -65,11 +66,12 @@ def ablate(
     options = options or RunOptions()
     if wrong := set(retry) - {"failed", "diverged"}:
         raise UsageError(f'what is tried again has "failed" or "diverged", not "{wrong.pop()}"')
+    check_unscreened(Path(workdir))
     store = Store.open(workdir, experiment, study)
     with Claims() as claims, interruptible() as interrupted:
         sweep = Sweep(store, options, execution, tuple(retry), fail_fast, claims, interrupted)
         sweep.run_all(store.tuning_trials, "tuning")
-        sweep.run(store.final_trials(), "final")
+        sweep.run_all(store.final_trials(), "final")
         sweep.say(summary(store.outcomes()))
     return store
 
@@ -107,7 +109,7 @@ class Sweep:
         self._store, self._execution, self._retry, self._fail_fast = store, execution, retry, fail_fast
         self._quiet = options.progress == "none"
         start_dir = options.start_dir or str(store.root / "start")
-        self._options = dataclasses.replace(options, progress="none", start_dir=start_dir)
+        self._options = dataclasses.replace(options, progress="none", pictures=False, start_dir=start_dir)
         self._claims, self._interrupted = claims, interrupted
         self._splits = SharedSplits(self._options)
         self._placements: dict[str, Placement] = {}

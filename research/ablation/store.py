@@ -24,7 +24,9 @@ from research.experiment import Experiment, explain, fingerprint
 from research.training.folder import Folder, finite, write
 
 Phase = Literal["tuning", "final"]
-Status = Literal["planned", "running", "done", "failed", "diverged"]
+Status = Literal["planned", "running", "done", "failed", "diverged", "pruned"]
+
+MARK = "screening.json"  # what a screening was asked for; no folder without it is one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,3 +218,12 @@ def _read_status(folder: Path) -> dict[str, Any]:
         return {}
     names = {field.name for field in dataclasses.fields(Outcome)}
     return {name: value for name, value in status.items() if name in names} if isinstance(status, dict) else {}
+
+
+def check_unscreened(root: Path) -> None:
+    """Raise `UsageError` where a folder holds a screening, of which no test may be made."""
+    if (root / MARK).exists():
+        raise UsageError(
+            f"{root} holds a screening, whose cells were pruned by their scores, so nothing in it can be tested: "
+            "give the cells worth it a study of their own, in another --workdir"
+        )

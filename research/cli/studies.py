@@ -15,12 +15,12 @@ from rich.table import Table as Screen
 
 from research.ablation import ray_engine, slurm_engine
 from research.ablation.choosing import Execution
-from research.ablation.halving import Rungs, check_unscreened, open_screening, screen, standings
+from research.ablation.halving import Rungs, open_screening, screen, standings
 from research.ablation.parsing import parse_axes
 from research.ablation.planning import describe_plan
 from research.ablation.search import Memory, Tried, parse_space, search
 from research.ablation.sequential import ablate_until_resolved, looks
-from research.ablation.store import Store
+from research.ablation.store import Store, check_unscreened
 from research.ablation.study import Study, goal
 from research.ablation.workers import command, processes, settings
 from research.cli.runs import Flat
@@ -153,8 +153,7 @@ def run_study(arguments: Ablate, title: str, study: Study, name: str) -> None:
     """Run a study, write its report and show it."""
     experiment, options = arguments.experiment, arguments.options
     workdir = Path(arguments.workdir or Path("runs") / name / f"{title}-{fingerprint(experiment)}")
-    if (workdir / "study.json").exists():
-        check_unscreened(Store(workdir, classes(experiment)))
+    check_unscreened(workdir)
     if arguments.more_seeds is not None:
         held = Store(workdir, classes(experiment)).study.seeds if (workdir / "study.json").exists() else study.seeds
         study = dataclasses.replace(study, seeds=held + (0 if arguments.worker else arguments.more_seeds))
@@ -329,8 +328,6 @@ def chosen(arguments: Ablate, studies: Mapping[str, Study]) -> tuple[str, Study]
 def report(arguments: Report, known: set[type]) -> None:
     """Write and show the report of one study, or one of several."""
     stores = [Store(folder, known) for folder in arguments.workdir]
-    for store in stores:
-        check_unscreened(store)
     output = arguments.output or (stores[0].root if len(stores) == 1 else "report")
     present(stores if len(stores) > 1 else stores[0], "", Path(output), test=arguments.test)
 
@@ -380,7 +377,7 @@ def power(arguments: Power, known: set[type]) -> None:
     from research.ablation.report import tabulate
 
     store = Store(arguments.workdir, known)
-    check_unscreened(store)
+    check_unscreened(store.root)
     metric, _ = store.goal
     values = [
         outcome.metrics[store.study.split][metric]

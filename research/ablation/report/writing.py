@@ -10,7 +10,7 @@ from research.ablation.report.page import page
 from research.ablation.report.picture import picture
 from research.ablation.report.spreadsheet import spreadsheet
 from research.ablation.report.tables import Table, Test, table
-from research.ablation.store import Store
+from research.ablation.store import Store, check_unscreened
 from research.ablation.study import plan
 from research.errors import UsageError
 from research.training.folder import write
@@ -19,8 +19,9 @@ from research.training.folder import write
 def tabulate(store: Store, title: str = "", test: Test = "t") -> tuple[Table, Curves]:
     """Return the table and the learning curves of a study, as far as it has come.
 
-    `title` names it, by default after its folder; `test` is as of `table`.
+    `title` names it, by default after its folder; `test` is as of `table`. Raises `UsageError` for a screening.
     """
+    check_unscreened(store.root)
     title = title or store.root.name
     cells = store.cells() or plan(store.experiment, store.study)
     outcomes = store.outcomes()
