@@ -104,35 +104,50 @@ def generate(
     return jnp.concatenate([first[None, :], rest]).T
 
 
-def generate_within(
-    logits: Callable[[jax.Array], jax.Array],
+def generate_beyond(
+    start: Callable[[dict[str, jax.Array], int], tuple[Any, jax.Array]],
+    step: Step,
     tokens: jax.Array,
     lengths: jax.Array,
-    key: jax.Array,
+    keys: jax.Array,
     steps: int,
-    *,
-    temperature: float | jax.Array = 1.0,
-    k: int | None = None,
-    p: float | jax.Array | None = None,
+    room: int,
+    **options: Any,
 ) -> jax.Array:
-    """Write more tokens than a model has positions for: int32 [b, steps], each drawn given the last l tokens alone.
+    """Write more tokens than a model has positions for: int32 [b, steps].
 
-    `logits` is a causal model, tokens [b, l] -> [b, l, v]; `tokens` [b, l] begin with prompts of `lengths` [b]. For
-    every token all that is seen is read anew: l times the work of `generate`.
+    `start` and `step` are those of a language model; `tokens` [b, l] begin with prompts of `lengths` [b], at most
+    `room` long, and there is a key for each row. Whenever `room` tokens have been read, the model begins anew with the
+    last half of them, so a token is drawn given at least half of `room`, where there is as much, and at most all of it.
+    `options` are those of `generate`.
     """
     b, l = tokens.shape
-    folded = jax.random.fold_in if key.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))
+    half = (room + 1) // 2
 
-    def body(state: tuple[jax.Array, jax.Array], index: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        """Draw a token, and put it behind the others or, where there is no room, in place of the oldest."""
-        seen, count = state
-        last = jnp.take_along_axis(logits(seen), (count - 1)[:, None, None], axis=1)[:, 0]  # [b, v]
-        token = sample(folded(key, index), last, temperature=temperature, k=k, p=p)
-        full = (count == l)[:, None]
-        seen = jnp.where(full, jnp.roll(seen, -1, axis=1), seen)
-        place = jnp.minimum(count, l - 1)[:, None]
-        seen = jnp.where(jnp.arange(l)[None] == place, token[:, None], seen)
-        return (seen, jnp.minimum(count + 1, l)), token
+    def write(seen: jax.Array, count: jax.Array, part: jax.Array | int, n: int) -> tuple[jax.Array, jax.Array]:
+        """Return n more tokens of each row, and all that there are in order, [b, seen + n]."""
+        carry, logits = start({"tokens": seen, "lengths": count}, seen.shape[1] + n - 1)
+        folded = jax.vmap(jax.random.fold_in, (0, None))(keys, part)
+        written = generate(step, carry, logits, folded, n, **options)
+        places = jnp.arange(seen.shape[1] + n)[None]  # [1, seen + n]
+        after = jnp.clip(places - count[:, None], 0, n - 1)
+        whole = jnp.where(
+            places < count[:, None], jnp.pad(seen, ((0, 0), (0, n))), jnp.take_along_axis(written, after, 1)
+        )
+        return written, whole
 
-    _, written = jax.lax.scan(body, (tokens, lengths), jnp.arange(steps))
-    return written.T
+    def last(whole: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return the last `half` of `count` tokens of each row, and how many there are."""
+        places = jnp.maximum(count - half, 0)[:, None] + jnp.arange(half)[None]
+        return jnp.take_along_axis(whole, jnp.minimum(places, whole.shape[1] - 1), axis=1), jnp.minimum(count, half)
+
+    def body(state: tuple[jax.Array, jax.Array], part: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        """Write on from the last half."""
+        written, whole = write(*state, part, room + 1 - half)
+        return last(whole, state[1] + room + 1 - half), written
+
+    first, whole = write(tokens, lengths, 0, room + 1 - l)  # the last token written is not read
+    more = max(0, -(-(steps - first.shape[1]) // (room + 1 - half)))
+    _, rest = jax.lax.scan(body, last(whole, lengths + first.shape[1]), jnp.arange(1, more + 1))
+    rest = jnp.moveaxis(rest, 0, 1).reshape(b, -1)  # [b, more * (room + 1 - half)]
+    return jnp.concatenate([first, rest], axis=1)[:, :steps]

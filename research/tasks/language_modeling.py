@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from research.errors import UsageError
 from research.fields import Range, Rate, Size, Switch
-from research.layers.sampling import generate, generate_within
+from research.layers.sampling import generate, generate_beyond
 from research.tasks.losses import cross_entropy
 from research.tasks.quotients import mean, perplexity
 from research.tasks.spelling import NOTHING, spell
@@ -30,8 +30,8 @@ class LanguageModeling(Task):
     accuracy. The model is called with the tokens alone: causality hides their padding.
 
     To predict, the model reads the first tokens of an example and writes on at random, with a key that is a function of
-    the row's number alone. What goes beyond the data's examples, a Transformer writes in view of as many tokens as they
-    have; a recurrent model remembers.
+    the row's number alone. What goes beyond the length of the data's examples, a Transformer writes in view of at most
+    as many tokens; a recurrent model remembers.
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss", "bits_per_byte")
@@ -106,10 +106,8 @@ class LanguageModeling(Task):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), batch.get("row", jnp.arange(b)))
         drawn: dict[str, Any] = {"temperature": self.temperature, "k": self.top_k, "p": self.top_p}
         writer, steps = model.bind({"params": params, **variables}), self.continuation
-        # The last token written is not read.
         if shown + steps - 1 > l and hasattr(model, "max_length"):
-            prompts = jnp.where(jnp.arange(l)[None] < lengths[:, None], tokens, 0)
-            written = generate_within(lambda seen: writer({"tokens": seen}), prompts, lengths, keys, steps, **drawn)
+            written = generate_beyond(writer.start, writer.step, tokens[:, :shown], lengths, keys, steps, l, **drawn)
         else:
             carry, logits = writer.start({"tokens": tokens[:, :shown], "lengths": lengths}, shown + steps - 1)
             written = generate(writer.step, carry, logits, keys, steps, **drawn)

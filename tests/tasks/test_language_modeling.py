@@ -82,19 +82,22 @@ def test_predictions_go_on_as_the_model_reads(name):
     found = jax.jit(lambda params: task.predict(model, params, {}, BATCH))(params)
     read = jax.jit(lambda tokens: model.apply({"params": params}, tokens))
     assert found["prediction"].shape == (B, 9)  # more than an example has room for
-    room = L if hasattr(model, "max_length") else L + 9
+    bounded, half = hasattr(model, "max_length"), (L + 1) // 2
+    width = L if bounded else L + 9
     for row, length in enumerate(np.minimum(LENGTHS, 4)):
         if not length:
             continue
         np.testing.assert_array_equal(found["prompt"][row], [*TEXT[row, :length], *[-1] * (4 - length)])
         rest = TEXT[row, length : LENGTHS[row] + 1]
         np.testing.assert_array_equal(found["target"][row], [*rest, *[-1] * (9 - len(rest))])
-        text = list(TEXT[row, :length])
+        seen, left = list(TEXT[row, :length]), L + 1 - 4
         for token in found["prediction"][row]:
-            seen = text[-room:]
-            logits = read(np.array([seen + [0] * (room - len(seen))]))[0, len(seen) - 1]
+            if bounded and not left:
+                seen, left = seen[-half:], L + 1 - half
+            logits = read(np.array([seen + [0] * (width - len(seen))]))[0, len(seen) - 1]
             assert token == logits.argmax()
-            text.append(int(token))
+            seen.append(int(token))
+            left -= 1
 
 
 @pytest.mark.parametrize("name", MODELS)
