@@ -110,7 +110,7 @@ def evaluate_torch(network: GPT, text: torch.Tensor, length: int) -> float:
 def train_here(recipe: Experiment, seed: int) -> tuple[float, float]:
     """Return validation loss in nats per token and seconds of training in this repository."""
     with tempfile.TemporaryDirectory() as folder:
-        options = RunOptions(evaluate_every=0, checkpoint_every=10**9)
+        options = RunOptions(evaluate_every=0, checkpoint_every=10**9, pictures=False, progress="none")
         result = train(replace(recipe, {"seed": seed}), folder, options)
     return result.metrics["validation"]["loss"], result.seconds["input"] + result.seconds["step"]
 
@@ -131,15 +131,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=experiment.steps)
     arguments = parser.parse_args()
     recipe = replace(experiment, {"steps": arguments.steps})
-    rows = [(train_here(recipe, seed), train_torch(recipe, seed)) for seed in range(arguments.seeds)]
-    print(f"\n{device()}, {platform.machine()}, jax {versions()['jax']}, torch {torch.__version__}")
+    rows = []
+    print(f"{device()}, {platform.machine()}, jax {versions()['jax']}, torch {torch.__version__}")
     print(f"{'seed':>6} {'loss here':>10} {'loss torch':>11} {'seconds here':>13} {'seconds torch':>14}")
-    for seed, ((ours, seconds), (theirs, torch_seconds)) in enumerate(rows):
-        print(f"{seed:>6} {ours:>10.4f} {theirs:>11.4f} {seconds:>13.1f} {torch_seconds:>14.1f}")
-    ours, theirs = ([loss for loss, _ in side] for side in zip(*rows, strict=True))
-    difference = [a - b for a, b in zip(ours, theirs, strict=True)]
-    print(f"{'mean':>6} {statistics.mean(ours):>10.4f} {statistics.mean(theirs):>11.4f}")
-    print(f"difference here - torch {statistics.mean(difference):+.4f}")
+    for seed in range(arguments.seeds):
+        (ours, seconds), (theirs, torch_seconds) = train_here(recipe, seed), train_torch(recipe, seed)
+        rows.append((ours, theirs))
+        print(f"{seed:>6} {ours:>10.4f} {theirs:>11.4f} {seconds:>13.1f} {torch_seconds:>14.1f}", flush=True)
+    here, there = (statistics.mean(side) for side in zip(*rows, strict=True))
+    print(f"{'mean':>6} {here:>10.4f} {there:>11.4f}")
+    print(f"difference here - torch {here - there:+.4f}")
 
 
 if __name__ == "__main__":

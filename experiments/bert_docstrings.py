@@ -1,9 +1,12 @@
 """A small BERT reads the docstrings of the standard library, then tells what each of them documents.
 
-Claim    to be measured
+Claim    Two thousand steps teach a BERT of 0.7 million parameters to guess masked words and next sentences better than
+         chance, and its fine-tuned trunk tells methods, functions, classes and modules apart better than chance.
 Command  python -m experiments.bert_docstrings
-Cost     to be measured
-Result   to be measured
+Cost     636 s for both runs on two cores of a shared x86-64 virtual machine, other work beside it.
+Result   means of seeds 0 and 1 for both runs, 95 % Wilson intervals over test examples, commit 0dd389f: masked words
+         0.193 [0.185, 0.201], where the commonest token gives 0.051; next sentence 0.578 [0.554, 0.602], chance 0.5;
+         kind of docstring 0.506 [0.472, 0.541], where the commonest gives 0.430.
 """
 
 from typing import Any

@@ -1,9 +1,11 @@
 """An LSTM with attention reads dates in twelve languages and writes them as ISO 8601.
 
-Claim    to be measured
+Claim    With attention, a thousand steps are enough to write nearly every unseen date without a wrong digit, and the
+         weights show which characters of the year each digit was read from.
 Command  python -m experiments.dates_seq2seq
-Cost     to be measured
-Result   to be measured
+Cost     36 s of `seconds.total` on two cores of a shared x86-64 virtual machine.
+Result   exact match 0.993 on 1,000 unseen dates, the mean of seeds 0 to 2 (0.978, 1.000, 1.000), 95 % Wilson interval
+         over the dates 0.985 to 0.997 (commit 0dd389f).
 """
 
 from research.ablation import Study, chain, fixed, one_at_a_time

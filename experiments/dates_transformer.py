@@ -1,9 +1,11 @@
 """A Transformer reads dates in twelve languages and writes them as ISO 8601: the data of `dates_seq2seq`.
 
-Claim    to be measured
+Claim    A Transformer of the same number of parameters as the LSTM of `dates_seq2seq` learns the same task as well, in
+         twice the time.
 Command  python -m experiments.dates_transformer
-Cost     to be measured
-Result   to be measured
+Cost     79 s of `seconds.total` on two cores of a shared x86-64 virtual machine.
+Result   exact match 0.996 on 1,000 unseen dates, the mean of seeds 0 to 2 (0.993, 0.997, 0.997), 95 % Wilson interval
+         over the dates 0.989 to 0.998 (commit 0dd389f).
 """
 
 from research.cli import main

@@ -1,9 +1,11 @@
 """A Transformer says how English words are pronounced.
 
-Claim    to be measured
+Claim    Two layers on each side, trained on 100 thousand words, write every phoneme and stress of nearly half of all
+         unseen words correctly.
 Command  python -m experiments.phonemes_transformer
-Cost     to be measured
-Result   to be measured
+Cost     304 s of `seconds.total` on two cores of a shared x86-64 virtual machine, other work beside it.
+Result   exact match 0.473 on 3,000 unseen words, the mean of seeds 0 and 1, 95 % Wilson interval over the words 0.455
+         to 0.491; BLEU over phonemes 65 (commit 0dd389f).
 """
 
 from research.cli import main

@@ -3,8 +3,9 @@
 Claim    Given 33 years, an LSTM forecasts the yearly number of sunspots of the next one with a smaller mean absolute
          error than last year's number, and than the number of eleven years before.
 Command  python -m experiments.sunspots_lstm
-Cost     to be measured
-Result   to be measured
+Cost     4 s of `seconds.total` on two cores of a shared x86-64 virtual machine.
+Result   test mean absolute error 18.4, 95 % t interval 16.4 to 20.4 (seeds 0 to 7; commit f6b92b4); last year's number
+         errs by 25.4, that of eleven years before by 27.9.
 """
 
 from research.ablation import Study, chain, fixed, one_at_a_time

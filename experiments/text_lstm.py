@@ -1,9 +1,11 @@
 """An LSTM writes about the Python language: the data and the budget of `text_transformer`, another model.
 
-Claim    to be measured
+Claim    With the same tokens, and a fifth more parameters, an LSTM reaches a lower loss than the Transformer within
+         this budget.
 Command  python -m experiments.text_lstm
-Cost     to be measured
-Result   to be measured
+Cost     134 s of `seconds.total` on two cores of a shared x86-64 virtual machine.
+Result   test loss 1.399 nats a character, 95 % t interval 1.364 to 1.434, or 2.01 bits a byte (seeds 0 and 1; commit
+         0dd389f); the Transformer 1.564 and 2.25.
 """
 
 from research.cli import main

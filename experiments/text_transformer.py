@@ -1,10 +1,11 @@
 """A small GPT writes about the Python language.
 
 Claim    The laptop recipe of nanoGPT (four layers of width 128, context 64, 2,000 steps of 12 windows) learns to write
-         English words and the layout of reference manuals from 350 thousand characters.
+         English words and the layout of reference manuals from 370 thousand characters.
 Command  python -m experiments.text_transformer
-Cost     0
-Result   to be measured
+Cost     141 s of `seconds.total` on two cores of a shared x86-64 virtual machine, other work beside it.
+Result   test loss 1.564 nats a character, 95 % t interval 1.540 to 1.589, or 2.25 bits a byte (seeds 0 to 2; commit
+         7ada7d7). The same recipe in PyTorch: `python -m benchmarks.nanogpt`.
 """
 
 from research.ablation import Study, one_at_a_time

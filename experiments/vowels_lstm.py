@@ -3,8 +3,8 @@
 Claim    Utterances of differing lengths, 24 a speaker, are enough to tell nine speakers of Japanese vowels apart in at
          least 95 of 100 new ones.
 Command  python -m experiments.vowels_lstm
-Cost     to be measured
-Result   to be measured
+Cost     7 s of `seconds.total` on two cores of a shared x86-64 virtual machine.
+Result   test accuracy 0.980, 95 % t interval 0.973 to 0.987 (seeds 0 to 4; commit 0dd389f).
 """
 
 from research.cli import main
