@@ -47,8 +47,7 @@ def ablate(
     """Run the trials of a study that are missing, and return its store.
 
     Several processes with the same folder share the work. What was killed is done again; a trial that fails is recorded
-    and the others go on. Where the study tunes nuisance settings, that comes first. Returns when no process is at a
-    trial of the study any more.
+    and the others go on. Where the study tunes nuisance settings, that comes first, and waits for other processes.
 
     Args:
         experiment: the baseline.
@@ -71,7 +70,7 @@ def ablate(
     with Claims() as claims, interruptible() as interrupted:
         sweep = Sweep(store, options, execution, tuple(retry), fail_fast, claims, interrupted)
         sweep.run_all(store.tuning_trials, "tuning")
-        sweep.run_all(store.final_trials(), "final")
+        sweep.run(store.final_trials(), "final")
         sweep.say(summary(store.outcomes()))
     return store
 
