@@ -4,7 +4,8 @@ from research.layers.activations import Activation, activate
 from research.layers.alignment import Alignment, Scoring
 from research.layers.attention import Attention, KeyValues
 from research.layers.cells import Cell, Nonlinearity
-from research.layers.convolution import ConvolutionBlock, Pooling, pool
+from research.layers.channel_normalization import ChannelNorm, ChannelNormalization
+from research.layers.convolution import Convolution, ConvolutionBlock, ConvolutionUnit, Pooling, pool
 from research.layers.decoding import Decoded, beam_search, greedy
 from research.layers.dropout import Dropout
 from research.layers.feed_forward import FeedForward, FeedForwardKind
@@ -13,13 +14,19 @@ from research.layers.positions import Positions, sinusoidal_2d
 from research.layers.recurrence import Recurrence, StackedRecurrence
 from research.layers.sampling import generate, sample
 from research.layers.sequences import SequencePooling, pool_steps, valid_steps
+from research.layers.squeeze_excitation import SqueezeExcitation
+from research.layers.stochastic_depth import StochasticDepth
 
 __all__ = [
     "Activation",
     "Alignment",
     "Attention",
     "Cell",
+    "ChannelNorm",
+    "ChannelNormalization",
+    "Convolution",
     "ConvolutionBlock",
+    "ConvolutionUnit",
     "Decoded",
     "Dropout",
     "FeedForward",
@@ -33,7 +40,9 @@ __all__ = [
     "Recurrence",
     "Scoring",
     "SequencePooling",
+    "SqueezeExcitation",
     "StackedRecurrence",
+    "StochasticDepth",
     "activate",
     "beam_search",
     "generate",

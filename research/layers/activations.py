@@ -5,20 +5,33 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-Activation = Literal["relu", "gelu", "tanh", "sigmoid", "step"]
+Activation = Literal["relu", "relu6", "gelu", "silu", "hardswish", "tanh", "sigmoid", "hardsigmoid", "step"]
 
 
 def activate(name: Activation, x: jax.Array) -> jax.Array:
-    """Apply the named activation elementwise; `gelu` is the exact one, with the error function."""
+    """Apply the named activation elementwise.
+
+    `gelu` is the exact one, with the error function (Hendrycks and Gimpel, 2016); `silu`, also called swish, is
+    x * sigmoid(x) (Ramachandran et al., 2017); `hardsigmoid` is relu6(x + 3) / 6, and `hardswish` x times that (Howard
+    et al., 2019).
+    """
     match name:
         case "relu":
             return jax.nn.relu(x)
+        case "relu6":
+            return jax.nn.relu6(x)
         case "gelu":
             return jax.nn.gelu(x, approximate=False)
+        case "silu":
+            return jax.nn.silu(x)
+        case "hardswish":
+            return jax.nn.hard_silu(x)
         case "tanh":
             return jnp.tanh(x)
         case "sigmoid":
             return jax.nn.sigmoid(x)
+        case "hardsigmoid":
+            return jax.nn.hard_sigmoid(x)
         case "step":
             return step(x)
 

@@ -7,6 +7,7 @@ from research.models.bert import BertClassifier, BertPretraining
 from research.models.cnn import CNN
 from research.models.mlp import MLP
 from research.models.recurrent import RecurrentClassifier, RecurrentLanguageModel
+from research.models.resnet import ResNet, resnet, se_resnet
 from research.models.seq2seq import Seq2Seq
 from research.models.text_cnn import CNN1D, TextCNN
 from research.models.transformer import TransformerClassifier, TransformerLanguageModel
@@ -21,6 +22,7 @@ __all__ = [
     "Decoded",
     "RecurrentClassifier",
     "RecurrentLanguageModel",
+    "ResNet",
     "Seq2Seq",
     "TextCNN",
     "TransformerClassifier",
@@ -30,6 +32,8 @@ __all__ = [
     "generate",
     "greedy",
     "mask_tokens",
+    "resnet",
     "sample",
+    "se_resnet",
     "vaswani",
 ]

@@ -12,7 +12,8 @@ from research.fields import Size
 from research.layers.dropout import Dropout
 from research.layers.normalization import Normalization
 from research.layers.sequences import SequenceInputs
-from research.models.transformer_fields import TransformerFields, initializers, shared, variant
+from research.models.sizes import variant
+from research.models.transformer_fields import TransformerFields, initializers, shared
 from research.models.transformer_parts import TokenEmbedding, read
 from research.models.transformer_stack import TransformerStack
 

@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
+from research.models.sizes import variant
 from research.models.transformer import TransformerLanguageModel
-from research.models.transformer_fields import variant
 
 GPT2Size = Literal["124M", "355M", "774M", "1.5B"]
 

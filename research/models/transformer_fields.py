@@ -1,13 +1,11 @@
 """The fields that all Transformers share, and how their matrices begin."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
 from jax.nn.initializers import Initializer
 
-from research.errors import UsageError, suggestion
 from research.fields import NonNegative, Rate, Size, annotations
 from research.layers.attention import Implementation
 from research.layers.feed_forward import FeedForwardKind
@@ -72,13 +70,6 @@ class TransformerFields(nn.Module):
 def shared(model: TransformerFields) -> dict[str, Any]:
     """Return the fields that the parts of `model` have in common with it, by name."""
     return {name: getattr(model, name) for name in annotations(TransformerFields)}
-
-
-def variant(sizes: Mapping[Any, dict[str, Any]], size: str) -> dict[str, Any]:
-    """Return the fields of a published size from its table, or raise `UsageError` naming the sizes there are."""
-    if size not in sizes:
-        raise UsageError(f'there is no size "{size}"{suggestion(size, sizes)}')
-    return sizes[size]
 
 
 def initializers(fields: TransformerFields) -> tuple[Initializer, Initializer, Initializer]:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from research.errors import UsageError
 from research.fields import Size
 from research.layers.sequences import SequenceInputs
-from research.models.transformer_fields import TransformerFields, shared, variant
+from research.models.sizes import variant
+from research.models.transformer_fields import TransformerFields, shared
 from research.models.transformer_parts import Cache, TokenEmbedding, head, new_cache, read
 from research.models.transformer_stack import TransformerStack
 

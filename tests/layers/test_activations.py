@@ -12,16 +12,24 @@ X = np.concatenate([np.linspace(-6, 6, 97), [-90.0, -1.0, -0.0, 0.0, 1.0, 90.0]]
 
 FORMULAS = {
     "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
     "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    "silu": lambda x: x * expit(x),
+    "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "tanh": np.tanh,
     "sigmoid": expit,
+    "hardsigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
     "step": lambda x: np.where(x >= 0, 1.0, 0.0),
 }
 DERIVATIVES = {
     "relu": lambda x: np.where(x > 0, 1.0, 0.0),
+    "relu6": lambda x: np.where((x > 0) & (x < 6), 1.0, 0.0),
     "gelu": lambda x: (1 + erf(x / np.sqrt(2))) / 2 + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi),
+    "silu": lambda x: expit(x) * (1 + x * (1 - expit(x))),
+    "hardswish": lambda x: np.where(np.abs(x) < 3, (2 * x + 3) / 6, np.where(x > 0, 1.0, 0.0)),
     "tanh": lambda x: 1 - np.tanh(x) ** 2,
     "sigmoid": lambda x: expit(x) * (1 - expit(x)),
+    "hardsigmoid": lambda x: np.where(np.abs(x) < 3, 1 / 6, 0.0),
     "step": lambda x: np.where(np.abs(x) <= 1, 1.0, 0.0),
 }
 

@@ -1,0 +1,55 @@
+"""The fields that all convolutional networks for classification share, and the parts that they begin and end with."""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from research.fields import Fraction, NonNegative, Rate, Size, annotations
+from research.layers.activations import Activation
+from research.layers.channel_normalization import ChannelNorm
+from research.layers.convolution import ConvolutionUnit
+from research.layers.dropout import Dropout
+
+
+class ConvolutionalFields(nn.Module):
+    """What all parts of a convolutional network share; every model of the family has these fields, with these names."""
+
+    norm: ChannelNorm = "batchnorm"
+    """Kind of normalization after the convolutions."""
+    norm_momentum: Fraction = 0.9
+    """Share of the old running average that a step keeps; batchnorm only."""
+    norm_epsilon: NonNegative = 1e-5
+    """Added to the variance before its root is taken."""
+    activation: Activation = "relu"
+    """After the convolutions."""
+    standardized: bool = False
+    """Whether kernels are standardized before they are used (weight standardization)."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the computation; parameters and normalization statistics are float32."""
+
+    def unit(self, channels: int, kernel: int | tuple[int, int], stride: int = 1, **fields: Any) -> ConvolutionUnit:
+        """Return convolution, normalization and activation as this model has them, with `fields` exchanged."""
+        return ConvolutionUnit(channels, kernel, stride, **{**shared(self), **fields})
+
+
+class ImageClassifierFields(ConvolutionalFields):
+    """What every convolutional classifier has besides."""
+
+    classes: Size = 10
+    """Width of the logits; for regression, how many numbers to estimate."""
+    dropout: Rate = 0.0
+    """Share of the pooled features dropped in training."""
+
+    def head(self, x: jax.Array, train: bool) -> jax.Array:
+        """Return logits [b, classes], float32, of feature maps [b, h, w, c]: mean over pixels, dropout, dense layer."""
+        pooled = x.mean(axis=(1, 2))  # [b, c]
+        self.sow("intermediates", "pooled", pooled)
+        pooled = Dropout(self.dropout, name="dropout")(pooled, train)
+        return nn.Dense(self.classes, dtype=self.dtype, name="logits")(pooled).astype(jnp.float32)
+
+
+def shared(model: ConvolutionalFields) -> dict[str, Any]:
+    """Return the fields that the parts of `model` have in common with it, by name."""
+    return {name: getattr(model, name) for name in annotations(ConvolutionalFields)}
