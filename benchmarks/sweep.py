@@ -68,7 +68,7 @@ class Family:
 
 
 FAMILIES = {
-    "mlp": Family(Experiment(MLP((64, 64)), Classification(), DIGITS, OPTIMIZER, steps=400, batch_size=32), 32),
+    "mlp": Family(Experiment(MLP((64, 64)), Classification(), DIGITS, OPTIMIZER, steps=2000, batch_size=32), 32),
     "cnn": Family(
         Experiment(CNN(channels=(16, 32), dense=(64,)), Classification(), DIGITS, OPTIMIZER, steps=300, batch_size=64),
         16,
@@ -118,7 +118,9 @@ def planned(experiment: Experiment, study: Study) -> tuple[Trial, ...]:
 def ablated(experiment: Experiment, study: Study, execution: Execution) -> dict[str, Any]:
     """Run a sweep with `ablate`; return its score, how trials were run, and the seconds of all by phase."""
     with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
         store = ablate(experiment, study, folder, RunOptions(progress="none"), execution)
+        seconds = time.perf_counter() - start
         outcomes = store.outcomes()
         (file,) = Path(folder).glob("groups/*/execution.json")
         placement = read_placement(file)
@@ -126,11 +128,20 @@ def ablated(experiment: Experiment, study: Study, execution: Execution) -> dict[
     scores = [outcome.metrics["validation"][store.goal.metric] for outcome in outcomes]
     phases = {name: sum(outcome.seconds[name] for outcome in outcomes) for name in outcomes[0].seconds}
     mode = placement.mode if placement.size == 1 else f"{placement.mode}, {placement.size} at a time"
-    return {"score": statistics.mean(scores), "trials": len(outcomes), "mode": mode, "phases": phases}
+    if placement.steps_per_call > 1:
+        mode += f", {placement.steps_per_call} steps a call"
+    return {
+        "seconds": seconds,
+        "score": statistics.mean(scores),
+        "trials": len(outcomes),
+        "mode": mode,
+        "phases": phases,
+    }
 
 
 def looped(experiment: Experiment, study: Study) -> dict[str, Any]:
     """Run a sweep as a plain loop; return its score."""
+    start = time.perf_counter()
     records, scores = open_splits(experiment, RunOptions()), []
     for trial in planned(experiment, study):
         program, hyperparameters = split(trial.experiment)
@@ -141,15 +152,13 @@ def looped(experiment: Experiment, study: Study) -> dict[str, Any]:
             state, _ = step(hyperparameters, state, batches.feed_at(index))
         metrics = experiment.task.summarize(evaluation_sums(trial.experiment, state, records["validation"]))
         scores.append(metrics[experiment.task.monitor])
-    return {"score": statistics.mean(scores), "trials": len(scores)}
+    return {"seconds": time.perf_counter() - start, "score": statistics.mean(scores), "trials": len(scores)}
 
 
 def alone(side: str, experiment: Experiment, study: Study) -> None:
     """Run one side in this process and print what it came to as a line of JSON."""
-    start = time.perf_counter()
     found = looped(experiment, study) if side == "plain" else ablated(experiment, study, side)  # type: ignore[arg-type]
-    seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, **found, "device": device()}))
+    print(json.dumps({**found, "device": device()}))
 
 
 def measured(side: str, family: str, experiment: Experiment, study: Study, commands: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from research.ablation.store import Outcome, Phase, Status, Store, check_unscree
 from research.ablation.study import Study, Trial, check
 from research.data import Batches
 from research.errors import RunError, UsageError
-from research.experiment import Experiment, RunOptions
+from research.experiment import Experiment, RunOptions, Start
 from research.training import Interrupted, Result, train
 from research.training.environment import device
 from research.training.folder import Folder
@@ -43,6 +43,7 @@ def ablate(
     *,
     retry: Sequence[Status] = (),
     fail_fast: bool = False,
+    wait: bool = False,
 ) -> Store:
     """Run the trials of a study that are missing, and return its store.
 
@@ -57,6 +58,7 @@ def ablate(
         execution: how trials of one program are run; "auto" measures, and says what in groups/ID/execution.json.
         retry: also run trials that "failed" or "diverged", once.
         fail_fast: begin nothing after a failure.
+        wait: return only when the trials that other processes are at have ended too.
 
     Raises:
         UsageError: the study does not fit, the folder holds another one, or trials in it were run in another way.
@@ -70,7 +72,7 @@ def ablate(
     with Claims() as claims, interruptible() as interrupted:
         sweep = Sweep(store, options, execution, tuple(retry), fail_fast, claims, interrupted)
         sweep.run_all(store.tuning_trials, "tuning")
-        sweep.run(store.final_trials(), "final")
+        (sweep.run_all if wait else sweep.run)(store.final_trials(), "final")
         sweep.say(summary(store.outcomes()))
     return store
 
@@ -108,7 +110,9 @@ class Sweep:
         self._store, self._execution, self._retry, self._fail_fast = store, execution, retry, fail_fast
         self._quiet = options.progress == "none"
         start_dir = options.start_dir or str(store.root / "start")
-        self._options = dataclasses.replace(options, progress="none", pictures=False, start_dir=start_dir)
+        self._options = dataclasses.replace(
+            options, progress="none", pictures=False, keep_best=False, start_dir=start_dir
+        )
         self._claims, self._interrupted = claims, interrupted
         self._splits = SharedSplits(self._options)
         self._placements: dict[str, Placement] = {}
@@ -250,7 +254,7 @@ class Sweep:
 
     def _begin_with(self, experiment: Experiment) -> None:
         """Train what an experiment begins with, once for all trials; wait where another process does."""
-        if experiment.start is None:
+        if not isinstance(experiment.start, Start):
             return
         root = start_folder(experiment.start, self._store.root, self._options)
         while Folder(root).read_result() is None:
@@ -299,11 +303,12 @@ class Sweep:
             write_status(job.folder, "running", mode=placement.mode, group=job.group.name, device=device())
             self._begin_with(experiment)
         splits = self._splits.of(experiments[0])
+        options = dataclasses.replace(self._options, steps_per_call=placement.steps_per_call)
         if placement.mode == "loop":
-            ended(0, train(experiments[0], folders[0], self._options, splits))
+            ended(0, train(experiments[0], folders[0], options, splits))
         else:
             mode, size = placement.mode, placement.size
-            train_together(experiments, folders, splits, self._options, mode, size, self._interrupted, ended)
+            train_together(experiments, folders, splits, options, mode, size, self._interrupted, ended)
 
     def _put_back(self, waiting: Iterable[tuple[Job, Claim]], placement: Placement) -> None:
         """Leave trials that were stopped to whoever goes on."""

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from research.data import Batches, Records, Residency, Rows, Split
-from research.devices import Together, place, place_together, replicate
+from research.data import Batches, Records, Residency, Rows, Split, stacked_feeds
+from research.devices import Together, place_together, replicate
 from research.errors import RunError
 from research.experiment import Experiment, Hyperparameters, RunOptions, split
 from research.training import Interrupted, Result, TrainState
@@ -22,9 +22,9 @@ from research.training.evaluation import added, numbered_batches
 from research.training.folder import Folder
 from research.training.loop import Run, Splits
 from research.training.progress import progress
-from research.training.start import graft
+from research.training.start import first_state
 from research.training.state import abstract_state
-from research.training.step import Metrics, eval_step, init_state, train_step
+from research.training.step import Metrics, eval_step, train_step, train_steps
 from research.training.stepping import Stepping
 
 Ended = Callable[[int, Result | Exception], None]
@@ -105,6 +105,8 @@ class Group(Stepping):
         self.program, _ = split(experiments[0])
         self.hyperparameters = stacked_hyperparameters(self.experiments)
         self.total = experiments[0].steps
+        self._feeds = Feeds(self.experiments, splits["train"], options.residency, mode)
+        stack.callback(self._feeds.close)
         with self.clock.phase("checkpoint"):
             saved = common_states(self.experiments, folders)
         if saved:
@@ -131,8 +133,7 @@ class Group(Stepping):
 
     def _first(self, experiment: Experiment, root: Path) -> TrainState:
         """Return the state of one run before its first step, on the host."""
-        state = place(init_state, self.program)(jax.device_put(split(experiment)[1]))
-        return jax.device_get(graft(experiment, state, root, self.options))
+        return jax.device_get(first_state(experiment, root, self.options))
 
     def _placed(self, step: Callable[..., Any], axes: tuple[Any, ...], donate_state: bool = False) -> Any:
         """Return a step of this program, compiled for all runs."""
@@ -140,11 +141,12 @@ class Group(Stepping):
 
     def train(self, interrupted: Callable[[], bool]) -> None:
         """Take the steps that are left."""
-        feeds = Feeds(self.experiments, self.splits["train"], self.options.residency, self.mode)
-        try:
-            self.take_steps(self._placed(train_step, (0, 0, feeds.axes), donate_state=True), feeds.at, interrupted)
-        finally:
-            feeds.close()
+        self.take_steps(self._feeds.at, interrupted)
+
+    def take(self, count: int) -> Callable[..., Any]:
+        """Return the compiled program that takes `count` steps of all runs in one call."""
+        step = train_step if count == 1 else train_steps
+        return self._placed(step, (0, 0, self._feeds.axes), donate_state=True)
 
     def host_state(self) -> TrainState:
         """Return the states of all, stacked, on the host; moved there once a step."""
@@ -239,13 +241,10 @@ class Feeds:
         self.axes: Any = Rows(None, 0) if on_device else 0  # type: ignore[arg-type]
         """Which parts of a feed each run has of its own: the split is shared, the rows are not."""
 
-    def at(self, step: int) -> Any:
-        """Return what to hand to the compiled step."""
-        found: dict[int, Any] = {seed: batches.feed_at(step) for seed, batches in self._batches.items()}
-        feeds = [found[seed] for seed in self._seeds]
-        if isinstance(feeds[0], Rows):
-            return Rows(feeds[0].arrays, np.stack([feed.indices for feed in feeds]))
-        return jax.tree.map(lambda *arrays: np.stack(arrays), *feeds)
+    def at(self, step: int, count: int = 1) -> Any:
+        """Return what to hand to the compiled program for `count` steps from `step` on."""
+        found = {seed: batches.feeds_at(step, count) for seed, batches in self._batches.items()}
+        return stacked_feeds([found[seed] for seed in self._seeds])
 
     def close(self) -> None:
         """Stop reading ahead."""

@@ -15,12 +15,14 @@ from research.data import Batches
 from research.devices import Together, place, place_together
 from research.experiment import Experiment, RunOptions, split
 from research.training.loop import Splits
-from research.training.step import init_state, train_step
+from research.training.state import TrainState
+from research.training.step import init_state, train_step, train_steps
+from research.training.stepping import together
 
 Mode = Literal["loop"] | Together
 
-SECONDS = 0.3  # how long to time: enough for hundreds of steps of a small model, and for three of any
-STEPS = range(3, 100)
+SECONDS = 0.3  # how long to time: enough for hundreds of calls of a small model, and for three of any
+CALLS = range(3, 100)
 FRACTION = 0.8  # of the memory that is left: fragments, evaluation and other processes need some
 
 
@@ -38,59 +40,65 @@ class Measurement:
     compile_seconds: float | None = None
     bytes: int | None = None
     error: str = ""
+    steps_per_call: int = 1
 
 
 def measure(
     experiments: Sequence[Experiment], splits: Splits, options: RunOptions, mode: Mode, size: int
 ) -> Measurement:
-    """Compile the step for `size` trials of one program, of which some are given, and time a few steps.
+    """Compile the step for `size` trials of one program, of which some are given, and time a few calls.
 
-    What is compiled stays so for the run itself. Where the step would take more memory than there is, nothing runs.
+    A call takes as many steps as `options` say. What is compiled stays so for the run itself. Where the step would take
+    more memory than there is, nothing runs.
 
     Raises:
         Exception: whatever compilation or the step raises, `exhausted` among it.
     """
     start = time.perf_counter()
-    initialize, step, hyperparameters, feed_at, close = _prepared(experiments, splits, options, mode, size)
+    program, alone = split(experiments[0])
+    alone = jax.device_put(alone)
+    steps = together(0, experiments[0].steps, options)
+    step, hyperparameters, feeds_at, close = _prepared(experiments, splits, options, mode, size, steps)
+
+    def for_all(state: TrainState) -> TrainState:
+        """Give all the state of the first trial: time and memory do not depend on its numbers."""
+        return state if mode == "loop" else jax.tree.map(lambda leaf: jnp.repeat(leaf[None], size, axis=0), state)
+
     try:
-        abstract = jax.eval_shape(initialize, hyperparameters)
-        needed = _needed(step.lower(hyperparameters, abstract, feed_at(0)).compile().memory_analysis())
+        abstract = jax.eval_shape(lambda alone: for_all(init_state(program, alone)), alone)
+        needed = _needed(step.lower(hyperparameters, abstract, feeds_at(0, steps)).compile().memory_analysis())
         if needed is not None and needed > FRACTION * available():
-            return Measurement(mode, size, bytes=needed, error=f"needs {needed / 2**30:.1f} GiB")
-        state, _ = jax.block_until_ready(step(hyperparameters, initialize(hyperparameters), feed_at(0)))
+            error = f"needs {needed / 2**30:.1f} GiB"
+            return Measurement(mode, size, bytes=needed, error=error, steps_per_call=steps)
+        state = for_all(place(init_state, program, once=True)(alone))
+        state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(0, steps)))
         compiled = time.perf_counter()
-        state, _ = jax.block_until_ready(step(hyperparameters, state, feed_at(1)))
-        count = STEPS[min(int(SECONDS / (time.perf_counter() - compiled)), len(STEPS) - 1)]
+        state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(steps, steps)))
+        calls = CALLS[min(int(SECONDS / (time.perf_counter() - compiled)), len(CALLS) - 1)]
         began = time.perf_counter()
-        for index in range(count):
-            state, _ = step(hyperparameters, state, feed_at(index + 2))
+        for index in range(calls):
+            state, _ = step(hyperparameters, state, feeds_at((index + 2) * steps, steps))
         jax.block_until_ready(state)
-        each = (time.perf_counter() - began) / count / size
-        return Measurement(mode, size, each, compiled - start, needed)
+        each = (time.perf_counter() - began) / calls / size / steps
+        return Measurement(mode, size, each, compiled - start, needed, steps_per_call=steps)
     finally:
         close()
 
 
 def _prepared(
-    experiments: Sequence[Experiment], splits: Splits, options: RunOptions, mode: Mode, size: int
-) -> tuple[Any, Any, Any, Callable[[int], Any], Callable[[], None]]:
-    """Return the compiled functions, their arguments, and how to stop reading ahead."""
-    program, alone = split(experiments[0])
+    experiments: Sequence[Experiment], splits: Splits, options: RunOptions, mode: Mode, size: int, steps: int
+) -> tuple[Any, Any, Callable[[int, int], Any], Callable[[], None]]:
+    """Return the compiled step, its hyperparameters, what gives its input, and what stops reading ahead."""
+    update = train_step if steps == 1 else train_steps
+    first = experiments[0]
+    program, alone = split(first)
     if mode == "loop":
-        first = experiments[0]
         batches = Batches(splits["train"], first.batch_size, first.seed, options.residency)
-        step = place(train_step, program, donate_state=True)
-        return place(init_state, program), step, jax.device_put(alone), batches.feed_at, batches.close
+        return place(update, program, donate_state=True), jax.device_put(alone), batches.feeds_at, batches.close
     several = [experiments[index % len(experiments)] for index in range(size)]
     feeds = Feeds(several, splits["train"], options.residency, mode)
-    step = place_together(train_step, program, mode, (0, 0, feeds.axes), donate_state=True)
-
-    def initialize(_: Any) -> Any:
-        """Return the state of the first trial for all: time and memory do not depend on its numbers."""
-        state = place(init_state, program)(jax.device_put(alone))
-        return jax.tree.map(lambda leaf: jnp.repeat(leaf[None], size, axis=0), state)
-
-    return initialize, step, stacked_hyperparameters(several), feeds.at, feeds.close
+    step = place_together(update, program, mode, (0, 0, feeds.axes), donate_state=True)
+    return step, stacked_hyperparameters(several), feeds.at, feeds.close
 
 
 def _needed(memory: Any) -> int | None:

@@ -1,13 +1,12 @@
 """Short, unique names of cells: what was changed, and to what."""
 
-import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from research.ablation.axes import Overrides
 from research.ablation.paths import overlap
-from research.experiment import difference
+from research.experiment import difference, value_at
 from research.fields import children, is_value
 
 Changes = Mapping[str, Any]
@@ -15,7 +14,7 @@ Changes = Mapping[str, Any]
 
 def changes(baseline: Any, changed: Any) -> dict[str, Any]:
     """Return {path: value in `changed`} wherever two experiments differ."""
-    return {path: functools.reduce(getattr, path.split("."), changed) for path in difference(baseline, changed)}
+    return {path: value_at(changed, path) for path in difference(baseline, changed)}
 
 
 def describe(overrides: Overrides, changed: Changes, short: Mapping[str, str], exact: bool = False) -> str:

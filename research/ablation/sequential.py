@@ -45,7 +45,8 @@ def ablate_until_resolved(
     if len(planned) == 1:
         return ablate(experiment, study, workdir, options, execution, **flags), ""
     for seeds in planned:
-        store = ablate(experiment, dataclasses.replace(study, seeds=seeds), workdir, options, execution, **flags)
+        look = dataclasses.replace(study, seeds=seeds)
+        store = ablate(experiment, look, workdir, options, execution, wait=True, **flags)
         verdicts = verdicts_so_far(store, planned)
         if "open" not in verdicts.values():
             break

@@ -5,6 +5,7 @@ import math
 import tempfile
 
 from research import training
+from research.ablation.choosing import read_placement
 from research.ablation.store import Store
 from research.errors import UsageError, suggestion
 from research.experiment import RunOptions
@@ -63,8 +64,12 @@ def verify(store: Store, row: str, seed: int, options: RunOptions | None = None)
     outcome = store.outcome(trial, "final")
     if not outcome.finished:
         raise UsageError(f"{row} with seed {seed} has no result to compare with: it is {outcome.status}")
+    options = options or RunOptions(progress="none")
+    file = store.root / "groups" / str(outcome.group) / "execution.json"
+    if file.exists():
+        options = dataclasses.replace(options, steps_per_call=read_placement(file).steps_per_call)
     with tempfile.TemporaryDirectory() as folder:
-        result = training.train(trial.experiment, folder, options or RunOptions(progress="none"))
+        result = training.train(trial.experiment, folder, options)
     return Verification(
         name=row,
         seed=seed,

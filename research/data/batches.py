@@ -1,6 +1,6 @@
 """A batch is a function of the step; where the split is kept changes the speed, never the numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -87,6 +87,11 @@ class Batches:
             return self._read(step)
         return self._stream.at(step)
 
+    def feeds_at(self, step: int, count: int) -> dict[str, np.ndarray] | Rows:
+        """Return what `feed_at` does for `count` steps from `step` on, stacked along a first axis; of one, as it is."""
+        feeds = [self.feed_at(step + index) for index in range(count)]
+        return feeds[0] if count == 1 else stacked_feeds(feeds)
+
     def close(self) -> None:
         """Stop reading ahead."""
         self._stream.close()
@@ -98,6 +103,13 @@ class Batches:
     def _read(self, step: int) -> dict[str, np.ndarray]:
         """Read the rows of this process, from memory where the split is there."""
         return self._records[self._indices(step)]
+
+
+def stacked_feeds(feeds: Sequence[Any]) -> Any:
+    """Return several feeds of one kind as one, stacked along a first axis; of `Rows`, the indices alone are."""
+    if isinstance(feeds[0], Rows):
+        return Rows(feeds[0].arrays, np.stack([feed.indices for feed in feeds]))
+    return {name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]}
 
 
 def evaluation_batches(

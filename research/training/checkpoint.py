@@ -61,7 +61,8 @@ class Checkpoints:
         )
         with _failures(self._folder):
             # A run resumes from the latest and does not come back to a best one before it: that must be there first.
-            self._manager("best").wait_until_finished()
+            if "best" in self._opened:
+                self._opened["best"].wait_until_finished()
             if not manager.save(step, args=arguments, force=True):
                 raise RunError(f"step {step} was not saved to {self._folder / kind}: a later checkpoint is there")
 

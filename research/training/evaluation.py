@@ -78,8 +78,11 @@ def _outputs(step: Any, experiment: Experiment, state: TrainState, records: Reco
 
 
 def numbered_batches(records: Records) -> Iterator[dict[str, np.ndarray]]:
-    """Yield padded batches of every example, numbered by `row`."""
-    size = min(BATCH_SIZE, len(records))
+    """Yield padded batches of every example, numbered by `row`.
+
+    Their size is a power of two, so that splits of about the same size share one compiled program.
+    """
+    size = min(BATCH_SIZE, 1 << (len(records) - 1).bit_length())
     for index, batch in enumerate(evaluation_batches(records, size)):
         batch["row"] = np.arange(index * size, (index + 1) * size, dtype=np.int32)
         yield batch

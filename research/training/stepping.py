@@ -1,6 +1,7 @@
 """Taking steps: what a single run and a group of runs in lockstep have in common."""
 
 import abc
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -37,6 +38,16 @@ def due(step: int, total: int, options: RunOptions, stop: bool = False) -> Due:
     )
 
 
+def together(step: int, total: int, options: RunOptions) -> int:
+    """Return how many steps to take in one call from `step` on, so that nothing is due between.
+
+    The few that are left at the end are taken singly. The same steps go together however often a run is interrupted,
+    which happens between calls.
+    """
+    count = math.gcd(options.steps_per_call, options.log_every, options.evaluate_every, options.checkpoint_every)
+    return count if step + count <= total else 1
+
+
 class Stepping(abc.ABC):
     """Something that is trained step by step.
 
@@ -50,6 +61,10 @@ class Stepping(abc.ABC):
     state: Any
     step: int
     total: int
+
+    @abc.abstractmethod
+    def take(self, count: int) -> Callable[..., Any]:
+        """Return the compiled program that takes `count` steps in one call."""
 
     @abc.abstractmethod
     def report(self, step: int, metrics: Metrics, seconds: float) -> None:
@@ -67,25 +82,28 @@ class Stepping(abc.ABC):
     def stopped(self) -> Interrupted:
         """Wait until all is saved and return what to raise for a run that ends early."""
 
-    def take_steps(
-        self, take_step: Callable[..., Any], feed_at: Callable[[int], Any], interrupted: Callable[[], bool]
-    ) -> None:
-        """Take the steps that are left, reporting, evaluating and saving on the way."""
+    def take_steps(self, feeds_at: Callable[[int, int], Any], interrupted: Callable[[], bool]) -> None:
+        """Take the steps that are left, reporting, evaluating and saving on the way.
+
+        `feeds_at` gives the input of so many steps from a step on.
+        """
         clock = self.clock
+        compiled: set[int] = set()
         in_flight: deque[Metrics] = deque()
         unread: Report | None = None  # read one report late, so that the device never waits for the host
-        first = self.step
         while self.step < self.total:
+            count = together(self.step, self.total, self.options)
             with clock.phase("input"):
-                feed = feed_at(self.step)
-            with clock.phase("compile" if self.step == first else "step"):
-                self.state, metrics = take_step(self.hyperparameters, self.state, feed)
+                feed = feeds_at(self.step, count)
+            with clock.phase("step" if count in compiled else "compile"):
+                self.state, metrics = self.take(count)(self.hyperparameters, self.state, feed)
                 in_flight.append(metrics)
-                if len(in_flight) > IN_FLIGHT or self.step == first:
+                if len(in_flight) > IN_FLIGHT or count not in compiled:
                     jax.block_until_ready(in_flight.popleft())
-                self.step += 1
+                compiled.add(count)
+                self.step += count
                 self.progress.advance(self.step)
-            stop = interrupted() or self.step == self.options.stop_after
+            stop = interrupted() or self.step - count < (self.options.stop_after or 0) <= self.step
             follows = due(self.step, self.total, self.options, stop)
             if follows.report:
                 unread = self._read(unread, (self.step, metrics, clock.training()))

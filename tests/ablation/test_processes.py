@@ -1,6 +1,7 @@
 """Several processes, killed at any moment: the same outcomes, and nothing done twice."""
 
 import collections
+import csv
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from research.ablation.report import tabulate, write_report
 from research.ablation.store import Store
 
 pytestmark = pytest.mark.slow
@@ -22,6 +24,7 @@ import jax
 jax.config.update("jax_disable_most_optimizations", True)
 from research.ablation import Study, one_at_a_time
 from research.ablation.execution import ablate
+from research.ablation.sequential import ablate_until_resolved
 from research.data import Images
 from research.experiment import Experiment, RunOptions
 from research.models import CNN
@@ -36,7 +39,10 @@ experiment = Experiment(
 study = Study(one_at_a_time({"optimizer.learning_rate": (0.05,), "model.dense": ((5,),)}), seeds=2)
 options = RunOptions(data_dir=sys.argv[2], log_every=5, evaluate_every=50, checkpoint_every=40)
 try:
-    ablate(experiment, study, sys.argv[1], options, sys.argv[3])
+    if sys.argv[3] == "until resolved":
+        print(ablate_until_resolved(experiment, study, 4, sys.argv[1], options, "loop")[1])
+    else:
+        ablate(experiment, study, sys.argv[1], options, sys.argv[3])
 except Interrupted as error:
     print(error)
     sys.exit(75)
@@ -133,21 +139,46 @@ def test_two_processes_share_the_work(undisturbed, data_dir, tmp_path):
     assert metrics(tmp_path) == metrics(undisturbed)
 
 
-def test_killed_again_and_again(undisturbed, data_dir, tmp_path):
+def test_processes_that_look_again_judge_the_same_trials(data_dir, tmp_path):
+    """Each look waits for the trials of the other process."""
+    processes = [start(tmp_path, data_dir, "until resolved") for _ in range(2)]
+    remarks = [finish(process).splitlines()[-1] for process in processes]
+    assert remarks[0] == remarks[1] and "looks at 2, 4 seeds" in remarks[0]
+    assert len(completed(tmp_path)) == 12 and max(completed(tmp_path).values()) == 1
+
+
+def reported(root):
+    """The rows of a study's report, without what a clock decides."""
+    found, curves = tabulate(Store(root))
+    write_report(root, found, [curves])
+    with (root / "report.csv").open() as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_killed_at_ten_moments(undisturbed, data_dir, tmp_path):
+    """Each time a while after the process has begun a trial or gone on with one: compiling, training or saving."""
     generator = np.random.default_rng(0)
-    for count in (1, 4):
-        process = start(tmp_path, data_dir)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and len(list(tmp_path.glob("trials/*/status.json"))) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        time.sleep(generator.uniform(0, 0.5))
-        process.kill()
-        process.communicate()
-    finish(start(tmp_path, data_dir))
-    assert {outcome.status for outcome in Store(tmp_path).outcomes()} == {"done"}
-    assert max(completed(tmp_path).values()) == 1
-    assert metrics(tmp_path) == metrics(undisturbed)
+    kills = 0
+    for folder in (tmp_path / str(index) for index in range(10)):
+        while kills < 10:
+            begun = len(list(folder.glob("trials/*/attempts/*.json")))
+            process = start(folder, data_dir)
+            while process.poll() is None and len(list(folder.glob("trials/*/attempts/*.json"))) == begun:
+                time.sleep(0.005)
+            time.sleep(generator.uniform(0, 1))
+            if process.poll() is not None:
+                break  # it was done before
+            process.kill()
+            process.communicate()
+            kills += 1
+        finish(start(folder, data_dir))
+        assert {outcome.status for outcome in Store(folder).outcomes()} == {"done"}
+        assert max(completed(folder).values()) == 1
+        assert metrics(folder) == metrics(undisturbed)
+        assert reported(folder) == reported(undisturbed)
+        if kills == 10:
+            break
+    assert kills == 10
 
 
 def test_a_signal_leaves_a_group_resumable(undisturbed, data_dir, tmp_path):
