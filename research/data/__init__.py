@@ -5,7 +5,7 @@ batches = Batches(records, batch_size=128, seed=0)
 batch = gather(batches.feed_at(step))                     # the same numbers wherever the split is kept
 """
 
-from research.data.batches import Batches, Residency, Rows, evaluation_batches, gather
+from research.data.batches import Batches, Residency, Rows, evaluation_batches, gather, stacked_feeds
 from research.data.dataset import Dataset
 from research.data.duplicates import count_duplicates
 from research.data.images import Images
@@ -41,4 +41,5 @@ __all__ = [
     "evaluation_batches",
     "gather",
     "indices_at",
+    "stacked_feeds",
 ]

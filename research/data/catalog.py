@@ -30,7 +30,9 @@ def find(name: str, data_dir: str | None = None) -> Any:
     if name in OWN:
         return OWN[name](data_dir=folder)
     if is_folder(name):
-        raise UsageError(f'"{name}" is a path: texts are read from a folder, numbers from a .csv or .npz file')
+        raise UsageError(
+            f'"{name}" is a path: texts and images are read from a folder, numbers from a .csv or .npz file'
+        )
     try:
         with preparation.quiet():
             return tfds.builder(name, data_dir=folder)

@@ -9,6 +9,7 @@ import numpy as np
 
 from research.data import catalog, tokenizers
 from research.data.dataset import Dataset
+from research.data.files import check_unset
 from research.data.folders import is_folder, read_files, split_texts
 from research.data.records import read
 from research.data.source import Split
@@ -47,10 +48,10 @@ class Documents(Dataset):
     def check(self) -> None:
         """Raise `UsageError` where the dataset has no such text, or the tokenizer no room; needs no prepared data."""
         tokenizers.check(self.tokenizer, self.vocabulary_size, self.special)
-        if not is_folder(self.name):
+        if is_folder(self.name):
+            check_unset(self, "folder")
+        else:
             check_texts(catalog.find(self.name), self.feature)
-        elif chosen := [split for split in ("train", "validation", "test") if getattr(self, split) is not None]:
-            raise UsageError(f'data.{chosen[0]} chooses from the splits of a TFDS dataset; "{self.name}" is a folder')
 
     def texts(self, split: Split, data_dir: str | None = None) -> tuple[str, ...]:
         """Return the texts of a split. Raises `UsageError` as `Dataset.source` and `check`."""

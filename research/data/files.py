@@ -10,7 +10,7 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -30,11 +30,11 @@ def is_csv(path: str) -> bool:
     return path.lower().endswith(".csv")
 
 
-def check_unset(dataset: Dataset) -> None:
-    """Raise `UsageError` where split expressions are given for a file, which has no splits to choose from."""
+def check_unset(dataset: Dataset, kind: Literal["file", "folder"] = "file") -> None:
+    """Raise `UsageError` where split expressions are given for a file or folder, which has none to choose from."""
     for name in get_args(Split):
         if getattr(dataset, name) is not None:
-            raise UsageError(f'data.{name} chooses from the splits of a TFDS dataset; "{dataset.name}" is a file')
+            raise UsageError(f'data.{name} chooses from the splits of a TFDS dataset; "{dataset.name}" is a {kind}')
 
 
 def names(path: str) -> tuple[str, ...]:

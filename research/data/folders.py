@@ -29,17 +29,23 @@ def is_folder(name: str) -> bool:
     return os.path.isabs(name) or name.startswith(("./", "../", "~")) or name in (".", "..")
 
 
+def existing(name: str) -> Path:
+    """Return the path of a folder. Raises `UsageError` where there is none."""
+    root = Path(name).expanduser()
+    if root.is_file():
+        raise UsageError(f"{root} is a file; name the folder that it is in")
+    if not root.is_dir():
+        raise UsageError(f"there is no folder {root}")
+    return root
+
+
 def read_files(folder: str) -> list[File]:
     """Return every file that ends with one of `SUFFIXES`, by path; hidden files and folders are left out.
 
     Raises:
         UsageError: there is no such folder, it has no such file, or a file cannot be read or is not UTF-8.
     """
-    root = Path(folder).expanduser()
-    if root.is_file():
-        raise UsageError(f"{root} is a file; name the folder that it is in")
-    if not root.is_dir():
-        raise UsageError(f"there is no folder {root}")
+    root = existing(folder)
     found = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     files = []
     for path in sorted(found, key=lambda path: path.parts):

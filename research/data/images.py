@@ -1,29 +1,45 @@
-"""Labelled images of one size: any TFDS image classification dataset, by name."""
+"""Images of one size and what is told from them: any such TFDS dataset by name, or a folder of one's own."""
 
 import dataclasses
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import jax
-import numpy as np
 
-from research.data import catalog
+from research.data import catalog, image_folders
+from research.data.contact_sheet import draw_contact_sheet
 from research.data.dataset import Dataset
-from research.data.records import Records
+from research.data.files import check_unset
+from research.data.folders import is_folder
+from research.data.image_entries import Description, Entries, describe
+from research.data.mixing import mix
+from research.data.randaugment import STRONGEST, randaugment
+from research.data.records import Records, Source
 from research.data.source import Batch, Split
-from research.data.transforms import add_noise, random_flip, random_shift, standardize
-from research.errors import UsageError
-from research.fields import Positive, Range, Switch, is_off
+from research.data.transforms import add_noise, random_cutout, random_flip, random_shift, standardize
+from research.fields import Positive, Range, Size, Switch, is_off
+
+# Folded into the key of a step. From 3 on: `split` in three gives the very keys that folding 0 to 2 in would.
+RANDAUGMENT, CUTOUT, MIXING = range(3, 6)
+AUGMENTED = 7  # columns of the contact sheet besides the first
 
 
 @dataclasses.dataclass(frozen=True)
 class Images(Dataset):
-    """A TFDS dataset of images and class labels, standardised, with optional augmentation of training batches.
+    """Images and what is told from them, standardised, with optional augmentation of training batches.
 
-    An example is {"image": uint8 [h, w, c], "label": int32 []}.
+    An example is {"image": uint8 [h, w, c]} and, as the dataset has them, {"label": int32 []}, or else
+    {"labels": int32 [k]}, and {"target": float32 [k], "present": bool [k]}: see `image_entries.describe`.
+
+    A `name` that begins with "/", "./", "../" or "~" is a folder with a folder of images for each class, or with such a
+    folder for each split: see `image_folders.source`.
     """
 
     name: str = "digits"
-    """TFDS dataset, such as "mnist", "cifar10" or "emnist/letters"; "digits" and "mnist5k" need no download."""
+    """TFDS dataset, such as "mnist", "cifar10" or "emnist/letters", or a folder, "./photos"; "digits" needs nothing."""
+    size: Size | None = None
+    """Side in pixels that the centre square of each image is scaled to; None keeps images, all of one size."""
     mean: tuple[float, ...] = (0.5,)
     """Subtracted from pixels in [0, 1], then divided by std; one value per channel, or one for all."""
     std: tuple[Positive, ...] = (0.5,)
@@ -34,77 +50,89 @@ class Images(Dataset):
     """Augmentation: left-right mirror image with probability 1/2."""
     noise: Switch = 0.0
     """Augmentation: standard deviation of Gaussian noise added after standardisation."""
+    randaugment_layers: Annotated[int, Range(0)] = 0
+    """Augmentation: operations of RandAugment applied to each image one after the other; 0 is off."""
+    randaugment_magnitude: Annotated[float, Range(0.0, STRONGEST)] = 9.0
+    """Strength of RandAugment; 10 is the greatest."""
+    cutout: Annotated[int, "switch", Range(0, 2**31 - 1)] = 0
+    """Augmentation: side of a square blanked at a random place, in pixels; 0 is off."""
+    mixup: Switch = 0.0
+    """Augmentation: alpha of the Beta(alpha, alpha) that the shares of two blended images are drawn from; 0 is off."""
+    cutmix: Switch = 0.0
+    """Augmentation: the same for a box of one image pasted into another; with mixup, each batch takes one of them."""
 
     def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Return shape and type of image and label of one raw example, without prepared data or network."""
-        shape, _ = describe(catalog.find(self.name))
-        return {"image": jax.ShapeDtypeStruct(shape, np.uint8), "label": jax.ShapeDtypeStruct((), np.int32)}
+        """Return shape and type of each entry of one raw example, without prepared data or network."""
+        return {name: entry.spec for name, entry in self._description().entries.items()}
 
-    def classes(self) -> int:
-        """Return the number of classes."""
-        return len(self.class_names())
+    def classes(self) -> int | None:
+        """Return the number of classes or labels; None where there are numbers alone."""
+        return len(self.class_names()) or None
 
     def class_names(self) -> tuple[str, ...]:
-        """Return the names of the classes, in the order of their labels."""
-        return describe(catalog.find(self.name)).class_names
+        """Return the names of the classes or labels, in their order."""
+        return self._description().class_names
+
+    def source(self, split: Split, data_dir: str | None = None) -> Source:
+        """Return random access to the examples of a split as they are. Raises as `Dataset` and `image_folders`."""
+        if is_folder(self.name):
+            return image_folders.source(self.name, split, uniform=self.size is None)
+        return super().source(split, data_dir)
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to a split.
 
         Raises:
-            UsageError: as `Dataset.source`; the dataset has no images of one size with class labels.
+            UsageError: as `source`; the dataset has no such images, or they differ in size and `size` is None.
         """
-        spec = self.spec()
-        return Records(self.source(split, data_dir), spec)
+        entries = self._description().entries
+        return Records(Entries(self.source(split, data_dir), entries), self.spec())
+
+    def files(self, data_dir: str | None = None) -> dict[str, str]:
+        """Return `dataset.json`."""
+        return image_folders.record(self.name) if is_folder(self.name) else super().files(data_dir)
+
+    def _description(self) -> Description:
+        """Return what an example holds."""
+        if not is_folder(self.name):
+            return describe(catalog.find(self.name), self.size)
+        check_unset(self, "folder")
+        return image_folders.describe(self.name, self.size)
 
     def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         """Return the batch with "image" standardised, float32 [b, h, w, c]; with a `key`, augmented.
 
-        Other entries pass through. Augmentation is part of the compiled step, so its draws are a function of the key.
+        Other entries pass through; mixup and CutMix add "other" and "share", as `mix` says. Augmentation is part of the
+        compiled step, so its draws are a function of the key.
         """
         images = batch["image"]
         if key is None:
             return {**batch, "image": standardize(images, self.mean, self.std)}
-        # Always three keys, so that switching one augmentation leaves the draws of the others as they were.
+        # Each augmentation has a key of its own, so that switching one leaves the draws of the others as they were.
         shift_key, flip_key, noise_key = jax.random.split(key, 3)
         if self.shift:
             images = random_shift(shift_key, images, self.shift)
         if self.flip:
             images = random_flip(flip_key, images)
+        if self.randaugment_layers:
+            augment_key = jax.random.fold_in(key, RANDAUGMENT)
+            images = randaugment(augment_key, images, self.randaugment_layers, self.randaugment_magnitude)
         images = standardize(images, self.mean, self.std)
         if not is_off(self.noise):
             images = add_noise(noise_key, images, self.noise)
-        return {**batch, "image": images}
+        if not is_off(self.cutout):
+            images = random_cutout(jax.random.fold_in(key, CUTOUT), images, self.cutout)
+        batch = {**batch, "image": images}
+        if is_off(self.mixup) and is_off(self.cutmix):
+            return batch
+        return mix(jax.random.fold_in(key, MIXING), batch, self.mixup, self.cutmix)
 
-
-class Description(NamedTuple):
-    """Shape [h, w, c] of the images and names of the classes."""
-
-    shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
-
-
-def describe(builder: Any) -> Description:
-    """Return what the examples of a TFDS dataset look like.
-
-    Raises:
-        UsageError: examples do not have an "image" of one size in uint8 and a "label" that is a class.
-    """
-    import tensorflow_datasets as tfds
-
-    features = builder.info.features
-    entries = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
-    image, label = entries.get("image"), entries.get("label")
-    if not (
-        isinstance(image, tfds.features.Tensor | tfds.features.Image) and isinstance(label, tfds.features.ClassLabel)
-    ):
-        raise UsageError(
-            f'dataset "{builder.name}" has no "image" with a class "label"; its examples have: {", ".join(entries)}'
-        )
-    if len(image.shape) != 3 or None in image.shape:
-        raise UsageError(
-            f'the images of dataset "{builder.name}" are {image.shape}; they must be of one size [h, w, c]'
-        )
-    if image.np_dtype != np.uint8:
-        raise UsageError(f'the images of dataset "{builder.name}" are {np.dtype(image.np_dtype)}; they must be uint8')
-    return Description(tuple(image.shape), tuple(label.names))
+    def illustrate(self, batch: Batch, augmented: Callable[[int], Batch], folder: Path) -> dict[str, str]:
+        """Draw a contact sheet of the first examples, where there is any augmentation: each as it is and at 7 steps."""
+        switches = (self.shift, self.flip, self.noise, self.randaugment_layers, self.cutout, self.mixup, self.cutmix)
+        if all(is_off(switch) for switch in switches):
+            return {}
+        steps = {f"step {step}": augmented(step) for step in range(AUGMENTED)}
+        columns = {"as it is": self.preprocess(batch), **steps}
+        draw_contact_sheet(columns, self.mean, self.std, self.class_names(), folder / "augmentation.png")
+        return {"augmentation.png": f"training examples, and what the first {AUGMENTED} steps make of them"}

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from research.errors import RunError
+from research.errors import RunError, UsageError
 
 Arrays = dict[str, np.ndarray]
 Place = Callable[[np.ndarray], jax.Array]
@@ -104,9 +104,16 @@ class Records:
 
 
 def read(source: Source, keys: Sequence[int]) -> Sequence[dict[str, Any]]:
-    """Return the examples numbered `keys`. Raises `RunError` where the files of the source are damaged."""
+    """Return the examples numbered `keys`.
+
+    Raises:
+        UsageError: a file of the user's own is damaged.
+        RunError: the files of a prepared dataset are damaged.
+    """
     try:
         return source.__getitems__(keys)
+    except UsageError:
+        raise
     except (RuntimeError, ValueError, OSError) as error:  # what a truncated or garbled ArrayRecord raises
         reason = str(error).splitlines()[0][:200]
         raise RunError(f"the prepared dataset is damaged: {reason}; prepare it in another --data-dir") from error

@@ -1,6 +1,8 @@
 """What every dataset answers: what an example looks like, how a split is opened, how a batch is prepared."""
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -47,3 +49,10 @@ class Data:
     def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         """Return what the model is given for a raw batch; a `key` means training and feeds augmentation. Pure."""
         raise NotImplementedError
+
+    def illustrate(self, batch: Batch, augmented: Callable[[int], Batch], folder: Path) -> dict[str, str]:
+        """Draw into `folder` what training makes of a raw batch; return {file name: what it shows}.
+
+        `augmented(step)` is the batch as that training step would prepare it.
+        """
+        return {}

@@ -43,3 +43,27 @@ def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
 def add_noise(key: jax.Array, images: jax.Array, std: float | jax.Array) -> jax.Array:
     """Add Gaussian noise of standard deviation `std` to every pixel."""
     return images + std * jax.random.normal(key, images.shape, images.dtype)
+
+
+def random_cutout(key: jax.Array, images: jax.Array, side: int | jax.Array) -> jax.Array:
+    """Blank a square of `side` pixels around a random pixel of each standardised image [b, h, w, c]; zero is the mean.
+
+    DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout" (2017).
+    """
+    b, h, w, _ = images.shape
+    sides = jnp.full(b, side)
+    return jnp.where(random_boxes(key, sides, sides, h, w)[..., None], 0, images)
+
+
+def random_boxes(key: jax.Array, heights: jax.Array, widths: jax.Array, h: int, w: int) -> jax.Array:
+    """Return boxes of [b] heights and widths, each around a random pixel, clipped at the border: bool [b, h, w]."""
+    row_key, column_key = jax.random.split(key)
+    rows, columns = _intervals(row_key, heights, h), _intervals(column_key, widths, w)
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def _intervals(key: jax.Array, lengths: jax.Array, n: int) -> jax.Array:
+    """Return intervals of [b] lengths, each around a random one of n places, clipped: bool [b, n]."""
+    centers = jax.random.randint(key, lengths.shape, 0, n)
+    distance = jnp.arange(n)[None] - (centers - lengths // 2)[:, None]
+    return (distance >= 0) & (distance < lengths[:, None])

@@ -4,7 +4,14 @@ import socket
 import numpy as np
 import pytest
 
-CATALOGUE = {"mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
+CATALOGUE = {
+    "mnist": (28, 28, 1),
+    "fashion_mnist": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+    "cifar100": (32, 32, 3),
+    "svhn_cropped": (32, 32, 3),
+    "imagenette": (None, None, 3),
+}
 SIZES = {"train": 41, "test": 17}
 
 
@@ -30,6 +37,11 @@ def offline(monkeypatch):
     return attempts
 
 
+def random_image(generator, shape):
+    """Return random pixels, of a random size where the shape has None."""
+    return generator.integers(0, 256, [side or generator.integers(5, 20) for side in shape], np.uint8)
+
+
 def prepare_random(name, shape, folder):
     """Prepare random examples through the real catalogue class, as PNG, and return them."""
     import tensorflow_datasets as tfds
@@ -37,7 +49,7 @@ def prepare_random(name, shape, folder):
 
     generator = np.random.default_rng(0)
     examples = {
-        split: (generator.integers(0, 256, (n, *shape), np.uint8), generator.integers(0, 10, n))
+        split: ([random_image(generator, shape) for _ in range(n)], generator.integers(0, 10, n))
         for split, n in SIZES.items()
     }
 
@@ -49,7 +61,8 @@ def prepare_random(name, shape, folder):
 
     def generate(builder, split):
         for index, (image, label) in enumerate(zip(*examples[split], strict=True)):
-            extra = {"id": f"{split}_{index}"} if "id" in builder.info.features else {}
+            extra = {"id": f"{split}_{index}", "coarse_label": 0, "file_name": "x"}
+            extra = {name: value for name, value in extra.items() if name in builder.info.features}
             yield f"{split}{index}", {"image": png(image), "label": int(label), **extra}
 
     real = tfds.builder_cls(name)

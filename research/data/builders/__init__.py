@@ -1,6 +1,7 @@
 """TFDS builders for what ships inside installed packages; none needs TensorFlow. Imported when a dataset is used."""
 
-from research.data.builders.images import Digits, Mnist5k
+from research.data.builders.canvas import DigitCanvas
+from research.data.builders.images import AnimalSilhouettes, Digits, Mnist5k
 from research.data.builders.pairs import BabelDates, Cmudict
 from research.data.builders.sequences import JapaneseVowels
 from research.data.builders.series import Co2, Sunspots
@@ -11,6 +12,8 @@ OWN = {
     for builder in (
         Digits,
         Mnist5k,
+        AnimalSilhouettes,
+        DigitCanvas,
         Sunspots,
         Co2,
         JapaneseVowels,

