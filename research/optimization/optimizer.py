@@ -1,6 +1,7 @@
 """The update rule, its schedule and its regularisation, as one value."""
 
 import dataclasses
+import operator
 from typing import Any, Literal
 
 import jax
@@ -10,6 +11,7 @@ from jax.typing import ArrayLike
 
 from research.errors import WrongValueError
 from research.fields import Count, Fraction, NonNegative, Rate, Switch, is_off
+from research.optimization.groups import Groups, factors, frozen
 from research.optimization.schedules import Schedule, unit
 
 
@@ -19,7 +21,8 @@ class Optimizer:
 
     A step clips the gradient, applies the rule, adds decoupled weight decay (Loshchilov and Hutter, 2019) and scales by
     the learning rate. Decay and penalties spare every parameter with fewer than two axes: biases and the scales of
-    norms. `adam` with weight decay is refused: that is `adamw`, or `l2`.
+    norms. `adam` with weight decay is refused: that is `adamw`, or `l2`. Of several `groups` that name a parameter the
+    last one counts.
     """
 
     algorithm: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "adagrad"] = "adamw"
@@ -50,6 +53,8 @@ class Optimizer:
     """Greatest global norm of the gradient; 0 is off."""
     ema: Rate = 0.0
     """Decay of the moving average of the parameters, which evaluation then uses; 0 is off."""
+    groups: Groups = ()
+    """Parameters with a learning rate of their own, or none."""
 
     def __post_init__(self) -> None:
         if self.algorithm == "adam" and not is_off(self.weight_decay):
@@ -60,12 +65,24 @@ class Optimizer:
         return self.learning_rate * unit(self.schedule, step, self.warmup, total, self.floor)
 
     def transformation(self, learning_rate: ArrayLike) -> optax.GradientTransformation:
-        """Return the optax transformation at a given learning rate; its state does not depend on any number."""
+        """Return the optax transformation at a given learning rate; its state does not depend on any number.
+
+        Nothing is kept for frozen parameters, whose updates are zero.
+        """
         chain = [] if is_off(self.clip_norm) else [optax.clip_by_global_norm(self.clip_norm)]
         chain.append(self._rule())
         if not is_off(self.weight_decay):
             chain.append(optax.add_decayed_weights(self.weight_decay, mask=decayed))
-        return optax.chain(*chain, optax.scale_by_learning_rate(learning_rate))
+        chain.append(optax.scale_by_learning_rate(learning_rate))
+        if not self.groups:
+            return optax.chain(*chain)
+        scaled = optax.stateless(lambda updates, _: jax.tree.map(jnp.multiply, updates, factors(self.groups, updates)))
+        trained = optax.masked(optax.chain(*chain, scaled), lambda tree: jax.tree.map(operator.not_, self.frozen(tree)))
+        return optax.chain(trained, optax.masked(optax.set_to_zero(), self.frozen))
+
+    def frozen(self, tree: Any, below: int = 0) -> Any:
+        """Return a mask over parameters, or from `below` levels down over other variables: True where frozen."""
+        return frozen(self.groups, tree, below)
 
     def _rule(self) -> optax.GradientTransformation:
         """Return the update rule alone, before decay and learning rate."""
@@ -80,8 +97,9 @@ class Optimizer:
                 return optax.scale_by_rss(initial_accumulator_value=0.1, eps=self.eps)
 
     def penalty(self, params: Any) -> jax.Array:
-        """Return l1 * sum |w| + l2 / 2 * sum w^2 over the decayed parameters, a scalar."""
-        weights = [w for w, keep in zip(jax.tree.leaves(params), jax.tree.leaves(decayed(params)), strict=True) if keep]
+        """Return l1 * sum |w| + l2 / 2 * sum w^2 over the decayed parameters that are not frozen, a scalar."""
+        counts = jax.tree.map(lambda decay, still: decay and not still, decayed(params), self.frozen(params))
+        weights = [w for w, keep in zip(jax.tree.leaves(params), jax.tree.leaves(counts), strict=True) if keep]
         penalty = jnp.float32(0)
         if not is_off(self.l1):
             penalty += self.l1 * sum(jnp.abs(w).sum() for w in weights)

@@ -19,15 +19,18 @@ from research.tasks.task import Batch, Columns, Sums, Task, counted
 class Classification(Task):
     """Softmax cross-entropy of logits [b, c] and `label` [b]; label smoothing (Szegedy et al., 2016), class weights.
 
-    The loss is the weighted mean sum(w[y] * loss) / sum(w[y]). Metrics: loss, accuracy, top-k accuracy, macro
-    precision, recall and F1 over the classes that occur among labels or predictions (a quotient 0 / 0 counts as 0),
-    and the confusion matrix.
+    The loss is the weighted mean sum(w[y] * loss) / sum(w[y]). An example mixed of two, with `other` [b] and `share`
+    [b], counts as `share` of an example of `label` and 1 - share of one of `other`; all metrics but the loss are those
+    of `label`, so while training accuracy is lower than on whole examples. Metrics: loss, accuracy, top-k accuracy,
+    macro precision, recall and F1 over the classes that occur among labels or predictions (a quotient 0 / 0 counts as
+    0), and the confusion matrix.
     """
 
     monitor: ClassVar[str] = "accuracy"
     maximize: ClassVar[bool] = True
     headline: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
     entries: ClassVar[tuple[str, ...]] = ("label",)
+    mixes: ClassVar[bool] = True
 
     label_smoothing: Rate = 0.0
     """Share of the target spread evenly over all classes."""
@@ -53,20 +56,30 @@ class Classification(Task):
         """Return sums over a batch: logits [b, c], label [b], mask [b] (True where an example counts; optional)."""
         b, c = outputs.shape
         label, mask = batch["label"], counted(batch)
-        loss = cross_entropy(outputs, label, self.label_smoothing)  # [b]
-        weight = mask.astype(jnp.float32)
-        if self.class_weights is not None:
-            weight = weight * jnp.stack([jnp.float32(w) for w in self.class_weights])[label]
+        loss, weight = self._weighted(outputs, label, batch.get("share", 1.0), mask)
+        if "other" in batch:
+            more = self._weighted(outputs, batch["other"], 1 - batch["share"], mask)
+            loss, weight = loss + more[0], weight + more[1]
         score = jnp.take_along_axis(outputs, label[:, None], axis=1)  # [b, 1]
         rank = (~(outputs <= score)).sum(axis=1)  # [b]; written so that a NaN outscores the label
         count = mask.astype(jnp.int32)
         return {
-            "loss": jnp.where(mask, weight * loss, 0).sum(),
-            "weight": weight.sum(),
+            "loss": loss,
+            "weight": weight,
             "count": count.sum(),
             "top_k": (count * (rank < self.top_k)).sum(),
             "confusion": jnp.zeros((c, c), jnp.int32).at[label, outputs.argmax(axis=1)].add(count),
         }
+
+    def _weighted(
+        self, outputs: jax.Array, label: jax.Array, share: jax.Array | float, mask: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return the sums of weighted losses and of weights, where `share` [b] of each example counts."""
+        weight = jnp.where(mask, share, jnp.float32(0))
+        if self.class_weights is not None:
+            weight = weight * jnp.stack([jnp.float32(w) for w in self.class_weights])[label]
+        loss = cross_entropy(outputs, label, self.label_smoothing)  # [b]
+        return jnp.where(mask, weight * loss, 0).sum(), weight.sum()
 
     def summarize(self, sums: Sums) -> dict[str, float]:
         """Return loss, accuracy, top-k accuracy and macro precision, recall and F1; of no examples, NaN."""

@@ -38,6 +38,8 @@ class Task:
     """What a batch must hold besides what the model is called with."""
     rows: ClassVar[tuple[str, ...]] = ()
     """Names among the sums of arrays that are not added but put one behind the other, by rows."""
+    mixes: ClassVar[bool] = False
+    """Whether the loss of a mixed example is that of both its labels, by `other` and `share` of the batch."""
 
     def inputs(self, batch: Batch) -> Any:
         """Return what the model is called with: the image; or a table [b, d]; or a mapping of what the batch has.

@@ -59,6 +59,45 @@ def test_class_weights_by_hand(smoothing):
     )
 
 
+OTHER = np.random.default_rng(3).integers(0, C, B).astype(np.int32)
+SHARE = np.random.default_rng(4).uniform(size=B).astype(np.float32)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+def test_the_loss_of_mixed_examples_is_that_of_mixed_targets(smoothing):
+    one_hot = [optax.smooth_labels(jax.nn.one_hot(label, C), smoothing) for label in (LABEL, OTHER)]
+    target = SHARE[:, None] * one_hot[0] + (1 - SHARE[:, None]) * one_hot[1]
+    task = Classification(label_smoothing=smoothing)
+    sums = task.measure(LOGITS, batch(other=OTHER, share=SHARE))
+    np.testing.assert_allclose(task.objective(sums), optax.softmax_cross_entropy(LOGITS, target).mean(), rtol=1e-5)
+    whole = metrics(task)
+    mixed = task.summarize(sums)
+    assert mixed.pop("loss") != whole.pop("loss") and mixed == whole
+
+
+def test_a_mixed_example_weighs_as_the_parts_it_is_made_of():
+    """A batch of mixed examples costs what one costs that holds both halves, as often as their shares say."""
+    quarters = np.random.default_rng(5).integers(0, 5, B)
+    task = Classification(label_smoothing=0.1, class_weights=WEIGHTS)
+    mixed = task.measure(LOGITS, batch(other=OTHER, share=(quarters / 4).astype(np.float32)))
+    repeats = np.concatenate([np.repeat(np.arange(B), quarters), np.repeat(np.arange(B), 4 - quarters)])
+    labels = np.concatenate([np.repeat(LABEL, quarters), np.repeat(OTHER, 4 - quarters)])
+    whole = task.measure(LOGITS[repeats], batch(labels))
+    np.testing.assert_allclose(task.objective(mixed), task.objective(whole), rtol=1e-5)
+    np.testing.assert_allclose(4 * mixed["weight"], whole["weight"], rtol=1e-5)
+
+
+def test_a_share_of_one_is_a_whole_example_and_padding_does_not_matter():
+    task = Classification(label_smoothing=0.1, class_weights=WEIGHTS)
+    mask = np.arange(B) < 60
+    logits = np.where(mask[:, None], LOGITS, np.nan)
+    whole = task.measure(logits, batch(mask=mask))
+    padding = {"other": np.where(mask, OTHER, 10**6), "share": np.where(mask, 1.0, np.nan).astype(np.float32)}
+    mixed = task.measure(logits, batch(mask=mask, **padding))
+    for name in whole:
+        np.testing.assert_allclose(mixed[name], whole[name], rtol=1e-6)
+
+
 def test_huge_logits_give_a_finite_loss():
     logits = np.array([[1e4, -1e4], [-1e4, 1e4]], np.float32)
     assert metrics(Classification(), logits, np.array([0, 0]))["loss"] == pytest.approx(1e4)
