@@ -1,7 +1,19 @@
 """Parameters under the names that other libraries give them."""
 
 from research.interchange.entries import Array, Names, Part
-from research.interchange.names import names
-from research.interchange.tensors import from_tensors, to_tensors
+from research.interchange.files import read_tensors, write_tensors
+from research.interchange.names import names, variants
+from research.interchange.tensors import from_tensors, tensor_names, to_tensors
 
-__all__ = ["Array", "Names", "Part", "from_tensors", "names", "to_tensors"]
+__all__ = [
+    "Array",
+    "Names",
+    "Part",
+    "from_tensors",
+    "names",
+    "read_tensors",
+    "tensor_names",
+    "to_tensors",
+    "variants",
+    "write_tensors",
+]

@@ -14,12 +14,28 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True)
+class Pointwise:
+    """A dense layer that is a convolution of 1 x 1 pixels in the other library, or the other way round."""
+
+    module: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Flattened:
+    """A dense layer after feature maps of so many `pixels`, which the other library flattens channel by channel."""
+
+    module: str
+    pixels: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Array:
-    """A parameter that is no kernel, bias or scale: its other name, and its shape there."""
+    """A parameter that is no kernel, bias or scale: its other name, and its shape there; -1 is whatever is left."""
 
     name: str
     shape: tuple[int, ...]
 
 
-Names = Mapping[str, str | Part | Array]
+Entry = str | Part | Pointwise | Flattened | Array
+Names = Mapping[str, Entry]
 """Of our modules by dotted path, or of single parameters by theirs."""

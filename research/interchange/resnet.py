@@ -1,7 +1,7 @@
 """torchvision's names of ResNet, and timm's of SE-ResNet."""
 
 from research.errors import UsageError
-from research.interchange.entries import Names
+from research.interchange.entries import Entry, Names, Pointwise
 from research.models.resnet import ResNet
 
 
@@ -13,7 +13,7 @@ def names(model: ResNet) -> Names:
     """
     if model.preactivation:
         raise UsageError("neither torchvision nor timm has a ResNet like the one with model.preactivation")
-    found = {"stem.convolution": "conv1", "stem.norm": "bn1", "logits": "fc"}
+    found: dict[str, Entry] = {"stem.convolution": "conv1", "stem.norm": "bn1", "logits": "fc"}
     for stage, blocks in enumerate(model.blocks):
         for block in range(blocks):
             ours, theirs = f"stage_{stage}.block_{block}", f"layer{stage + 1}.{block}"
@@ -23,7 +23,7 @@ def names(model: ResNet) -> Names:
             found |= {
                 f"{ours}.projection.convolution": f"{theirs}.downsample.0",
                 f"{ours}.projection.norm": f"{theirs}.downsample.1",
-                f"{ours}.squeeze_excitation.squeeze": f"{theirs}.se.fc1",
-                f"{ours}.squeeze_excitation.excite": f"{theirs}.se.fc2",
+                f"{ours}.squeeze_excitation.squeeze": Pointwise(f"{theirs}.se.fc1"),
+                f"{ours}.squeeze_excitation.excite": Pointwise(f"{theirs}.se.fc2"),
             }
     return found

@@ -7,7 +7,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from research.errors import UsageError
-from research.interchange.entries import Array, Names, Part
+from research.interchange.entries import Array, Entry, Flattened, Names, Part, Pointwise
 
 Tensors = dict[str, np.ndarray]
 
@@ -27,11 +27,7 @@ def to_tensors(variables: Mapping[str, Any], names: Names) -> Tensors:
     parts: dict[str, list[np.ndarray]] = {}
     for path, leaf in _leaves(variables).items():
         name, entry = _foreign(path, names)
-        array = np.asarray(leaf)
-        if isinstance(entry, Array):
-            tensors[name] = array.reshape(entry.shape)
-            continue
-        array = _outputs_first(array)
+        array = _as_there(np.asarray(leaf), entry)
         if isinstance(entry, Part):
             parts.setdefault(name, [array] * entry.count)[entry.index] = array
         else:
@@ -39,15 +35,24 @@ def to_tensors(variables: Mapping[str, Any], names: Names) -> Tensors:
     return tensors | {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
+def tensor_names(variables: Mapping[str, Any], names: Names) -> set[str]:
+    """Return the names of all tensors that `to_tensors` makes of these collections, abstract or not.
+
+    Raises:
+        UsageError: a parameter has no other name.
+    """
+    return {_foreign(path, names)[0] for path in _leaves(variables)}
+
+
 def from_tensors(tensors: Mapping[str, np.ndarray], like: Mapping[str, Any], names: Names) -> dict[str, Any]:
-    """Return `like`, all collections of a model by name, with every leaf taken from another library's tensors.
+    """Return `like`, collections of a model by name, abstract or not, with every leaf taken from another's tensors.
 
     Raises:
         UsageError: a tensor is missing, left over, or of another shape; names the first few.
     """
     leaves = _leaves(like)
     foreign = {path: _foreign(path, names) for path in leaves}
-    wanted = {name for name, _ in foreign.values()}
+    wanted = tensor_names(like, names)
     given = {name for name in tensors if name.rpartition(".")[2] not in COUNTERS}
     for found, what in ((wanted - given, "lack"), (given - wanted, "have, and the model does not,")):
         if found:
@@ -56,16 +61,14 @@ def from_tensors(tensors: Mapping[str, np.ndarray], like: Mapping[str, Any], nam
     for path, leaf in leaves.items():
         name, entry = foreign[path]
         array = np.asarray(tensors[name])
+        expected = _as_there(np.empty(leaf.shape, np.bool_), entry).shape
         if isinstance(entry, Part):
-            array = np.array_split(array, entry.count)[entry.index]
-        if isinstance(entry, Array):
-            expected, array = entry.shape, array if array.shape != entry.shape else array.reshape(leaf.shape)
-        else:
-            expected = _outputs_first(np.empty(leaf.shape, np.bool_)).shape
-            array = _outputs_last(array)
-        if array.shape != leaf.shape:
-            raise UsageError(f'tensor "{name}" is {tensors[name].shape}, but {".".join(path)} needs {expected}')
-        taken[path] = array.astype(leaf.dtype)
+            expected = (entry.count * expected[0], *expected[1:])
+        if array.shape != expected:
+            raise UsageError(f'tensor "{name}" is {array.shape}, but {".".join(path)} needs {expected}')
+        if isinstance(entry, Part):
+            array = np.split(array, entry.count)[entry.index]
+        taken[path] = _as_here(array, entry, leaf.shape).astype(leaf.dtype)
     return unflatten_dict(taken)
 
 
@@ -74,7 +77,7 @@ def _leaves(variables: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     return flatten_dict(dict(variables))
 
 
-def _foreign(path: tuple[str, ...], names: Names) -> tuple[str, str | Part | Array]:
+def _foreign(path: tuple[str, ...], names: Names) -> tuple[str, Entry]:
     """Return the other name of a leaf, and the entry it comes from."""
     *module, leaf = path[1:]
     whole, inside = ".".join(path[1:]), ".".join(module)
@@ -83,7 +86,48 @@ def _foreign(path: tuple[str, ...], names: Names) -> tuple[str, str | Part | Arr
     entry = names.get(inside)
     if entry is None or isinstance(entry, Array) or leaf not in LEAVES:
         raise UsageError(f'"{whole}" has no name in another library')
-    return f"{entry.module if isinstance(entry, Part) else entry}.{LEAVES[leaf]}", entry
+    return f"{entry if isinstance(entry, str) else entry.module}.{LEAVES[leaf]}", entry
+
+
+def _as_there(array: np.ndarray, entry: Entry) -> np.ndarray:
+    """Return a parameter of ours with the axes of the other library."""
+    if isinstance(entry, Array):
+        return array.reshape(entry.shape)
+    array = _outputs_first(array)
+    match entry:
+        case Pointwise():
+            return _exchanged(array)
+        case Flattened(pixels=pixels) if array.ndim == 2:
+            return _regrouped(array, pixels)
+    return array
+
+
+def _as_here(array: np.ndarray, entry: Entry, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a parameter of the other library with our axes, in all of `shape`."""
+    match entry:
+        case Array():
+            return array.reshape(shape)
+        case Pointwise():
+            array = _exchanged(array)
+        case Flattened(pixels=pixels) if array.ndim == 2:
+            array = _regrouped(array, array.shape[1] // pixels)
+    return _outputs_last(array)
+
+
+def _regrouped(weight: np.ndarray, groups: int) -> np.ndarray:
+    """Return a weight [outputs, inputs] whose inputs came group by group with the first of every group first."""
+    outputs, inputs = weight.shape
+    return weight.reshape(outputs, groups, inputs // groups).swapaxes(1, 2).reshape(outputs, inputs)
+
+
+def _exchanged(array: np.ndarray) -> np.ndarray:
+    """Return the weight of a dense layer as that of a 1 x 1 convolution, or the other way round; all else as it is."""
+    match array.shape:
+        case outputs, inputs:
+            return array.reshape(outputs, inputs, 1, 1)
+        case outputs, inputs, 1, 1:
+            return array.reshape(outputs, inputs)
+    return array
 
 
 def _outputs_first(array: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Convolution, normalization, activation and pooling of images."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import flax.linen as nn
 import jax
@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from research.errors import UsageError
-from research.fields import Fraction, NonNegative, Size
+from research.fields import Fraction, NonNegative, Range, Size
 from research.layers.activations import Activation, activate
 from research.layers.channel_normalization import ChannelNorm, ChannelNormalization
+from research.layers.depthwise import convolve, convolve_depthwise
 
 Pooling = Literal["max", "average"]
-Padding = Literal["centred", "same", "valid"]
+Padding = Literal["centred", "same", "valid"] | Annotated[int, Range(0)]
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -52,7 +53,8 @@ class Convolution(nn.Module):
     """Two-dimensional convolution, [b, h, w, c] -> [b, h', w', channels].
 
     `centred` padding puts (kernel - 1) // 2 zeros on every side, `same` as many as make the output ceil(h / stride)
-    pixels high, more of them below and to the right; the two differ where a stride meets an even number of pixels.
+    pixels high, more of them below and to the right; the two differ where a stride meets an even number of pixels. A
+    number is that of the zeros on every side.
     With `groups` equal to the channels of both sides it is depthwise. `standardized` gives the weights of each output
     channel mean 0 and variance 1 before they are used (Qiao et al., "Micro-batch training with batch-channel
     normalization and weight standardization", 2019), which undoes their initial scale. Kernels begin normal, with the
@@ -81,19 +83,21 @@ class Convolution(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (*sides, c // self.groups, self.channels))
         if self.standardized:
             kernel = standardized(kernel)
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            window_strides=(self.stride, self.stride),
-            padding=[((k - 1) // 2, (k - 1) // 2) for k in sides]
-            if self.padding == "centred"
-            else self.padding.upper(),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
-        )  # [b, h', w', channels]
+        x, kernel, padding = x.astype(self.dtype), kernel.astype(self.dtype), zeros_around(self.padding, sides)
+        if self.groups == self.channels == c > 1:
+            y = convolve_depthwise(x, kernel, self.stride, padding)  # [b, h', w', channels]
+        else:
+            y = convolve(x, kernel, self.stride, padding, self.groups)  # [b, h', w', channels]
         if self.bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.channels,)).astype(self.dtype)[None, None, None]
         return y
+
+
+def zeros_around(padding: Padding, sides: tuple[int, ...]) -> str | list[tuple[int, int]]:
+    """Return what JAX calls a padding, for a kernel of these sides."""
+    if isinstance(padding, int):
+        return [(padding, padding) for _ in sides]
+    return [((k - 1) // 2, (k - 1) // 2) for k in sides] if padding == "centred" else padding.upper()
 
 
 def standardized(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 
 from research.fields import Fraction, NonNegative, Rate, Size, annotations
 from research.layers.activations import Activation
-from research.layers.channel_normalization import ChannelNorm
+from research.layers.channel_normalization import ChannelNorm, ChannelNormalization
 from research.layers.convolution import ConvolutionUnit
 from research.layers.dropout import Dropout
+
+Stem = Literal["imagenet", "small"]
 
 
 class ConvolutionalFields(nn.Module):
@@ -44,12 +46,25 @@ class ImageClassifierFields(ConvolutionalFields):
 
     def head(self, x: jax.Array, train: bool) -> jax.Array:
         """Return logits [b, classes], float32, of feature maps [b, h, w, c]: mean over pixels, dropout, dense layer."""
-        pooled = x.mean(axis=(1, 2))  # [b, c]
+        return self.classify(self.pooled(x), train)
+
+    def pooled(self, x: jax.Array) -> jax.Array:
+        """Return the means of feature maps over their pixels, [b, h, w, c] -> [b, c]."""
+        pooled = x.mean(axis=(1, 2))
         self.sow("intermediates", "pooled", pooled)
-        pooled = Dropout(self.dropout, name="dropout")(pooled, train)
-        return nn.Dense(self.classes, dtype=self.dtype, name="logits")(pooled).astype(jnp.float32)
+        return pooled
+
+    def classify(self, features: jax.Array, train: bool) -> jax.Array:
+        """Return logits [b, classes], float32, of features [b, c]: dropout, dense layer."""
+        features = Dropout(self.dropout, name="dropout")(features, train)
+        return nn.Dense(self.classes, dtype=self.dtype, name="logits")(features).astype(jnp.float32)
 
 
 def shared(model: ConvolutionalFields) -> dict[str, Any]:
     """Return the fields that the parts of `model` have in common with it, by name."""
     return {name: getattr(model, name) for name in annotations(ConvolutionalFields)}
+
+
+def normalization(model: ConvolutionalFields, name: str) -> ChannelNormalization:
+    """Return the normalization that `model` uses, under a name."""
+    return ChannelNormalization(model.norm, model.norm_momentum, model.norm_epsilon, model.dtype, name=name)

@@ -7,14 +7,12 @@ import jax
 
 from research.fields import Rate, Size, annotations
 from research.layers.activations import activate
-from research.layers.channel_normalization import ChannelNormalization
 from research.layers.convolution import he_normal
 from research.layers.squeeze_excitation import SqueezeExcitation
 from research.layers.stochastic_depth import StochasticDepth, growing
-from research.models.convolutional_fields import ConvolutionalFields, ImageClassifierFields
+from research.models.convolutional_fields import ConvolutionalFields, ImageClassifierFields, Stem, normalization
 from research.models.sizes import variant
 
-Stem = Literal["imagenet", "small"]
 ResNetSize = Literal[18, 34, 50, 101, 152]
 
 SIZES: dict[ResNetSize, dict[str, Any]] = {
@@ -173,11 +171,6 @@ class ResidualBlock(ResidualFields):
             return [(self.channels, 3, self.stride), (width, 3, 1)]
         first, spatial = (self.stride, 1) if self.stride_at == "first" else (1, self.stride)
         return [(self.channels, 1, first), (self.channels, 3, spatial), (width, 1, 1)]
-
-
-def normalization(model: ConvolutionalFields, name: str) -> ChannelNormalization:
-    """Return the normalization that `model` uses, under a name."""
-    return ChannelNormalization(model.norm, model.norm_momentum, model.norm_epsilon, model.dtype, name=name)
 
 
 def residual_fields(model: ResidualFields) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from research.layers.positions import Positions, RotaryBase
 Initialization = Literal["xavier", "normal", "truncated_normal", "scaled_normal"]
 
 
-class TransformerFields(nn.Module):
-    """What all blocks of a Transformer share; every model of the family has these fields, with these names."""
+class BlockFields(nn.Module):
+    """What all blocks of a Transformer share, be it over tokens or over the patches of an image."""
 
     layers: Size = 4
     """Blocks in each stack."""
@@ -30,12 +30,6 @@ class TransformerFields(nn.Module):
     """Nonlinearity of the feed-forward part; geglu and swiglu are gated by a third matrix."""
     feed_forward_width: Size | None = None
     """Hidden width of the feed-forward part; None for four times the width."""
-    positions: Positions = "sinusoidal"
-    """How tokens know where they stand."""
-    rotary_base: RotaryBase = 10000.0
-    """Base of the wavelengths of rotary positions."""
-    window: Size | None = None
-    """How many positions away self-attention sees, to each side; None sees all."""
     norm: Norm = "layernorm"
     """Kind of normalization."""
     norm_placement: Literal["pre", "post"] = "pre"
@@ -54,6 +48,9 @@ class TransformerFields(nn.Module):
     """Share of the attention weights dropped in training; takes the unfused computation."""
     feed_forward_dropout: Rate = 0.0
     """Share of the hidden feed-forward activations dropped in training."""
+    stochastic_depth: Rate = 0.0
+    """Share of the last block's branches left out in training, example by example; earlier blocks have less, linearly
+    from 0."""
     initialization: Initialization = "xavier"
     """Initial matrices: Glorot uniform, or normal with deviation 0.02, as it is, truncated at two deviations (BERT), or
     over the root of twice the layers where a residual branch ends (GPT-2)."""
@@ -67,12 +64,24 @@ class TransformerFields(nn.Module):
     """Precision of the computation; parameters, softmax and normalization statistics are float32."""
 
 
-def shared(model: TransformerFields) -> dict[str, Any]:
+class TransformerFields(BlockFields):
+    """What all Transformers over sequences share; every model of the family has these fields, with these names."""
+
+    positions: Positions = "sinusoidal"
+    """How tokens know where they stand."""
+    rotary_base: RotaryBase = 10000.0
+    """Base of the wavelengths of rotary positions."""
+    window: Size | None = None
+    """How many positions away self-attention sees, to each side; None sees all."""
+
+
+def shared(model: BlockFields) -> dict[str, Any]:
     """Return the fields that the parts of `model` have in common with it, by name."""
-    return {name: getattr(model, name) for name in annotations(TransformerFields)}
+    fields = TransformerFields if isinstance(model, TransformerFields) else BlockFields
+    return {name: getattr(model, name) for name in annotations(fields)}
 
 
-def initializers(fields: TransformerFields) -> tuple[Initializer, Initializer, Initializer]:
+def initializers(fields: BlockFields) -> tuple[Initializer, Initializer, Initializer]:
     """Return the initializers of dense kernels, of those that end a residual branch, and of embeddings.
 
     Beside Glorot uniform kernels, embeddings have deviation 1 / sqrt(width), so that their product by sqrt(width) and

@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from research.errors import UsageError
+from research.fields import Rate, is_off
 from research.layers.attention import Attention, KeyValues
 from research.layers.dropout import Dropout
 from research.layers.feed_forward import FeedForward
 from research.layers.normalization import Normalization
 from research.layers.positions import RelativePositions, alibi
+from research.layers.stochastic_depth import StochasticDepth, growing
 from research.models.transformer_fields import TransformerFields, initializers, shared
 
 
@@ -33,8 +35,9 @@ class TransformerBlock(TransformerFields):
     """Self-attention, attention to a memory if `cross`, feed-forward; each with dropout, residual and norm.
 
     Maps x [b, l, d] and the memory [b, s, d] to [b, l, d], and returns the cache it was given, brought up to date. Sows
-    its output into `intermediates` as `output`. Arguments are those of `Attention`. Sources: Vaswani et al. (2017,
-    section 3.1), post-norm; Radford et al. (2019) and Xiong et al. (2020), pre-norm.
+    its output into `intermediates` as `output`. Arguments are those of `Attention`, and the share of this block's
+    branches that is left out, None for none. Sources: Vaswani et al. (2017, section 3.1), post-norm; Radford et al.
+    (2019) and Xiong et al. (2020), pre-norm.
     """
 
     causal: bool = False
@@ -51,6 +54,7 @@ class TransformerBlock(TransformerFields):
         bias: jax.Array | None = None,
         positions: jax.Array | None = None,
         cache: BlockCache | None = None,
+        rate: Rate | None = None,
         train: bool = False,
     ) -> tuple[jax.Array, BlockCache | None]:
         b, l, d = x.shape
@@ -83,6 +87,8 @@ class TransformerBlock(TransformerFields):
 
         def leave(name: str, x: jax.Array, y: jax.Array) -> jax.Array:
             y = Dropout(self.dropout, name=f"{name}_dropout")(y, train)
+            if rate is not None:
+                y = StochasticDepth(rate, name=f"{name}_stochastic_depth")(y, train)
             y = x + y if self.residual else y
             return self._norm(name)(y) if self.norm_placement == "post" else y
 
@@ -140,7 +146,10 @@ class TransformerStack(TransformerFields):
         keys = positions if cache is None else jnp.arange(cache.own.keys.shape[2])[None, :]
         bias = self._bias(positions, keys)
 
-        def run(block: TransformerBlock, x: jax.Array, cache: BlockCache | None) -> Any:
+        # None where it is off, not 0.0: remat and scan would make an argument of it.
+        rates = None if is_off(self.stochastic_depth) else growing(self.stochastic_depth, self.layers)
+
+        def run(block: TransformerBlock, x: jax.Array, cache: BlockCache | None, rate: Rate | None) -> Any:
             return block(
                 x,
                 memory,
@@ -149,6 +158,7 @@ class TransformerStack(TransformerFields):
                 bias=bias,
                 positions=positions,
                 cache=cache,
+                rate=rate,
                 train=train,
             )
 
@@ -160,16 +170,18 @@ class TransformerStack(TransformerFields):
                 run,
                 variable_axes={"params": 0, "intermediates": 0},
                 split_rngs={"params": True, "dropout": True},
-                in_axes=1,
+                in_axes=(1, 0),
                 out_axes=1,
                 length=self.layers,
             )
-            x, kept = repeat(TransformerBlock(**fields, name="layers"), x, cache)
+            stacked: Any = None if rates is None else jnp.stack(rates)
+            x, kept = repeat(TransformerBlock(**fields, name="layers"), x, cache, stacked)
         else:
             each = []
             for layer in range(self.layers):
                 here = jax.tree.map(lambda leaf, layer=layer: leaf[:, layer], cache)
-                x, last = run(TransformerBlock(**fields, name=f"layer_{layer}"), x, here)
+                rate = None if rates is None else rates[layer]
+                x, last = run(TransformerBlock(**fields, name=f"layer_{layer}"), x, here, rate)
                 each.append(last)
             kept = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *each)
         if self.norm_placement == "pre":

@@ -1,0 +1,71 @@
+"""Files of tensors by name: safetensors, read and written, and PyTorch's own, read."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from research.errors import UsageError
+from research.interchange.tensors import Tensors
+from research.interchange.torch_files import read_torch
+
+TORCH = (".pth", ".pt")
+SUFFIXES = (".safetensors", *TORCH)
+
+
+def read_tensors(file: str | Path) -> tuple[Tensors, str]:
+    """Return the tensors of a file by name, and the SHA-256 of the file, of the very bytes they were read from.
+
+    Raises:
+        UsageError: the file is not there, is of another kind, damaged, or holds anything but tensors.
+    """
+    path = Path(file)
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{path} is no file of weights by its name, which ends in {' or '.join(SUFFIXES)}")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        tensors = read_torch(content) if path.suffix in TORCH else _read_safetensors(content)
+    except UsageError as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    return tensors, hashlib.sha256(content).hexdigest()
+
+
+def write_tensors(file: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a safetensors file; equal tensors make equal files.
+
+    Raises:
+        UsageError: the package is not installed.
+    """
+    _check_installed()
+    from safetensors.numpy import save_file
+
+    # It takes the memory behind an array as it lies there: that of a transposed one is in another order.
+    whole = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    # Some readers refuse a file without a format. Nothing else is said: the order of two entries would be random.
+    save_file(whole, file, {"format": "pt"})
+
+
+def _read_safetensors(content: bytes) -> Tensors:
+    """Return the tensors of a safetensors file."""
+    _check_installed()
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise UsageError(f"it is no safetensors file, or damaged ({error})") from error
+    except KeyError as error:
+        raise UsageError(f"it has numbers of type {error.args[0]}, which NumPy does not: save it as float32") from error
+
+
+def _check_installed() -> None:
+    """Raise `UsageError` naming the extra to install, unless the package is there."""
+    try:
+        import safetensors  # noqa: F401
+    except ImportError:
+        raise UsageError('.safetensors files need a package: pip install "ceteris-research[weights]"') from None

@@ -1,0 +1,70 @@
+import hashlib
+import sys
+
+import numpy as np
+import pytest
+
+from research.errors import UsageError
+from research.interchange import read_tensors, write_tensors
+
+TENSORS = {"b": np.arange(6, dtype=np.float32).reshape(2, 3).T, "a": np.float32(3), "c": np.zeros((0, 5), np.float32)}
+
+
+def test_a_file_holds_what_was_written_whatever_the_order_in_memory(tmp_path):
+    file = tmp_path / "file.safetensors"
+    write_tensors(file, TENSORS)
+    tensors, digest = read_tensors(file)
+    assert tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        np.testing.assert_array_equal(tensors[name], tensor, strict=True)
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
+    again = tmp_path / "again.safetensors"
+    write_tensors(again, TENSORS)
+    assert read_tensors(again)[1] == digest
+
+
+@pytest.mark.parametrize("name", ["file.safetensors", "file.pth", "file.pt"])
+def test_what_cannot_be_read_is_named(name, tmp_path):
+    file = tmp_path / name
+    with pytest.raises(UsageError, match=f"cannot read .*{name}: No such file"):
+        read_tensors(file)
+    for garbage in (b"", b"garbage " * 9):
+        file.write_bytes(garbage)
+        with pytest.raises(UsageError, match=f"cannot read .*{name}: it is no .*, or damaged"):
+            read_tensors(file)
+
+
+def test_a_truncated_file_is_damaged(tmp_path):
+    file = tmp_path / "file.safetensors"
+    write_tensors(file, TENSORS)
+    whole = file.read_bytes()
+    for length in range(0, len(whole), 7):
+        file.write_bytes(whole[:length])
+        with pytest.raises(UsageError, match="it is no safetensors file, or damaged"):
+            read_tensors(file)
+
+
+def test_another_kind_of_file_is_refused_by_its_name(tmp_path):
+    with pytest.raises(
+        UsageError, match=r"weights.npz is no file of weights by its name, which ends in .safetensors or"
+    ):
+        read_tensors(tmp_path / "weights.npz")
+
+
+def test_numbers_that_numpy_does_not_have_are_named(tmp_path):
+    file = tmp_path / "file.safetensors"
+    header = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    file.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
+    with pytest.raises(UsageError, match="numbers of type BF16"):
+        read_tensors(file)
+
+
+def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    (tmp_path / "file.safetensors").write_bytes(b"")
+    for use in (
+        lambda: write_tensors(tmp_path / "file.safetensors", {}),
+        lambda: read_tensors(tmp_path / "file.safetensors"),
+    ):
+        with pytest.raises(UsageError, match=r'pip install "ceteris-research\[weights\]"'):
+            use()

@@ -1,0 +1,61 @@
+"""What every model of images answers, as a training step sees it."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+
+from research import models
+from research.data import Images
+from research.experiment import replace, spec, split
+from research.models.convolutional_fields import ImageClassifierFields
+from research.training.state import abstract_state
+from research.training.step import train_step
+
+INVERTED = {"channels": (8, 8), "strides": (1, 2), "stem": "small", "stochastic_depth": 0.1}
+SMALL = {
+    "AlexNet": {"channels": (4, 6, 8, 6, 4), "grid": 2, "dense": (11,), "stem": "small"},
+    "CNN": {"channels": (4, 6)},
+    "ConvNeXt": {"channels": (4, 8), "blocks": (1, 1), "stem": "small", "stochastic_depth": 0.1},
+    "DenseNet": {"blocks": (2, 2), "growth": 4, "width": 8, "stem": "small"},
+    "EfficientNet": {**INVERTED, "kernels": (3, 5), "expansions": (1, 2), "blocks": (1, 1), "features": 12},
+    "InceptionV1": {"blocks": (1, 1, 1), "stem": "small"},
+    "InceptionV3": {"blocks": (1, 1, 1), "stem": "small"},
+    "Mixer": {"width": 8, "layers": 2, "patch": 7, "stochastic_depth": 0.1},
+    "MobileNet": {"channels": (8, 8), "blocks": (1, 1), "strides": (1, 2), "stem": "small"},
+    "MobileNetV2": {**INVERTED, "expansions": (1, 2), "blocks": (1, 1), "features": 12},
+    "MobileNetV3": {**INVERTED, "kernels": (3, 5), "expanded": (8, 16), "squeezed": (True, False), "hidden": 12},
+    "ResNet": {"blocks": (1, 1), "width": 4, "stem": "small", "stochastic_depth": 0.1, "squeeze_excitation": 2},
+    "VGG": {"blocks": (1, 1), "width": 4, "grid": 2, "dense": (11,)},
+    "ViT": {"width": 8, "heads": 2, "layers": 2, "patch": 7, "stochastic_depth": 0.1},
+    "Xception": {"stem_channels": (4, 6), "entry": (8, 8), "middle": 1, "exit": (8, 8, 8), "stem": "small"},
+}
+
+
+def of_images(item: object) -> bool:
+    """Whether something public is a model of images."""
+    own = (models.CNN, models.Mixer, models.ViT, ImageClassifierFields)
+    return isinstance(item, type) and issubclass(item, nn.Module) and issubclass(item, own)
+
+
+def test_every_model_of_images_is_here():
+    assert {name for name, item in vars(models).items() if of_images(item)} == SMALL.keys()
+
+
+@pytest.fixture(scope="module")
+def on_mnist(experiment):
+    return replace(experiment, {"data": Images("mnist5k", cutout=5, mixup=0.2, randaugment_layers=1), "batch_size": 8})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_training_step_in_bfloat16_lowers_for_every_platform(name, on_mnist):
+    experiment = replace(on_mnist, {"model": getattr(models, name)(dtype="bfloat16", **SMALL[name])})
+    program, hyperparameters = split(experiment)
+    state, batch = abstract_state(experiment), spec(experiment)
+    traced = jax.jit(lambda h, s, b: train_step(program, h, s, b)).trace(hyperparameters, state, batch)
+    for platform in ("cpu", "cuda", "tpu"):
+        assert "bf16" in traced.lower(lowering_platforms=(platform,)).as_text()
+    after, metrics = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), traced.out_info)
+    assert after == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)  # what goes in comes out, float32
+    assert metrics["objective"] == ((), jnp.float32)
