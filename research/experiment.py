@@ -62,8 +62,8 @@ class Experiment:
     """Examples in the global batch of a training step."""
     seed: Seed = 0
     """Decides initial parameters, data order, dropout and augmentation."""
-    start: "Start | None" = None
-    """The run whose parameters this one begins with; None begins with new ones."""
+    start: "Start | Pretrained | None" = None
+    """The run, or the file, whose parameters this one begins with; None begins with new ones."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -83,6 +83,22 @@ class Start:
 
 
 @dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A file of weights to begin with, as a value like any other: its digest says what is in it.
+
+    Where the file lies is no part of the value: two that differ in that alone are equal and have one fingerprint.
+    """
+
+    file: str = dataclasses.field(compare=False)
+    """FILE.safetensors with the names of torchvision or timm, or FILE.pth or FILE.pt as PyTorch writes them."""
+    sha256: str
+    """Digest of the file, as `sha256sum` prints it; another file is refused."""
+    parameters: tuple[str, ...] | None = None
+    """What is taken from it: dotted paths such as "stem" or "stage_0", each with everything below it; None takes all,
+    and refuses a file with more."""
+
+
+@dataclasses.dataclass(frozen=True)
 class RunOptions:
     """What a run does besides its numbers; none of it enters the fingerprint."""
 
@@ -90,6 +106,9 @@ class RunOptions:
     """Where prepared datasets are kept; default: TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     residency: Residency = "auto"
     """Where the training split lives; all choices give the same batches."""
+    steps_per_call: Size = 1
+    """Most training steps that one call of the compiled program takes, as far as they divide those between reports,
+    evaluations and checkpoints; more is faster where a step takes less than about a millisecond."""
     log_every: Size = 50
     """Steps between training reports."""
     evaluate_every: Count = 200
@@ -102,6 +121,8 @@ class RunOptions:
     """Stop after this step as an interruption would, keeping the schedule; the same command goes on."""
     start_dir: str | None = None
     """Where the runs are that others begin with; default: start/ in the folder of the run that needs it."""
+    keep_best: bool = True
+    """Whether the state that was best on validation is kept."""
     pictures: bool = True
     """Whether a run ends with learning curves, and with what its task draws or writes."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
@@ -181,11 +202,31 @@ def explain(a: Any, b: Any) -> str:
 
 def _differences(a: Any, b: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield (path, value in a, value in b) wherever the two differ."""
-    for (name, old, _), (_, new, _) in zip(children(a), children(b), strict=True):
-        if is_value(old) and type(old) is type(new):
+    for (name, old, _), (_, new, _) in zip(_compared(a), _compared(b), strict=True):
+        if _alike(old, new):
             yield from _differences(old, new, f"{prefix}{name}.")
         elif old != new:
             yield prefix + name, old, new
+
+
+def _compared(node: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the children of a value but those that make no difference, such as where a file lies."""
+    apart = {field.name for field in dataclasses.fields(node) if not field.compare} if is_value(node) else set()
+    return (child for child in children(node) if child[0] not in apart)
+
+
+def _alike(old: Any, new: Any) -> bool:
+    """Return whether two nodes are values of one class, or tuples of such values, and so differ field by field."""
+    if isinstance(old, tuple) and isinstance(new, tuple):
+        return len(old) == len(new) > 0 and all(map(_alike, old, new))
+    return is_value(old) and type(old) is type(new)
+
+
+def value_at(node: Any, path: str) -> Any:
+    """Return the value at a dotted path, which may go through the items of tuples."""
+    for name in path.split("."):
+        node = node[int(name)] if isinstance(node, tuple) else getattr(node, name)
+    return node
 
 
 def split(experiment: Experiment) -> tuple[Experiment, Hyperparameters]:
@@ -250,7 +291,7 @@ def vocabulary(known: Iterable[type] = ()) -> dict[str, type]:
     """Return the classes that JSON may name: the public ones of the four packages, and `known`."""
     public = [item for package in (models, tasks, data, optimization) for item in vars(package).values()]
     values: list[type] = [item for item in public if isinstance(item, type) and dataclasses.is_dataclass(item)]
-    return {cls.__name__: cls for cls in (Experiment, Start, *values, *known)}
+    return {cls.__name__: cls for cls in (Experiment, Start, Pretrained, *values, *known)}
 
 
 def classes(node: Any) -> set[type]:
@@ -260,11 +301,11 @@ def classes(node: Any) -> set[type]:
 
 
 def _encode(node: Any, path: str, annotation: Any, changed_only: bool = False) -> Any:
-    """Return `node` as JSON types, with only the fields that differ from their defaults if asked."""
+    """Return `node` as JSON types; if asked, with only the fields that differ from their defaults and can."""
     if is_value(node):
         defaults = {field.name: field.default for field in dataclasses.fields(node)} if changed_only else {}
         fields: dict[str, Any] = {"class": type(node).__name__}
-        for name, child, child_annotation in children(node):
+        for name, child, child_annotation in _compared(node) if changed_only else children(node):
             item = _encode(child, _under(path, name), child_annotation, changed_only)  # refuses arrays before `!=`
             if name not in defaults or child != defaults[name]:
                 fields[name] = item

@@ -23,6 +23,7 @@ from research.data import Images
 from research.errors import UnknownPathError, UsageError, WrongTypeError, WrongValueError
 from research.experiment import (
     Experiment,
+    Pretrained,
     RunOptions,
     Start,
     classes,
@@ -36,11 +37,12 @@ from research.experiment import (
     spec,
     split,
     to_json,
+    value_at,
     vocabulary,
 )
-from research.fields import Hole, Range, Size, children, is_value, kind
+from research.fields import Hole, Range, Size, Switch, children, is_value, kind
 from research.models import CNN
-from research.optimization import Optimizer
+from research.optimization import Group, Optimizer
 from research.tasks import Classification
 
 BASE = Experiment(
@@ -93,12 +95,15 @@ def fitting(annotation):
         return st.lists(fitting(arguments[0]), max_size=3).map(tuple)
     if annotation is float:
         return st.floats(-(2**20), 2**20, width=32)
+    if annotation is Group:
+        return st.builds(Group, st.just(("block_0", "logits.kernel")), fitting(Switch))
     return {
         int: st.integers(-99, 99),
         bool: st.booleans(),
         str: st.text(max_size=9),
         type(None): st.none(),
         Start: st.just(Start(BASE, ("block_0", "logits.kernel"))),
+        Pretrained: st.sampled_from([Pretrained("w.pth", "f00d"), Pretrained("w.pth", "f00d", ("block_0",))]),
     }[annotation]
 
 
@@ -294,6 +299,16 @@ def test_a_value_of_another_class_differs_as_a_whole():
     assert difference(BASE, changed) == ["model", "steps"]
 
 
+def test_values_in_a_tuple_differ_field_by_field_and_tuples_of_other_lengths_as_a_whole():
+    groups = (Group(("block_0",), 0.5), Group(("logits",), 2.0))
+    base = replace(BASE, {"optimizer.groups": groups})
+    changed = replace(base, {"optimizer.groups.1.factor": 0.0, "model.channels.0": 9})
+    assert difference(base, changed) == ["model.channels", "optimizer.groups.1.factor"]
+    assert [value_at(changed, path) for path in difference(base, changed)] == [(9, 5), 0.0]
+    assert difference(base, BASE) == difference(BASE, base) == ["optimizer.groups"]
+    assert difference(base, replace(base, {"optimizer.groups": groups[:1]})) == ["optimizer.groups"]
+
+
 def test_explain_says_one_difference_a_line():
     changed = replace(BASE, {"model.dropout": 0.5, "model.channels": (3,), "data.train": "train[:9]", "steps": 13})
     assert explain(BASE, changed).splitlines() == [
@@ -426,6 +441,7 @@ ARGUMENTS = {
     "data.mean": (0.5, 0.5, 0.5),
     "data.std": (0.25,),
     "data.noise": 0.5,
+    "data.randaugment_magnitude": 0.0,
     "optimizer.learning_rate": 0.0,
     "optimizer.warmup": 5,
     "optimizer.floor": 0.5,
@@ -450,6 +466,7 @@ PROGRAM = {
     "model.activation": "step",
     "model.dropout": 0.0,
     "model.dtype": "bfloat16",
+    "data.size": 5,
     "task.label_smoothing": 0.0,
     "task.class_weights": (1.0,),
     "task.top_k": 1,
@@ -462,6 +479,10 @@ PROGRAM = {
     "data.shift": 0,
     "data.flip": True,
     "data.noise": 0.0,
+    "data.randaugment_layers": 2,
+    "data.cutout": 3,
+    "data.mixup": 0.5,
+    "data.cutmix": 0.5,
     "optimizer.algorithm": "momentum",
     "optimizer.schedule": "linear",
     "optimizer.weight_decay": 0.0,
@@ -469,6 +490,7 @@ PROGRAM = {
     "optimizer.l2": 0.5,
     "optimizer.clip_norm": 0.0,
     "optimizer.ema": 0.0,
+    "optimizer.groups": (Group(("block_0",), 0.5),),
     "batch_size": 19,
     "start": Start(BASE, ("block_0",)),
 }

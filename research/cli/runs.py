@@ -9,7 +9,16 @@ import tyro
 from research import training
 from research.data import Split
 from research.errors import UsageError
-from research.experiment import Experiment, RunOptions, classes, difference, explain, fingerprint
+from research.experiment import (
+    Experiment,
+    Pretrained,
+    RunOptions,
+    classes,
+    difference,
+    explain,
+    fingerprint,
+    replace,
+)
 from research.training.checkpoint import Kind
 from research.training.description import describe as description
 from research.training.folder import Folder
@@ -70,12 +79,21 @@ def default_workdir(experiment: Experiment, name: str) -> Path:
     return Path("runs") / name / f"{fingerprint(experiment)}-seed{experiment.seed}"
 
 
+def imported(experiment: Experiment, workdir: str | Path) -> Experiment:
+    """Return `experiment` beginning with the weights that were imported into a run folder, where there are some."""
+    folder = Folder(workdir)
+    if experiment.start is not None or not folder.experiment.exists():
+        return experiment
+    held = folder.read_experiment(classes(experiment))
+    return replace(experiment, {"start": held.start}) if isinstance(held.start, Pretrained) else experiment
+
+
 def train(arguments: Train, name: str) -> None:
     """Train and name the files to look at."""
     workdir = arguments.workdir or default_workdir(arguments.experiment, name)
     folder = Folder(workdir)
     finished = folder.result.exists()
-    result = training.train(arguments.experiment, workdir, arguments.options)
+    result = training.train(imported(arguments.experiment, workdir), workdir, arguments.options)
     if finished:
         print(f"{workdir} holds this run, finished")
         for split, metrics in result.metrics.items():
@@ -101,9 +119,9 @@ def restored(arguments: Evaluate, default: Experiment, name: str) -> tuple[Exper
     """
     workdir = arguments.workdir or default_workdir(arguments.experiment, name)
     experiment, state = training.restore(workdir, arguments.checkpoint, classes(arguments.experiment))
-    flags = difference(default, arguments.experiment)
-    if flags and difference(experiment, arguments.experiment):
-        raise UsageError(f"{workdir} holds another experiment:\n{explain(experiment, arguments.experiment)}")
+    flags, named = difference(default, arguments.experiment), imported(arguments.experiment, workdir)
+    if flags and difference(experiment, named):
+        raise UsageError(f"{workdir} holds another experiment:\n{explain(experiment, named)}")
     Folder(workdir).check_data(experiment.data.files(arguments.data_dir))
     return experiment, state
 

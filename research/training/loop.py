@@ -11,7 +11,8 @@ import jax
 from research.data import Batches, Records, Split
 from research.devices import place
 from research.errors import UsageError
-from research.experiment import Experiment, RunOptions, fingerprint, spec, split
+from research.experiment import Experiment, RunOptions, Start, fingerprint, spec, split
+from research.optimization.paths import check_path, flat
 from research.training.checkpoint import Checkpoints, Kind
 from research.training.clock import Clock
 from research.training.curves import draw_curves
@@ -22,9 +23,9 @@ from research.training.guard import Interrupted, interruptible
 from research.training.illustration import illustrate
 from research.training.journal import Journal, is_best
 from research.training.progress import Progress, progress, shown
-from research.training.start import check_start, check_tokens, graft, start_folder
+from research.training.start import check_start, check_tokens, first_state, start_folder
 from research.training.state import TrainState, abstract_state, count_parameters
-from research.training.step import Metrics, init_state, train_step
+from research.training.step import Metrics, train_step, train_steps
 from research.training.stepping import Stepping
 
 Splits = dict[Split, Records]
@@ -49,9 +50,9 @@ def train(
     folder.check(experiment)
     if (finished := folder.read_result()) is not None:
         return finished
-    check(experiment)
+    check(experiment, begun=folder.checkpoints.exists())
     records = splits or open_splits(experiment, options)
-    if experiment.start is not None:
+    if isinstance(experiment.start, Start):
         check_tokens(experiment, options)
         before = dataclasses.replace(options, stop_after=None)
         train(experiment.start.experiment, start_folder(experiment.start, folder.root, options), before)
@@ -71,8 +72,11 @@ def open_splits(experiment: Experiment, options: RunOptions) -> Splits:
     return {name: open_split(experiment, name, options) for name in get_args(Split)}
 
 
-def check(experiment: Experiment) -> None:
-    """Raise `UsageError` unless model, task and data fit together; traces the model and computes nothing."""
+def check(experiment: Experiment, begun: bool = False) -> None:
+    """Raise `UsageError` unless model, task and data fit together; traces the model and computes nothing.
+
+    A run that has `begun` does not need again what it began with.
+    """
     state = abstract_state(experiment)
 
     def forward(params: Any, variables: Any, batch: Any) -> Any:
@@ -83,7 +87,10 @@ def check(experiment: Experiment) -> None:
     prepared, outputs = jax.eval_shape(forward, state.params, state.variables, spec(experiment))
     experiment.task.check(prepared, outputs, experiment.data.classes())
     check_vocabulary(experiment)
-    check_start(experiment)
+    check_mixing(experiment)
+    check_groups(experiment)
+    if not begun:
+        check_start(experiment)
 
 
 def check_vocabulary(experiment: Experiment) -> None:
@@ -93,6 +100,24 @@ def check_vocabulary(experiment: Experiment) -> None:
         known = getattr(experiment.model, name, None)
         if ids is not None and known is not None and known < ids:
             raise UsageError(f"the data has {ids} token ids, the model knows {known}: set model.{name}")
+
+
+def check_mixing(experiment: Experiment) -> None:
+    """Raise `UsageError` where training examples are mixed and the task would learn from one label of two."""
+    prepared = jax.eval_shape(lambda batch: experiment.data.preprocess(batch, jax.random.key(0)), spec(experiment))
+    if "share" in prepared and not experiment.task.mixes:
+        raise UsageError(
+            f"{type(experiment.task).__name__} does not know the labels of mixed examples: "
+            "set data.mixup and data.cutmix to 0"
+        )
+
+
+def check_groups(experiment: Experiment) -> None:
+    """Raise `UsageError` where a group of the optimizer names parameters that the model does not have."""
+    paths = [path for group in experiment.optimizer.groups for path in group.parameters]
+    keys = flat(abstract_state(experiment).params) if paths else {}
+    for path in paths:
+        check_path(path, keys, "model")
 
 
 class Run(Stepping):
@@ -129,8 +154,7 @@ class Run(Stepping):
             restored = self.checkpoints.restore("latest", abstract_state(self.experiment))
         if restored is None:
             with self.clock.phase("compile"):
-                state = place(init_state, self.program)(self.hyperparameters)
-                return jax.block_until_ready(graft(self.experiment, state, self.folder.root, self.options))
+                return jax.block_until_ready(first_state(self.experiment, self.folder.root, self.options))
         state, spent = restored
         self.checkpoints.forget_best_after(int(state.step))
         self.clock.carry(spent)
@@ -138,13 +162,16 @@ class Run(Stepping):
 
     def train(self, interrupted: Callable[[], bool]) -> None:
         """Take the steps that are left."""
-        take_step = place(train_step, self.program, donate_state=True)
         experiment = self.experiment
         batches = Batches(self.records["train"], experiment.batch_size, experiment.seed, self.options.residency)
         try:
-            self.take_steps(take_step, batches.feed_at, interrupted)
+            self.take_steps(batches.feeds_at, interrupted)
         finally:
             batches.close()
+
+    def take(self, count: int) -> Callable[..., Any]:
+        """Return the compiled program that takes `count` steps in one call."""
+        return place(train_step if count == 1 else train_steps, self.program, donate_state=True)
 
     def report(self, step: int, metrics: Metrics, seconds: float) -> None:
         """Write metrics into the journal and show the few that matter."""
@@ -192,6 +219,8 @@ class Run(Stepping):
 
     def _keep_best(self) -> None:
         """Save the state as the best one if its validation is better than all before."""
+        if not self.options.keep_best:
+            return
         task = self.experiment.task
         history = [line[task.monitor] for line in self.journal.lines if line["split"] == "validation"]
         if is_best(history, task.maximize):
@@ -212,8 +241,7 @@ class Run(Stepping):
         illustrations = {}
         if self.options.pictures:
             draw_curves(self.journal.lines, self.experiment.task.headline, self.folder.curves)
-            records = self.records["test"]
-            illustrations = illustrate(self.experiment, self.state, records, self.options, self.folder.root)
+            illustrations = illustrate(self.experiment, self.state, self.records, self.options, self.folder.root)
         result = Result(
             experiment=json.loads(self.folder.experiment.read_text()),
             fingerprint=fingerprint(self.experiment),

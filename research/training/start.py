@@ -1,4 +1,4 @@
-"""Beginning with the parameters of another run."""
+"""Beginning with the parameters of another run, or of a file."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,14 @@ from typing import Any
 import flax
 import jax
 
-from research.errors import UsageError, suggestion
-from research.experiment import Experiment, RunOptions, Start, fingerprint
+from research.devices import place
+from research.errors import UsageError
+from research.experiment import Experiment, Pretrained, RunOptions, Start, fingerprint, split
+from research.optimization.paths import check_path, flat, under
+from research.training.pretrained import take_pretrained
 from research.training.restoration import restore
 from research.training.state import TrainState, abstract_state
+from research.training.step import init_state
 
 
 def start_folder(start: Start, root: Path, options: RunOptions) -> Path:
@@ -18,31 +22,45 @@ def start_folder(start: Start, root: Path, options: RunOptions) -> Path:
     return Path(options.start_dir or root / "start") / name
 
 
+def first_state(experiment: Experiment, root: Path, options: RunOptions) -> TrainState:
+    """Return the state before the first step: a new one, with what `experiment.start` brings."""
+    program, hyperparameters = split(experiment)
+    return graft(experiment, place(init_state, program, once=True)(hyperparameters), root, options)
+
+
 def graft(experiment: Experiment, state: TrainState, root: Path, options: RunOptions) -> TrainState:
-    """Return a new state with what `experiment.start` names taken from its finished run."""
-    if experiment.start is None:
-        return state
-    check_tokens(experiment, options)
-    _, trained = restore(start_folder(experiment.start, root, options))
-    params = _taken(state.params, trained.evaluated, experiment.start.parameters)
-    variables = _taken(state.variables, trained.variables, experiment.start.parameters, below=1)
+    """Return a new state with what `experiment.start` names taken from its finished run or its file."""
+    match experiment.start:
+        case None:
+            return state
+        case Pretrained() as start:
+            found = take_pretrained(start, experiment.model, {"params": state.params, **state.variables})
+            found = jax.tree.map(jax.numpy.asarray, found)
+            params = found.pop("params")
+            variables = found
+        case Start() as start:
+            check_tokens(experiment, options)
+            _, trained = restore(start_folder(start, root, options))
+            params = _taken(state.params, trained.evaluated, start.parameters)
+            variables = _taken(state.variables, trained.variables, start.parameters, below=1)
     return state._replace(
         params=params, variables=variables, ema=None if state.ema is None else jax.tree.map(jax.numpy.copy, params)
     )
 
 
 def check_start(experiment: Experiment) -> None:
-    """Raise `UsageError` unless every path that `experiment.start` names fits both models; computes nothing."""
-    if experiment.start is None:
+    """Raise `UsageError` unless what `experiment.start` names is there and fits the model; computes nothing."""
+    start, state = experiment.start, abstract_state(experiment)
+    if isinstance(start, Pretrained):
+        take_pretrained(start, experiment.model, {"params": state.params, **state.variables})
+    if not isinstance(start, Start):
         return
-    own = _flat(abstract_state(experiment).params)
-    other = _flat(abstract_state(experiment.start.experiment).params)
-    for path in experiment.start.parameters:
-        for flat, whose in ((own, "model"), (other, "start.experiment.model")):
-            if not any(_under(key, path) for key in flat):
-                paths = {".".join(key[: depth + 1]) for key in flat for depth in range(len(key))}
-                raise UsageError(f'{whose} has no parameters "{path}"{suggestion(path, paths)}')
-        for key in (key for key in own if _under(key, path)):
+    own = flat(state.params)
+    other = flat(abstract_state(start.experiment).params)
+    for path in start.parameters:
+        for keys, whose in ((own, "model"), (other, "start.experiment.model")):
+            check_path(path, keys, whose)
+        for key in (key for key in own if under(key, path)):
             name = ".".join(key)
             if key not in other:
                 raise UsageError(f'start.experiment.model has no parameters "{name}", which "{path}" should bring')
@@ -56,9 +74,9 @@ def check_start(experiment: Experiment) -> None:
 def check_tokens(experiment: Experiment, options: RunOptions) -> None:
     """Raise `UsageError` where embeddings are taken from a run whose token ids mean other text; reads both texts."""
     start = experiment.start
-    if start is None:
+    if not isinstance(start, Start):
         return
-    taken = [key for key in _flat(abstract_state(experiment).params) if any(_under(key, p) for p in start.parameters)]
+    taken = [key for key in flat(abstract_state(experiment).params) if any(under(key, p) for p in start.parameters)]
     own, other = (data.trained(options.data_dir) for data in (experiment.data, start.experiment.data))
     if own is not None and other is not None and own != other and any(key[-1] == "embedding" for key in taken):
         raise UsageError(
@@ -69,17 +87,7 @@ def check_tokens(experiment: Experiment, options: RunOptions) -> None:
 
 def _taken(own: Any, other: Any, paths: tuple[str, ...], below: int = 0) -> Any:
     """Return `own` with the leaves under `paths`, counted from `below` levels down, taken from `other`."""
-    flat, source = _flat(own), _flat(other)
+    mine, source = flat(own), flat(other)
     return flax.traverse_util.unflatten_dict(
-        {key: source[key] if any(_under(key[below:], path) for path in paths) else flat[key] for key in flat}
+        {key: source[key] if any(under(key[below:], path) for path in paths) else mine[key] for key in mine}
     )
-
-
-def _flat(tree: Any) -> dict[tuple[str, ...], Any]:
-    """Return a tree of dictionaries as one, keyed by path."""
-    return flax.traverse_util.flatten_dict(tree)
-
-
-def _under(key: tuple[str, ...], path: str) -> bool:
-    """Return whether a parameter is `path` or lies below it."""
-    return key[: path.count(".") + 1] == tuple(path.split("."))

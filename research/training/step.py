@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import optax
 
-from research.data import gather
+from research.data import Rows, gather
 from research.experiment import Experiment, Hyperparameters, join
 from research.fields import is_off
+from research.optimization.groups import kept
 from research.training.state import AUGMENTATION, DROPOUT, TrainState, init, stream
 
 Metrics = dict[str, Any]
@@ -19,21 +20,31 @@ def init_state(program: Experiment, hyperparameters: Hyperparameters) -> TrainSt
     return init(experiment, jax.random.key(experiment.seed))
 
 
+def training_batch(program: Experiment, hyperparameters: Hyperparameters, step: Any, batch: Any) -> Any:
+    """Return a raw batch prepared and augmented as the training step number `step` does it."""
+    experiment = join(program, hyperparameters)
+    key = jax.random.key(experiment.seed)
+    return experiment.data.preprocess(gather(batch), stream(key, AUGMENTATION, step))
+
+
 def train_step(
     program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any
 ) -> tuple[TrainState, Metrics]:
     """Return the state after one update, and metrics of the state before it.
 
     `batch` is a dictionary of raw arrays with a leading batch axis, or `Rows` still to be gathered. Metrics are
-    scalars, but for `sums`, which the task summarises on the host.
+    scalars, but for `sums`, which the task summarises on the host. Nothing is differentiated by frozen parameters, and
+    they and the variables below them stay as they are to the last bit.
     """
     experiment = join(program, hyperparameters)
     model, task, optimizer = experiment.model, experiment.task, experiment.optimizer
     key = jax.random.key(experiment.seed)
-    batch = experiment.data.preprocess(gather(batch), stream(key, AUGMENTATION, state.step))
+    batch = training_batch(program, hyperparameters, state.step, batch)
+    frozen = optimizer.frozen(state.params)
 
     def objective(params: Any) -> tuple[jax.Array, Any]:
         """Return the minimised loss, and what else the forward pass gives."""
+        params = kept(frozen, jax.lax.stop_gradient(params), params)
         outputs, variables = task.forward(model, params, state.variables, batch, stream(key, DROPOUT, state.step))
         sums = task.measure(outputs, batch)
         return task.objective(sums) + optimizer.penalty(params), (sums, variables)
@@ -41,8 +52,11 @@ def train_step(
     (loss, (sums, variables)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
     learning_rate = optimizer.rate(state.step, experiment.steps)
     updates, opt_state = optimizer.transformation(learning_rate).update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    ema = None if is_off(optimizer.ema) else optax.incremental_update(params, state.ema, 1 - optimizer.ema)
+    params = kept(frozen, state.params, optax.apply_updates(state.params, updates))
+    variables = kept(optimizer.frozen(variables, below=1), state.variables, variables)
+    ema = None
+    if not is_off(optimizer.ema):
+        ema = kept(frozen, state.ema, optax.incremental_update(params, state.ema, 1 - optimizer.ema))
     metrics = {
         "sums": sums,
         "objective": loss,
@@ -52,6 +66,23 @@ def train_step(
         "parameter_norm": optax.tree.norm(state.params),
     }
     return TrainState(state.step + 1, params, variables, opt_state, ema), metrics
+
+
+def train_steps(
+    program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batches: Any
+) -> tuple[TrainState, Metrics]:
+    """Return the state after one update for each batch in turn, and the metrics of the last one.
+
+    `batches` are those of several steps, stacked along a first axis; of `Rows`, the indices alone are.
+    """
+
+    def update(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        """Take one step."""
+        return train_step(program, hyperparameters, state, Rows(batches.arrays, batch) if rows else batch)
+
+    rows = isinstance(batches, Rows)
+    state, metrics = jax.lax.scan(update, state, batches.indices if rows else batches)
+    return state, jax.tree.map(lambda each: each[-1], metrics)
 
 
 def eval_step(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:

@@ -1,0 +1,26 @@
+"""A small residual network says which digits stand on a canvas of one to four.
+
+Claim    TO MEASURE
+Command  python -m experiments.canvas_multilabel
+"""
+
+from research.cli import main
+from research.data import Images
+from research.experiment import Experiment
+from research.models import ResNet
+from research.optimization import Optimizer
+from research.tasks import MultiLabel
+
+experiment = Experiment(
+    model=ResNet(blocks=(1, 1, 1, 1), width=16, stem="imagenet"),
+    task=MultiLabel(),
+    data=Images("digit_canvas", mean=(0.1,), std=(0.28,), shift=2),
+    optimizer=Optimizer("adamw", learning_rate=3e-3, schedule="cosine", warmup=100, weight_decay=5e-2),
+    steps=1500,
+    batch_size=64,
+)
+
+smoke = {"steps": 6, "batch_size": 16, "model.blocks": (1, 1), "model.width": 4, "optimizer.warmup": 2}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, file=__file__, doc=__doc__)

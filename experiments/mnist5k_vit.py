@@ -1,0 +1,26 @@
+"""A small vision Transformer reads MNIST from 3,500 training images.
+
+Claim    TO MEASURE
+Command  python -m experiments.mnist5k_vit
+"""
+
+from research.cli import main
+from research.data import Images
+from research.experiment import Experiment
+from research.models import ViT
+from research.optimization import Optimizer
+from research.tasks import Classification
+
+experiment = Experiment(
+    model=ViT(patch=4, layers=4, width=64, heads=4, pooling="mean", dropout=0.1),
+    task=Classification(label_smoothing=0.1),
+    data=Images("mnist5k", mean=(0.132,), std=(0.309,), shift=2),
+    optimizer=Optimizer("adamw", learning_rate=2e-3, schedule="cosine", warmup=200, weight_decay=5e-2, clip_norm=1.0),
+    steps=2000,
+    batch_size=128,
+)
+
+smoke = {"steps": 6, "batch_size": 16, "model.layers": 2, "model.width": 16, "model.heads": 2, "optimizer.warmup": 2}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, file=__file__, doc=__doc__)

@@ -1,0 +1,43 @@
+"""MobileNet v2 tells ten animals apart by their silhouettes.
+
+Claim    TO MEASURE
+Command  python -m experiments.silhouettes_mobilenet
+"""
+
+from research.cli import main
+from research.data import Images
+from research.experiment import Experiment
+from research.models import MobileNetV2
+from research.optimization import Optimizer
+from research.tasks import Classification
+
+experiment = Experiment(
+    model=MobileNetV2(
+        stem="small",
+        expansions=(1, 4, 4, 4),
+        channels=(16, 24, 32, 64),
+        blocks=(1, 2, 2, 2),
+        strides=(1, 2, 2, 2),
+        features=128,
+        dropout=0.2,
+    ),
+    task=Classification(label_smoothing=0.1),
+    data=Images("animal_silhouettes", mean=(0.5,), std=(0.5,), shift=2, flip=True),
+    optimizer=Optimizer("adamw", learning_rate=3e-3, schedule="cosine", warmup=100, weight_decay=5e-2),
+    steps=1000,
+    batch_size=128,
+)
+
+smoke = {
+    "steps": 6,
+    "batch_size": 16,
+    "model.expansions": (1, 2),
+    "model.channels": (4, 6),
+    "model.blocks": (1, 1),
+    "model.strides": (1, 2),
+    "model.features": 8,
+    "optimizer.warmup": 2,
+}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, file=__file__, doc=__doc__)

@@ -1,0 +1,162 @@
+"""Weights between run folders and files, under the names of torchvision and timm.
+
+python -m research.weights export --workdir RUN --output FILE.safetensors
+python -m research.weights import FILE --experiment experiments.NAME --workdir RUN
+
+What is imported is part of the experiment, as `Experiment.start`; the run folder holds its state before the first step,
+so that `evaluate` and `predict` take the weights as they are, and `train` goes on from them.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from research.errors import RunError, UsageError, suggestion
+from research.experiment import Experiment, Pretrained, RunOptions, classes, replace
+from research.interchange import names, read_tensors, to_tensors, write_tensors
+from research.training import restore
+from research.training.beginning import begin
+from research.training.checkpoint import Kind
+from research.training.folder import partial_file
+from research.training.state import count_parameters
+
+Flat = tyro.conf.arg(name="")  # a field of the experiment is --model.dropout, not --value.model.dropout
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write the parameters that a run is evaluated with, and its running averages, into a safetensors file."""
+
+    workdir: str
+    """Run folder."""
+    output: str
+    """FILE.safetensors."""
+    checkpoint: Kind = "latest"
+    """The last state, or the one that did best on validation."""
+    experiment: str | None = None
+    """Module of the experiment; needed only where it has classes of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """Write the folder of a run that begins with the weights of a file. Fields of the experiment are flags."""
+
+    file: tyro.conf.Positional[str]
+    """FILE.safetensors, or FILE.pth or FILE.pt as PyTorch writes them."""
+    value: Annotated[Experiment, Flat]
+    experiment: str
+    """Module of the experiment, such as experiments.NAME."""
+    workdir: str
+    """Run folder to write."""
+    data_dir: str | None = None
+    """Where prepared datasets are kept."""
+    smoke: bool = False
+    """Use the small variant."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0 done, 1 a run folder is damaged, 2 bad usage."""
+    try:
+        run(list(sys.argv[1:] if arguments is None else arguments))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(words: list[str]) -> None:
+    """Do what a command line says."""
+    match words:
+        case [] | ["-h" | "--help"]:
+            print(__doc__.strip())
+        case ["export", *rest]:
+            export(parse(Export(tyro.MISSING, tyro.MISSING), rest))
+        case ["import", *rest]:
+            take_in(parse(defaults(rest), rest))
+        case [command, *_]:
+            raise UsageError(f'there is no command "{command}"{suggestion(command, ("export", "import"))}')
+
+
+def parse(default: Any, words: list[str]) -> Any:
+    """Return `default` with flags applied; tyro prints help, or what is wrong, and exits."""
+    return tyro.cli(
+        type(default),
+        default=default,
+        args=words,
+        prog=f"python -m research.weights {type(default).__name__.lower()}",
+        description=type(default).__doc__,
+        use_underscores=True,
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def defaults(words: list[str]) -> Import:
+    """Return what `import` does without further flags: its flags are the fields of the experiment that it names."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--experiment")
+    parser.add_argument("--smoke", action="store_true")
+    given, _ = parser.parse_known_args(words)
+    if not words or words[0].startswith("-") or given.experiment is None:
+        raise UsageError("say what to import: FILE --experiment experiments.NAME --workdir RUN, in this order")
+    module = experiment_module(given.experiment)
+    value = replace(module.experiment, module.smoke) if given.smoke else module.experiment
+    _, digest = read_tensors(words[0])
+    value = replace(value, {"start": Pretrained(words[0], digest)})
+    return Import(words[0], value, given.experiment, workdir=tyro.MISSING)
+
+
+def experiment_module(name: str) -> Any:
+    """Return an experiment's module. Raises `UsageError` where there is none, or it has no experiment."""
+    parent = name.rpartition(".")[0]
+    try:
+        module = importlib.import_module(name)
+    except (ModuleNotFoundError, TypeError, ValueError) as error:  # the others: a name that is none
+        if isinstance(error, ModuleNotFoundError) and not f"{name}.".startswith(f"{error.name}."):
+            raise
+        package = sys.modules.get(parent)
+        known = [f"{parent}.{item.name}" for item in pkgutil.iter_modules(getattr(package, "__path__", []))]
+        raise UsageError(f'there is no module "{name}"{suggestion(name, known) if known else ""}') from None
+    if not isinstance(getattr(module, "experiment", None), Experiment):
+        raise UsageError(f'"{name}" is no module of an experiment: it has no `experiment`')
+    return module
+
+
+def export(arguments: Export) -> None:
+    """Write the file and say what is in it."""
+    output = Path(arguments.output)
+    if output.suffix != ".safetensors":
+        raise UsageError(f"--output must end in .safetensors, not {output.name}")
+    if not output.parent.is_dir():
+        raise UsageError(f"cannot write to {output}: there is no folder {output.parent}")
+    own = classes(experiment_module(arguments.experiment).experiment) if arguments.experiment else set()
+    experiment, state = restore(arguments.workdir, arguments.checkpoint, own)
+    tensors = to_tensors({"params": state.evaluated, **state.variables}, names(experiment.model))
+    with partial_file(output) as partial:
+        write_tensors(partial, tensors)
+    print(f"{count_parameters(state):,} parameters at step {int(state.step)} in {output}, {len(tensors)} tensors")
+
+
+def take_in(arguments: Import) -> None:
+    """Write the run folder and say what to do with it."""
+    state = begin(arguments.value, arguments.workdir, RunOptions(data_dir=arguments.data_dir))
+    if int(state.step):
+        print(f"{arguments.workdir} holds this run already, at step {int(state.step)}")
+        return
+    print(f"{count_parameters(state):,} parameters at step 0 in {arguments.workdir}, from {arguments.file}")
+    print("go on with the same flags:")
+    for command in ("evaluate", "train"):
+        print(f"  python -m {arguments.experiment} {command} --workdir {arguments.workdir}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""Weights from a run into a file and from a file into a run, by the command line."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from research import cli, weights
+from research.experiment import RunOptions
+from research.interchange import read_tensors
+from research.training import evaluate, restore, train
+from research.training.checkpoint import Checkpoints
+
+MODULE = '''
+"""A tiny residual network reads digits."""
+from research.cli import main
+from research.data import Images
+from research.experiment import Experiment
+from research.models import ResNet
+from research.optimization import Optimizer
+from research.tasks import Classification
+
+experiment = Experiment(
+    model=ResNet(blocks=(1,), width=3, stem="small"),
+    task=Classification(),
+    data=Images("digits"),
+    optimizer=Optimizer("adamw", learning_rate=0.01, ema=0.5),
+    steps=3,
+    batch_size=19,
+)
+smoke = {"steps": 2}
+'''
+
+pytestmark = pytest.mark.usefixtures("quick_compilation", "modules")
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    """A folder of experiment modules that can be imported."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "tiny_resnet.py").write_text(MODULE)
+    (folder / "other_module.py").write_text("experiments = 3\n")
+    monkeypatch.syspath_prepend(folder)
+    yield
+    for name in ("tiny_resnet", "other_module"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory, data_dir):
+    """A trained run: its folder, and the weights exported from it."""
+    folder = tmp_path_factory.mktemp("source")
+    scope = {"__name__": "tiny"}
+    exec(MODULE, scope)
+    train(scope["experiment"], folder / "run", RunOptions(data_dir=data_dir, pictures=False, progress="none"))
+    assert weights.main(["export", "--workdir", str(folder / "run"), "--output", str(folder / "w.safetensors")]) == 0
+    return folder / "run", folder / "w.safetensors"
+
+
+@pytest.fixture
+def run(capsys, data_dir):
+    """Run a command line; return exit code, standard output and standard error."""
+
+    def run(*arguments):
+        words = [str(argument) for argument in arguments]
+        try:
+            code = weights.main([*words, "--data_dir", data_dir] if words[:1] == ["import"] else words)
+        except SystemExit as exit:
+            code = exit.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_there_and_back_is_the_same_bit_for_bit(run, source, data_dir, tmp_path):
+    code, out, err = run("import", source[1], "--experiment", "tiny_resnet", "--workdir", tmp_path / "run")
+    assert (code, err) == (0, "") and "python -m tiny_resnet evaluate --workdir" in out
+    (first, before), (second, after) = restore(source[0]), restore(tmp_path / "run")
+    assert (int(before.step), int(after.step)) == (3, 0)
+    for tree in (after.params, after.ema):
+        chex.assert_trees_all_equal(tree, before.ema)  # what is evaluated is what is exported
+    chex.assert_trees_all_equal(after.variables, before.variables)
+    options = RunOptions(data_dir=data_dir)
+    assert evaluate(second, after, "test", options) == evaluate(first, before, "test", options)
+    assert run("export", "--workdir", tmp_path / "run", "--output", tmp_path / "again.safetensors")[0] == 0
+    assert read_tensors(tmp_path / "again.safetensors")[1] == read_tensors(source[1])[1]
+
+
+def test_the_names_are_torchvisions(source):
+    tensors, _ = read_tensors(source[1])
+    params = restore(source[0])[1].ema
+    np.testing.assert_array_equal(
+        tensors["conv1.weight"].transpose(2, 3, 1, 0), params["stem"]["convolution"]["kernel"]
+    )
+    np.testing.assert_array_equal(tensors["fc.weight"].T, params["logits"]["kernel"])
+    assert "layer1.0.bn2.running_var" in tensors
+
+
+def test_commands_of_the_experiment_take_the_imported_run(run, source, data_dir, tmp_path, capsys):
+    folder = tmp_path / "run"
+    flags = ("--batch_size", "23")
+    assert run("import", source[1], "--experiment", "tiny_resnet", "--workdir", folder, *flags, "--smoke")[0] == 0
+    module = sys.modules["tiny_resnet"]
+
+    def command(name, *arguments):
+        words = [name, "--workdir", str(folder), "--data_dir", data_dir, *map(str, arguments)]
+        with pytest.raises(SystemExit) as exit:
+            cli.main(module.experiment, smoke=module.smoke, file=module.__file__, doc="", arguments=words)
+        return exit.value.code or 0, *capsys.readouterr()
+
+    assert "test at step 0: loss" in command("evaluate")[1]
+    assert "test at step 0: loss" in command("evaluate", *flags, "--smoke")[1]
+    code, _, err = command("train", "--smoke", "--no-pictures", "--progress", "none")
+    assert code == 2 and "batch_size: 23 -> 19" in err and "start" not in err
+    assert command("train", *flags, "--smoke", "--no-pictures", "--progress", "none")[0] == 0
+    experiment, state = restore(folder)
+    assert int(state.step) == 2 and experiment.start.file == str(source[1])
+    assert (
+        "holds this run already, at step 2"
+        in run("import", source[1], "--experiment", "tiny_resnet", "--workdir", folder, *flags, "--smoke")[1]
+    )
+
+
+def test_parts_can_be_named(run, source, tmp_path):
+    arguments = ("--experiment", "tiny_resnet", "--workdir", tmp_path / "run", "--start.parameters", "stem", "stage_0")
+    assert run("import", source[1], *arguments)[0] == 0
+    params, other = (restore(folder)[1].params for folder in (tmp_path / "run", source[0]))
+    ema = restore(source[0])[1].ema
+    chex.assert_trees_all_equal(params["stem"], ema["stem"])
+    assert not np.array_equal(params["logits"]["kernel"], ema["logits"]["kernel"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("exprot",), 'there is no command "exprot"; did you mean "export"?'),
+        (("import", "--experiment", "tiny_resnet"), "say what to import"),
+        (("import", "FILE"), "say what to import"),
+        (("import", "FILE", "--experiment", "tiny_resnt"), 'there is no module "tiny_resnt"'),
+        (("import", "FILE", "--experiment", "experiments.digits_cn"), 'did you mean "experiments.digits_cnn"'),
+        (("import", "FILE", "--experiment", ".tiny"), 'there is no module ".tiny"'),
+        (("import", "FILE", "--experiment", "other_module"), '"other_module" is no module of an experiment'),
+        (("import", "FILE", "--experiment", "experiments.digits_cnn"), "no names of another library for CNN"),
+        (("import", "none.safetensors", "--experiment", "tiny_resnet"), "cannot read none.safetensors: No such file"),
+        (("import", "FILE", "--experiment", "tiny_resnet", "--model.width", "5"), "w.safetensors does not fit: tensor"),
+        (("import", "FILE", "--experiment", "tiny_resnet", "--start.sha256", "0"), "is another file than start.sha256"),
+        (("import", "FILE", "--experiment", "tiny_resnet", "--model.widht", "5"), "--model.width"),
+        (("import", "CUT", "--experiment", "tiny_resnet"), "it is no safetensors file, or damaged"),
+        (("import", "ZIP", "--experiment", "tiny_resnet"), "it is no file of PyTorch's, or damaged"),
+    ],
+)
+def test_bad_usage_exits_with_2_and_writes_nothing(run, source, tmp_path, arguments, said):
+    cut, garbled = tmp_path / "cut.safetensors", tmp_path / "zip.pt"
+    cut.write_bytes(source[1].read_bytes()[:-1])
+    with zipfile.ZipFile(garbled, "w") as archive:
+        archive.writestr("archive/data.pkl", b"garbage")
+    files = {"FILE": source[1], "CUT": cut, "ZIP": garbled}
+    workdir = ("--workdir", tmp_path / "run") if arguments[0] == "import" else ()
+    code, out, err = run(*(files.get(word, word) for word in arguments), *workdir)
+    assert code == 2 and said in err and out == ""
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_another_run_is_refused(run, source):
+    before = sorted(source[0].rglob("*"))
+    code, _, err = run("import", source[1], "--experiment", "tiny_resnet", "--workdir", source[0])
+    assert code == 2 and "holds another experiment:\nstart: None -> Pretrained" in err
+    assert sorted(source[0].rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--workdir", "RUN", "--output", "FOLDER/w.pth"), 2, "--output must end in .safetensors, not w.pth"),
+        (("--workdir", "RUN", "--output", "FOLDER/none/w.safetensors"), 2, "there is no folder"),
+        (("--workdir", "FOLDER", "--output", "FOLDER/w.safetensors"), 1, "is not a run folder"),
+        (("--workdir", "RUN", "--output", "FOLDER/w.safetensors", "--checkpoint", "bst"), 2, "best"),
+    ],
+)
+def test_what_cannot_be_exported_is_said(run, source, tmp_path, arguments, code, said):
+    words = [word.replace("RUN", str(source[0])).replace("FOLDER", str(tmp_path)) for word in arguments]
+    found, _, err = run("export", *words)
+    assert found == code and said in err
+    assert list(tmp_path.iterdir()) == [tmp_path / "modules"]
+
+
+def test_the_best_state_can_be_exported(run, source, tmp_path):
+    folder = shutil.copytree(source[0], tmp_path / "run")
+    shutil.rmtree(folder / "checkpoints" / "best")
+    state = restore(folder)[1]
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save("best", state._replace(step=state.step - 1, ema=jax.tree.map(jnp.ones_like, state.ema)))
+    code, out, _ = run("export", "--workdir", folder, "--output", tmp_path / "best.safetensors", "--checkpoint", "best")
+    assert code == 0 and "at step 2 in" in out
+    assert np.all(read_tensors(tmp_path / "best.safetensors")[0]["fc.bias"] == 1)
+
+
+def test_help_is_shown_without_an_experiment():
+    command = [sys.executable, "-m", "research.weights"]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True)
+    assert shown.returncode == 0 and "export --workdir RUN" in shown.stdout
