@@ -14,7 +14,7 @@ help: ## list these targets
 install: $(INSTALLED) ## make .venv with the exact versions in requirements.lock (PYTHON=python3.13 picks a Python)
 
 # The stamp file is as old as the last complete installation, so an unchanged project installs nothing.
-$(INSTALLED): pyproject.toml requirements.lock silhouettes.lock
+$(INSTALLED): pyproject.toml requirements.lock files.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Ceteris needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 	    "Name another one: make PYTHON=python3.13" >&2; exit 1; }
@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml requirements.lock silhouettes.lock
 	@$(PYTHON) -m venv $(VENV)
 	@echo "Installing requirements.lock (1.7 GB on disk, a minute or more)"
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r silhouettes.lock
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r files.lock
 	@echo "Installing this project, so that its folder is what Python imports"
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(INSTALLED)

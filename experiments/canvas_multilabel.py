@@ -14,7 +14,7 @@ from research.tasks import MultiLabel
 experiment = Experiment(
     model=ResNet(blocks=(1, 1, 1, 1), width=16, stem="imagenet"),
     task=MultiLabel(),
-    data=Images("digit_canvas", mean=(0.1,), std=(0.28,), shift=2),
+    data=Images("digit_canvas", mean=(0.082,), std=(0.252,), shift=2),
     optimizer=Optimizer("adamw", learning_rate=3e-3, schedule="cosine", warmup=100, weight_decay=5e-2),
     steps=1500,
     batch_size=64,

@@ -17,7 +17,7 @@ experiment = Experiment(
     data=Images("mnist5k", mean=(0.132,), std=(0.309,), shift=2),
     optimizer=Optimizer("adamw", learning_rate=2e-3, schedule="cosine", warmup=200, weight_decay=5e-2, clip_norm=1.0),
     steps=2000,
-    batch_size=128,
+    batch_size=64,
 )
 
 smoke = {"steps": 6, "batch_size": 16, "model.layers": 2, "model.width": 16, "model.heads": 2, "optimizer.warmup": 2}

@@ -13,16 +13,15 @@ from research.tasks import Classification
 
 experiment = Experiment(
     model=MobileNetV2(
-        stem="small",
         expansions=(1, 4, 4, 4),
         channels=(16, 24, 32, 64),
         blocks=(1, 2, 2, 2),
-        strides=(1, 2, 2, 2),
+        strides=(1, 1, 2, 2),
         features=128,
         dropout=0.2,
     ),
     task=Classification(label_smoothing=0.1),
-    data=Images("animal_silhouettes", mean=(0.5,), std=(0.5,), shift=2, flip=True),
+    data=Images("animal_silhouettes", mean=(0.274,), std=(0.406,), shift=2, flip=True),
     optimizer=Optimizer("adamw", learning_rate=3e-3, schedule="cosine", warmup=100, weight_decay=5e-2),
     steps=1000,
     batch_size=128,

@@ -1,14 +1,16 @@
 """Parameters under the names that other libraries give them."""
 
-from research.interchange.entries import Array, Names, Part
+from research.interchange.entries import Array, Flattened, Names, Part, Pointwise
 from research.interchange.files import read_tensors, write_tensors
 from research.interchange.names import names, variants
 from research.interchange.tensors import from_tensors, tensor_names, to_tensors
 
 __all__ = [
     "Array",
+    "Flattened",
     "Names",
     "Part",
+    "Pointwise",
     "from_tensors",
     "names",
     "read_tensors",

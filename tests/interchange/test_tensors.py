@@ -16,13 +16,16 @@ NAMES = {
 }
 
 
+GENERATOR = np.random.default_rng(0)
+
+
+def drawn(*shape):
+    """No two are equal: the parts of one tensor are told apart."""
+    return GENERATOR.normal(size=shape).astype(np.float32)
+
+
 @pytest.fixture
 def variables():
-    generator = np.random.default_rng(0)
-
-    def drawn(*shape):
-        return generator.normal(size=shape).astype(np.float32)
-
     return {
         "params": {
             "stem": {"kernel": drawn(2, 3, 5, 7), "bias": drawn(7)},

@@ -1,0 +1,47 @@
+"""Ten animals from 200 labels, with and without the features of a network that has read digits.
+
+Claim    TO MEASURE
+Command  python -m experiments.silhouettes_finetune ablate
+"""
+
+from experiments import mnist5k_resnet
+from research.ablation import Study, one_at_a_time
+from research.cli import main
+from research.data import Images
+from research.experiment import Experiment, Start
+from research.optimization import Group, Optimizer
+from research.tasks import Classification
+
+TRUNK = ("stem", "stage_0", "stage_1", "stage_2")
+
+experiment = Experiment(
+    model=mnist5k_resnet.experiment.model,
+    task=Classification(label_smoothing=0.1),
+    data=Images("animal_silhouettes", train="train[:200]", mean=(0.274,), std=(0.406,), shift=2, flip=True),
+    optimizer=Optimizer("adamw", learning_rate=3e-3, warmup=30, weight_decay=5e-2, groups=(Group(TRUNK, 1.0),)),
+    steps=300,
+    batch_size=32,
+    start=Start(mnist5k_resnet.experiment, TRUNK),
+)
+
+smoke = {
+    "steps": 6,
+    "batch_size": 16,
+    "model.blocks": (1, 1, 1),
+    "model.width": 4,
+    "optimizer.warmup": 2,
+    "start.experiment.steps": 4,
+    "start.experiment.batch_size": 16,
+    "start.experiment.model.width": 4,
+}
+
+studies = {
+    "transfer": Study(
+        one_at_a_time({"start": (None,), "optimizer.groups.0.factor": (0.0, 0.1)}),
+        seeds=8,
+        description="What do features of digits bring to silhouettes, and how fast should they change?",
+    )
+}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, studies=studies, file=__file__, doc=__doc__)
