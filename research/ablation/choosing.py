@@ -28,8 +28,8 @@ NOISE = 0.9  # of the time of a loop is what another way must stay below
 # steps of a small multilayer perceptron 3 times as fast one trial at a time, and 4 to 5 times 8 trials at a time.
 TINY_SECONDS = 1e-3
 MANY_STEPS = 50
-# A way is tried only if a loop would take this many times as long as compiling it: at most a twentieth is lost where
-# nothing is gained, and as much as a half where much is.
+# A way is tried only if the best one so far would take this many times as long as compiling a loop: at most a twentieth is
+# lost where nothing is gained, and as much as a half where much is.
 PATIENCE = 20.0
 PATIENCE_TINY = 2.0
 
@@ -82,13 +82,15 @@ def fastest(experiments: Sequence[Experiment], splits: Splits, options: RunOptio
         ways, patience = [*ways, ("loop", 1)], PATIENCE_TINY
         options = dataclasses.replace(options, steps_per_call=MANY_STEPS)
     for mode, size in ways:
-        if loop.step_seconds * experiments[0].steps * len(experiments) < patience * loop.compile_seconds:
-            return Placement("loop", 1, "too little left to do to try anything else", tuple(found))
+        assert best.step_seconds is not None
+        if best.step_seconds * experiments[0].steps * len(experiments) < patience * loop.compile_seconds:
+            break
         found.append(fitting(experiments, splits, options, mode, size, loop))
         seconds = found[-1].step_seconds
         if seconds is not None and seconds < min(best.step_seconds or 0.0, NOISE * loop.step_seconds):
             best = found[-1]
-    return Placement(best.mode, best.size, "measured", tuple(found), best.steps_per_call)
+    reason = "measured" if len(found) > 1 else "too little left to do to try anything else"
+    return Placement(best.mode, best.size, reason, tuple(found), best.steps_per_call)
 
 
 def candidates(n: int) -> Iterator[tuple[Mode, int]]:

@@ -57,7 +57,7 @@ class InceptionV1(InceptionFields, ImageClassifierFields):
     response_normalization: bool = False
     """Whether the outputs of the stem are divided by those of neighbouring channels, twice, as published."""
     auxiliary: bool = False
-    """Whether there are auxiliary heads."""
+    """Whether there are auxiliary heads; task.auxiliary is the weight of their loss."""
     auxiliary_dropout: Rate = 0.7
     """Share of the hidden dense activations of an auxiliary head dropped in training."""
 

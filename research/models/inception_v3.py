@@ -31,7 +31,7 @@ class InceptionV3(InceptionFields, ImageClassifierFields):
     pixels."""
     auxiliary: bool = False
     """Whether there is an auxiliary head, which needs at least 17 x 17 pixels after the second stage: images of
-    299 x 299."""
+    299 x 299. task.auxiliary is the weight of its loss."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

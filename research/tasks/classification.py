@@ -1,15 +1,17 @@
 """Classification into one of several classes."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from research.errors import UsageError
-from research.fields import NonNegative, Rate, Size
+from research.fields import NonNegative, Rate, Size, Switch, is_off
 from research.tasks.losses import cross_entropy
 from research.tasks.quotients import mean, mean_of, share
 from research.tasks.task import Batch, Columns, Sums, Task, counted
@@ -21,7 +23,9 @@ class Classification(Task):
 
     The loss is the weighted mean sum(w[y] * loss) / sum(w[y]). An example mixed of two, with `other` [b] and `share`
     [b], counts as `share` of an example of `label` and 1 - share of one of `other`; all metrics but the loss are those
-    of `label`, so while training accuracy is lower than on whole examples. Metrics: loss, accuracy, top-k accuracy,
+    of `label`, so while training accuracy is lower than on whole examples. What a model sows in training as
+    `auxiliary_logits`, or `auxiliary_0_logits` and so on, [b, c], adds `auxiliary` times its own such loss to what is
+    minimised, and to no metric (Szegedy et al., 2015, section 5). Metrics: loss, accuracy, top-k accuracy,
     macro precision, recall and F1 over the classes that occur among labels or predictions (a quotient 0 / 0 counts as
     0), and the confusion matrix.
     """
@@ -38,6 +42,8 @@ class Classification(Task):
     """Weight of each class in the loss; None weighs all alike."""
     top_k: Size = 3
     """An example counts in top-k accuracy when fewer than k classes outscore its label."""
+    auxiliary: Switch = 0.0
+    """Weight of the loss of each auxiliary classifier of the model; 0 is off. 0.3 in Inception v1, 0.4 in v3."""
 
     def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
         """Raise unless there is one logit per class, and one weight per class where weights are given."""
@@ -52,33 +58,73 @@ class Classification(Task):
         if self.class_weights is not None and not any(self.class_weights):
             raise UsageError("task.class_weights are all zero: nothing would be learned")
 
-    def measure(self, outputs: jax.Array, batch: Batch) -> Sums:
-        """Return sums over a batch: logits [b, c], label [b], mask [b] (True where an example counts; optional)."""
-        b, c = outputs.shape
+    def objective(self, sums: Sums) -> jax.Array:
+        """Return the mean loss, with that of auxiliary classifiers where they are trained."""
+        if "auxiliary" in sums:
+            sums = {**sums, "loss": sums["loss"] + self.auxiliary * sums["auxiliary"]}
+        return super().objective(sums)
+
+    def forward(
+        self, model: nn.Module, params: Any, variables: Any, batch: Batch, key: jax.Array | None = None
+    ) -> tuple[Any, Any]:
+        """Return the logits, in training with those of auxiliary classifiers behind them, and the updated variables.
+
+        Raises:
+            UsageError: the batch lacks an entry; `auxiliary` is on and the model has no auxiliary classifier.
+        """
+        if key is None or is_off(self.auxiliary):
+            return super().forward(model, params, variables, batch, key)
+        outputs, updated = super().forward(model, params, {**variables, "intermediates": {}}, batch, key)
+        updated = dict(updated)
+        sown = updated.pop("intermediates", {})
+        auxiliary = [sown[name][0] for name in sorted(sown) if re.fullmatch(r"auxiliary(_\d+)?_logits", name)]
+        if not auxiliary:
+            raise UsageError(
+                f"{type(model).__name__} has no auxiliary classifier to train: set task.auxiliary to 0, "
+                "or model.auxiliary to True where there is such a field"
+            )
+        return (outputs, *auxiliary), updated
+
+    def measure(self, outputs: jax.Array | tuple[jax.Array, ...], batch: Batch) -> Sums:
+        """Return sums over a batch: logits [b, c], label [b], mask [b] (True where an example counts; optional).
+
+        Logits behind the first ones are those of auxiliary classifiers, whose losses are summed apart.
+        """
+        logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+        b, c = logits.shape
         label, mask = batch["label"], counted(batch)
-        loss, weight = self._weighted(outputs, label, batch.get("share", 1.0), mask)
-        if "other" in batch:
-            more = self._weighted(outputs, batch["other"], 1 - batch["share"], mask)
-            loss, weight = loss + more[0], weight + more[1]
-        score = jnp.take_along_axis(outputs, label[:, None], axis=1)  # [b, 1]
-        rank = (~(outputs <= score)).sum(axis=1)  # [b]; written so that a NaN outscores the label
+        loss, weight = self._loss(logits, batch)
+        score = jnp.take_along_axis(logits, label[:, None], axis=1)  # [b, 1]
+        rank = (~(logits <= score)).sum(axis=1)  # [b]; written so that a NaN outscores the label
         count = mask.astype(jnp.int32)
-        return {
+        sums = {
             "loss": loss,
             "weight": weight,
             "count": count.sum(),
             "top_k": (count * (rank < self.top_k)).sum(),
-            "confusion": jnp.zeros((c, c), jnp.int32).at[label, outputs.argmax(axis=1)].add(count),
+            "confusion": jnp.zeros((c, c), jnp.int32).at[label, logits.argmax(axis=1)].add(count),
         }
+        if auxiliary:
+            sums["auxiliary"] = jnp.stack([self._loss(each, batch)[0] for each in auxiliary]).sum()
+        return sums
+
+    def _loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Return the sums of weighted losses and of weights, of mixed examples those of both labels."""
+        mask = counted(batch)
+        loss, weight = self._weighted(logits, batch["label"], batch.get("share", 1.0), mask)
+        if "other" in batch:
+            more = self._weighted(logits, batch["other"], 1 - batch["share"], mask)
+            loss, weight = loss + more[0], weight + more[1]
+        return loss, weight
 
     def _weighted(
-        self, outputs: jax.Array, label: jax.Array, share: jax.Array | float, mask: jax.Array
+        self, logits: jax.Array, label: jax.Array, share: jax.Array | float, mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Return the sums of weighted losses and of weights, where `share` [b] of each example counts."""
         weight = jnp.where(mask, share, jnp.float32(0))
         if self.class_weights is not None:
             weight = weight * jnp.stack([jnp.float32(w) for w in self.class_weights])[label]
-        loss = cross_entropy(outputs, label, self.label_smoothing)  # [b]
+        loss = cross_entropy(logits, label, self.label_smoothing)  # [b]
         return jnp.where(mask, weight * loss, 0).sum(), weight.sum()
 
     def summarize(self, sums: Sums) -> dict[str, float]:

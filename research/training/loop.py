@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import jax
 
-from research.data import Batches, Records, Split
+from research.data import Batch, Batches, Records, Split
 from research.devices import place
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions, Start, fingerprint, spec, split
@@ -88,6 +88,7 @@ def check(experiment: Experiment, begun: bool = False) -> None:
     experiment.task.check(prepared, outputs, experiment.data.classes())
     check_vocabulary(experiment)
     check_mixing(experiment)
+    check_auxiliary(experiment)
     check_groups(experiment)
     if not begun:
         check_start(experiment)
@@ -110,6 +111,25 @@ def check_mixing(experiment: Experiment) -> None:
             f"{type(experiment.task).__name__} does not know the labels of mixed examples: "
             "set data.mixup and data.cutmix to 0"
         )
+
+
+def check_auxiliary(experiment: Experiment) -> None:
+    """Raise `UsageError` where auxiliary classifiers of the model would not be trained, or there are none to train."""
+    weight = getattr(experiment.task, "auxiliary", None)
+    if getattr(experiment.model, "auxiliary", False) and not weight:
+        name = type(experiment.task).__name__
+        remedy = f"{name} does not train them: set" if weight is None else "set task.auxiliary to 0.3, say, or"
+        raise UsageError(f"the model has auxiliary classifiers that nothing trains: {remedy} model.auxiliary to False")
+    if not weight:
+        return
+
+    def forward(params: Any, variables: Any, batch: Batch) -> Any:
+        """Return the outputs of training mode, the only one that has auxiliary classifiers."""
+        batch = experiment.data.preprocess(batch)
+        return experiment.task.forward(experiment.model, params, variables, batch, jax.random.key(0))
+
+    state = abstract_state(experiment)
+    jax.eval_shape(forward, state.params, state.variables, spec(experiment))
 
 
 def check_groups(experiment: Experiment) -> None:

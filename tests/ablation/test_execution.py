@@ -334,9 +334,10 @@ def test_where_a_step_takes_no_time_a_call_takes_many(base, options, monkeypatch
     placement = choose(eight, {}, options, "auto", True)
     assert (placement.mode, placement.size, placement.steps_per_call) == ("loop", 1, 50)
     assert asked == [("loop", 1), ("vmap", 8), ("loop", 1)]
-    measured(monkeypatch, {("loop", 1): 0.00033, ("vmap", 8): 0.0001})
+    asked = measured(monkeypatch, {("loop", 1): 0.00033, ("vmap", 8): 0.0001})
     placement = choose(eight, {}, options, "auto", True)
     assert (placement.mode, placement.size, placement.steps_per_call) == ("vmap", 8, 50)
+    assert asked == [("loop", 1), ("vmap", 8)], "what is left is not worth another try"
     measured(monkeypatch, {("loop", 1): 0.0002})
     assert choose(eight, {}, options, "auto", True).steps_per_call == 1, "too little is left to do"
 

@@ -5,6 +5,7 @@ from research.data.builders.images import AnimalSilhouettes, Digits, Mnist5k
 from research.data.builders.pairs import BabelDates, Cmudict
 from research.data.builders.sequences import JapaneseVowels
 from research.data.builders.series import Co2, Sunspots
+from research.data.builders.shapes import ColouredShapes
 from research.data.builders.text import PydocTopics, StdlibDocstrings
 
 OWN = {
@@ -14,6 +15,7 @@ OWN = {
         Mnist5k,
         AnimalSilhouettes,
         DigitCanvas,
+        ColouredShapes,
         Sunspots,
         Co2,
         JapaneseVowels,

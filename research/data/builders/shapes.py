@@ -32,7 +32,7 @@ def _box(u: np.ndarray, v: np.ndarray, width: float, height: float) -> np.ndarra
 
 def _star(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Return which points lie in a pentagram: within four of its five lines at least."""
-    return sum((u * x + v * y <= 0.309).astype(np.int8) for x, y in TIPS) >= 4
+    return np.sum([u * x + v * y <= 0.309 for x, y in TIPS], axis=0) >= 4
 
 
 # Which points (u, v) of the unit disc a shape covers, before it is turned.
@@ -48,6 +48,13 @@ SHAPES: dict[str, Inside] = {
     "star": _star,
     "triangle": lambda u, v: (v <= 0.5) & (1.732 * np.abs(u) <= v + 1),
 }
+
+
+class Drawn(NamedTuple):
+    """Images uint8 [n, side, side, 3] and their classes uint8 [n]."""
+
+    images: np.ndarray
+    labels: np.ndarray
 
 
 class ColouredShapes(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -85,17 +92,10 @@ class ColouredShapes(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         self.info.metadata.update(source=f"drawn by numpy {np.__version__}", sha256=drawn)
         return {name: self._generate_examples(name, split) for name, split in splits.items()}
 
-    def _generate_examples(self, name: str, split: "Drawn") -> Iterator[tuple[int, dict[str, Any]]]:
+    def _generate_examples(self, name: str, split: Drawn) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield numbered examples; TFDS orders them by a hash of the number, the same on every machine."""
         for index, (image, label) in enumerate(zip(split.images, split.labels.tolist(), strict=True)):
             yield index, {"id": f"{name}_{index:05}", "image": image, "label": label}
-
-
-class Drawn(NamedTuple):
-    """Images uint8 [n, side, side, 3] and their classes uint8 [n]."""
-
-    images: np.ndarray
-    labels: np.ndarray
 
 
 def draw(size: int, generator: np.random.Generator) -> Drawn:
