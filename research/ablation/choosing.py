@@ -28,8 +28,8 @@ NOISE = 0.9  # of the time of a loop is what another way must stay below
 # steps of a small multilayer perceptron 3 times as fast one trial at a time, and 4 to 5 times 8 trials at a time.
 TINY_SECONDS = 1e-3
 MANY_STEPS = 50
-# A way is tried only if the best one so far would take this many times as long as compiling a loop: at most a twentieth is
-# lost where nothing is gained, and as much as a half where much is.
+# A way is tried only if the best one so far would take this many times as long as compiling a loop: at most a twentieth
+# is lost where nothing is gained, and as much as a half where much is.
 PATIENCE = 20.0
 PATIENCE_TINY = 2.0
 
@@ -43,6 +43,16 @@ class Placement:
     reason: str
     measurements: tuple[Measurement, ...] = ()
     steps_per_call: int = 1
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds that one step of all trials that run together was measured to take; infinite where none was."""
+        chosen = (found for found in self.measurements if self.chose(found))
+        return next((found.step_seconds * found.size for found in chosen if found.step_seconds), math.inf)
+
+    def chose(self, found: Measurement) -> bool:
+        """Return whether this is the way that was measured."""
+        return (self.mode, self.size, self.steps_per_call) == (found.mode, found.size, found.steps_per_call)
 
 
 def choose(

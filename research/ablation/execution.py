@@ -32,6 +32,7 @@ from research.training.start import start_folder
 log = logging.getLogger(__name__)
 
 PAUSE = 0.5  # seconds between two looks at what another process is doing
+SAVED_SECONDS = 30.0  # between checkpoints of a trial: what is lost when it is killed, where saving it costs more
 
 
 def ablate(
@@ -81,6 +82,15 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """Return how many trials there are of each status: ``24 trials: 22 done, 2 failed``."""
     counts = Counter(outcome.status for outcome in outcomes)
     return f"{len(outcomes)} trials: {', '.join(f'{count} {status}' for status, count in counts.items())}"
+
+
+def adapted(options: RunOptions, placement: Placement) -> RunOptions:
+    """Return the options of trials that run in a certain way, checkpoints not less than `SAVED_SECONDS` apart."""
+    between = options.checkpoint_every * placement.step_seconds
+    checkpoint_every = options.checkpoint_every * max(1, math.floor(SAVED_SECONDS / between))
+    return dataclasses.replace(
+        options, steps_per_call=placement.steps_per_call, checkpoint_every=min(checkpoint_every, 2**31 - 1)
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -303,7 +313,7 @@ class Sweep:
             write_status(job.folder, "running", mode=placement.mode, group=job.group.name, device=device())
             self._begin_with(experiment)
         splits = self._splits.of(experiments[0])
-        options = dataclasses.replace(self._options, steps_per_call=placement.steps_per_call)
+        options = adapted(self._options, placement)
         if placement.mode == "loop":
             ended(0, train(experiments[0], folders[0], options, splits))
         else:

@@ -21,7 +21,7 @@ from research.training.stepping import together
 
 Mode = Literal["loop"] | Together
 
-SECONDS = 0.3  # how long to time: enough for hundreds of calls of a small model, and for three of any
+SECONDS = 0.2  # how long to time: enough for a hundred calls of a small model, and for three of any
 CALLS = range(3, 100)
 FRACTION = 0.8  # of the memory that is left: fragments, evaluation and other processes need some
 

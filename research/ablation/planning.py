@@ -96,8 +96,7 @@ def _measured(group: Group, placement: Placement | None, options: RunOptions, ti
     """Return what was measured of a group as it is run, measuring a loop where nothing was and it is asked for."""
     if placement is not None:
         for measurement in placement.measurements:
-            way = measurement.mode, measurement.size, measurement.steps_per_call
-            if way == (placement.mode, placement.size, placement.steps_per_call):
+            if placement.chose(measurement):
                 return measurement
     if not timed:
         return None

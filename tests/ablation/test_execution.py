@@ -12,7 +12,7 @@ import pytest
 from research import training
 from research.ablation import Study, execution, grid, one_at_a_time
 from research.ablation.choosing import Placement, balanced, candidates, choose, halved, reduced
-from research.ablation.execution import ablate
+from research.ablation.execution import ablate, adapted
 from research.ablation.measuring import Measurement
 from research.ablation.planning import describe_plan
 from research.ablation.store import Store
@@ -330,7 +330,7 @@ def test_the_fastest_way_is_chosen(base, options, monkeypatch):
 def test_where_a_step_takes_no_time_a_call_takes_many(base, options, monkeypatch):
     """One way is tried sooner there: eight thousand steps of a third of a millisecond are 2.7 times the compilation."""
     eight = [replace(base, {"steps": 1000, "seed": seed}) for seed in range(8)]
-    asked = measured(monkeypatch, {("loop", 1): 0.00033, ("vmap", 8): 0.001})
+    asked = measured(monkeypatch, {("loop", 1): 0.00033, ("vmap", 8): 0.016})
     placement = choose(eight, {}, options, "auto", True)
     assert (placement.mode, placement.size, placement.steps_per_call) == ("loop", 1, 50)
     assert asked == [("loop", 1), ("vmap", 8), ("loop", 1)]
@@ -355,6 +355,16 @@ def test_memory_bounds_how_many_run_together(base, options, monkeypatch):
     )
     assert choose(eight, {}, options, "vmap", True).size == 2
     assert reduced(too_much, None) == 4
+
+
+def test_checkpoints_of_a_study_are_half_a_minute_apart():
+    """A hundred steps of eight trials that take 10 ms each are eight seconds: three times as many are 24."""
+    options = RunOptions(checkpoint_every=100)
+    found = Measurement("vmap", 8, 0.01)
+    assert adapted(options, Placement("vmap", 8, "measured", (found,))).checkpoint_every == 300
+    assert adapted(options, Placement("vmap", 4, "measured", (found,))).checkpoint_every == 100  # not measured
+    slow = dataclasses.replace(found, step_seconds=1.0)
+    assert adapted(options, Placement("vmap", 8, "measured", (slow,))).checkpoint_every == 100
 
 
 def test_sizes():
