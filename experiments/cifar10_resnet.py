@@ -1,7 +1,7 @@
 """A residual network learns CIFAR-10 (Krizhevsky, 2009) with shifts, mirror images and cutout.
 
-Claim    none measured: ResNet-18 of half the width, with the recipe of He et al. (2016, section 4.2) and cutout
-         (DeVries and Taylor, 2017).
+Claim    none measured: ResNet-18 of half the width, shifts, mirror images and momentum as in He et al. (2016, section
+         4.2), Nesterov's, with a cosine schedule and cutout (DeVries and Taylor, 2017).
 Command  python -m experiments.cifar10_resnet
          `python -m research.data prepare cifar10` goes before it, once. With --smoke nothing does: the same path then
          runs on "coloured_shapes", which is drawn where it is used.

@@ -470,6 +470,7 @@ PROGRAM = {
     "task.label_smoothing": 0.0,
     "task.class_weights": (1.0,),
     "task.top_k": 1,
+    "task.auxiliary": 0.5,
     "data.name": "mnist5k",
     "data.train": "train[:99]",
     "data.validation": "test",

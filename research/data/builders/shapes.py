@@ -103,7 +103,7 @@ def draw(size: int, generator: np.random.Generator) -> Drawn:
 
     Only sums, products, quotients and comparisons of random numbers decide a pixel, so that all machines agree on it.
     """
-    labels = np.arange(size, dtype=np.uint8) % len(SHAPES)
+    labels = (np.arange(size) % len(SHAPES)).astype(np.uint8)
     radius = generator.uniform(*RADII, (size, 1, 1))
     y, x = (_position(radius, generator) - np.arange(SIDE).reshape(axis) for axis in ((1, -1, 1), (1, 1, -1)))
     cosine, sine = _rotation(generator.uniform(-1, 1, (2, size, 1, 1)))
