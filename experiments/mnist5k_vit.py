@@ -12,10 +12,10 @@ from research.optimization import Optimizer
 from research.tasks import Classification
 
 experiment = Experiment(
-    model=ViT(patch=4, layers=4, width=64, heads=4, pooling="mean", dropout=0.1),
+    model=ViT(patch=4, layers=4, width=64, heads=4, positions="sinusoidal_2d", pooling="mean"),
     task=Classification(label_smoothing=0.1),
     data=Images("mnist5k", mean=(0.132,), std=(0.309,), shift=2),
-    optimizer=Optimizer("adamw", learning_rate=2e-3, schedule="cosine", warmup=200, weight_decay=5e-2, clip_norm=1.0),
+    optimizer=Optimizer("adamw", learning_rate=3e-3, schedule="cosine", warmup=200, weight_decay=5e-2, clip_norm=1.0),
     steps=2000,
     batch_size=64,
 )
