@@ -1,9 +1,10 @@
 """One run: state, step, loop, evaluation, prediction, checkpoints and journal."""
 
+from research.training.checking import check
 from research.training.evaluation import evaluate, predict
 from research.training.folder import Result
 from research.training.guard import Interrupted
-from research.training.loop import check, train
+from research.training.loop import train
 from research.training.predictions import write_predictions
 from research.training.restoration import restore
 from research.training.state import TrainState, init

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from research.experiment import Experiment, RunOptions
+from research.training.checking import check
 from research.training.checkpoint import Checkpoints
 from research.training.environment import environment
 from research.training.folder import Folder
-from research.training.loop import check
 from research.training.start import first_state
 from research.training.state import TrainState, abstract_state
 

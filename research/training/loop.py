@@ -8,11 +8,10 @@ from typing import Any, get_args
 
 import jax
 
-from research.data import Batch, Batches, Records, Split
+from research.data import Batches, Records, Split
 from research.devices import place
-from research.errors import UsageError
-from research.experiment import Experiment, RunOptions, Start, fingerprint, spec, split
-from research.optimization.paths import check_path, flat
+from research.experiment import Experiment, RunOptions, Start, fingerprint, split
+from research.training.checking import check
 from research.training.checkpoint import Checkpoints, Kind
 from research.training.clock import Clock
 from research.training.curves import draw_curves
@@ -23,7 +22,7 @@ from research.training.guard import Interrupted, interruptible
 from research.training.illustration import illustrate
 from research.training.journal import Journal, is_best
 from research.training.progress import Progress, progress, shown
-from research.training.start import check_start, check_tokens, first_state, start_folder
+from research.training.start import check_tokens, first_state, start_folder
 from research.training.state import TrainState, abstract_state, count_parameters
 from research.training.step import Metrics, train_step, train_steps
 from research.training.stepping import Stepping
@@ -70,74 +69,6 @@ def train(
 def open_splits(experiment: Experiment, options: RunOptions) -> Splits:
     """Return every split of the experiment's dataset."""
     return {name: open_split(experiment, name, options) for name in get_args(Split)}
-
-
-def check(experiment: Experiment, begun: bool = False) -> None:
-    """Raise `UsageError` unless model, task and data fit together; traces the model and computes nothing.
-
-    A run that has `begun` does not need again what it began with.
-    """
-    state = abstract_state(experiment)
-
-    def forward(params: Any, variables: Any, batch: Any) -> Any:
-        """Return the prepared batch, and the outputs of evaluation mode."""
-        batch = experiment.data.preprocess(batch)
-        return batch, experiment.task.forward(experiment.model, params, variables, batch)[0]
-
-    prepared, outputs = jax.eval_shape(forward, state.params, state.variables, spec(experiment))
-    experiment.task.check(prepared, outputs, experiment.data.classes())
-    check_vocabulary(experiment)
-    check_mixing(experiment)
-    check_auxiliary(experiment)
-    check_groups(experiment)
-    if not begun:
-        check_start(experiment)
-
-
-def check_vocabulary(experiment: Experiment) -> None:
-    """Raise `UsageError` where the data has token ids that the model does not know."""
-    ids = experiment.data.vocabulary()
-    for name in ("vocabulary", "source_vocabulary"):
-        known = getattr(experiment.model, name, None)
-        if ids is not None and known is not None and known < ids:
-            raise UsageError(f"the data has {ids} token ids, the model knows {known}: set model.{name}")
-
-
-def check_mixing(experiment: Experiment) -> None:
-    """Raise `UsageError` where training examples are mixed and the task would learn from one label of two."""
-    prepared = jax.eval_shape(lambda batch: experiment.data.preprocess(batch, jax.random.key(0)), spec(experiment))
-    if "share" in prepared and not experiment.task.mixes:
-        raise UsageError(
-            f"{type(experiment.task).__name__} does not know the labels of mixed examples: "
-            "set data.mixup and data.cutmix to 0"
-        )
-
-
-def check_auxiliary(experiment: Experiment) -> None:
-    """Raise `UsageError` where auxiliary classifiers of the model would not be trained, or there are none to train."""
-    weight = getattr(experiment.task, "auxiliary", None)
-    if getattr(experiment.model, "auxiliary", False) and not weight:
-        name = type(experiment.task).__name__
-        remedy = f"{name} does not train them: set" if weight is None else "set task.auxiliary to 0.3, say, or"
-        raise UsageError(f"the model has auxiliary classifiers that nothing trains: {remedy} model.auxiliary to False")
-    if not weight:
-        return
-
-    def forward(params: Any, variables: Any, batch: Batch) -> Any:
-        """Return the outputs of training mode, the only one that has auxiliary classifiers."""
-        batch = experiment.data.preprocess(batch)
-        return experiment.task.forward(experiment.model, params, variables, batch, jax.random.key(0))
-
-    state = abstract_state(experiment)
-    jax.eval_shape(forward, state.params, state.variables, spec(experiment))
-
-
-def check_groups(experiment: Experiment) -> None:
-    """Raise `UsageError` where a group of the optimizer names parameters that the model does not have."""
-    paths = [path for group in experiment.optimizer.groups for path in group.parameters]
-    keys = flat(abstract_state(experiment).params) if paths else {}
-    for path in paths:
-        check_path(path, keys, "model")
 
 
 class Run(Stepping):
