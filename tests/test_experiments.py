@@ -7,6 +7,7 @@ import math
 import os
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,24 @@ def command(*words, cwd=None):
     )
 
 
+@pytest.fixture
+def typed(monkeypatch, capsys, tmp_path):
+    """Runs `python -m MODULE WORDS` in this process, in an empty folder; returns exit code, output and errors.
+
+    A process each would spend most of its time with imports and compilation; tests of the command line start some.
+    """
+
+    def run(module, *words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["", *words])
+        monkeypatch.delitem(sys.modules, module, raising=False)  # or runpy warns of an earlier import
+        with pytest.raises(SystemExit) as left:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return left.value.code, *capsys.readouterr()
+
+    return run
+
+
 def test_there_are_experiments():
     assert {"digits_cnn", "mnist5k_cnn"} <= set(NAMES)
 
@@ -52,52 +71,40 @@ def test_docstring_says_what_it_claims_costs_and_gave(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_command_in_the_docstring_runs(name, data_dir, tmp_path):
+def test_the_command_in_the_docstring_runs(name, data_dir, tmp_path, typed, quick_compilation):
     """The smoke variant of the documented command, twice: the second finds it finished."""
-    words = re.search(r"^Command\s+python (.*)$", module(name).__doc__, flags=re.MULTILINE)[1].split()
+    words = re.search(r"^Command\s+python -m (.*)$", module(name).__doc__, flags=re.MULTILINE)[1].split()
     workdir = tmp_path / "a folder" / "run"
     for said in ("look at:", "finished"):
-        done = command(*words, "--smoke", "--data_dir", data_dir, "--workdir", str(workdir))
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        assert said in done.stdout
+        code, out, err = typed(words[0], "--smoke", "--data_dir", data_dir, "--workdir", str(workdir))
+        assert (code, err) == (0, "") and said in out
     result = json.loads((workdir / "result.json").read_text())
     value = replace(module(name).experiment, module(name).smoke)
     assert math.isfinite(result["metrics"]["test"][value.task.monitor])
     assert result["fingerprint"] == fingerprint(value)
     for file in ("result.json", "curves.png", "dataset.json", *result["illustrations"]):
-        assert (workdir / file).stat().st_size > 0 and (file == "dataset.json" or str(workdir / file) in done.stdout)
-    done = command(
-        *words,
-        "predict",
-        "--smoke",
-        "--data_dir",
-        data_dir,
-        "--workdir",
-        str(workdir),
-        "--output",
-        "p.jsonl",
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
+        assert (workdir / file).stat().st_size > 0 and (file == "dataset.json" or str(workdir / file) in out)
+    flags = ("--smoke", "--data_dir", data_dir, "--workdir", str(workdir), "--output", "p.jsonl")
+    code, _, err = typed(words[0], "predict", *flags)
+    assert (code, err) == (0, "")
     assert len((tmp_path / "p.jsonl").read_text().splitlines()) == len(value.data.open("test", data_dir))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_names_every_field(name):
-    done = command("-m", f"experiments.{name}", "--help")
-    assert done.returncode == 0 and done.stderr == ""
+def test_help_names_every_field(name, typed):
+    code, out, err = typed(f"experiments.{name}", "--help")
+    assert (code, err) == (0, "")
     paths = {re.sub(r"(\.\d+)+$", "", path) for path, _, _ in leaves(module(name).experiment)}
     empty = ("start", "groups")  # have flags where they have content
     for flag in {*(path for path in paths if path.split(".")[-1] not in empty), "workdir", "smoke"}:
-        assert f"--{flag}" in done.stdout
-    assert "Peak learning rate." in re.sub(r"\s+│\n│\s+", " ", done.stdout)
+        assert f"--{flag}" in out
+    assert "Peak learning rate." in re.sub(r"\s+│\n│\s+", " ", out)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_misspelt_flag_is_named(name, tmp_path):
-    done = command("-m", f"experiments.{name}", "--optimizer.learning_rat", "1", cwd=tmp_path)
-    assert done.returncode == 2 and "--optimizer.learning_rate" in done.stderr
+def test_misspelt_flag_is_named(name, tmp_path, typed):
+    code, _, err = typed(f"experiments.{name}", "--optimizer.learning_rat", "1")
+    assert code == 2 and "--optimizer.learning_rate" in err
     assert list(tmp_path.iterdir()) == []
 
 
