@@ -1,7 +1,11 @@
 """A small vision Transformer reads MNIST from 3,500 training images.
 
-Claim    TO MEASURE
+Claim    Patches of four pixels, two-dimensional sines for their places and no dropout are enough for a Transformer of
+         202 thousand parameters to read more than 96 of 100 digits right after 3,500 images, though it knows nothing of
+         neighbourhoods.
 Command  python -m experiments.mnist5k_vit
+Cost     173 to 202 s of `seconds.total` on two cores of a shared x86-64 virtual machine, other work beside it.
+Result   test accuracy 0.973, 95 % t interval 0.953 to 0.992 (seeds 0 to 2: 0.964, 0.975, 0.979; commit 66e1de0).
 """
 
 from research.cli import main
