@@ -1,7 +1,7 @@
 """A small residual network reads MNIST from 3,500 training images.
 
-Claim    With shifts and cutout, 78 thousand parameters in residual blocks read digits with an error of about one percent
-         from 3,500 images, where the plain network of `mnist5k_cnn`, with five times as many, makes nearly two.
+Claim    With shifts and cutout, 78 thousand parameters in residual blocks read digits with an error of about one
+         percent from 3,500 images, where the plain network of `mnist5k_cnn`, with five times as many, makes nearly two.
 Command  python -m experiments.mnist5k_resnet
 Cost     133 to 176 s of `seconds.total` on two cores of a shared x86-64 virtual machine, other work beside it.
 Result   test accuracy 0.9903, 95 % t interval 0.9889 to 0.9918 (seeds 0 to 2; commit 66e1de0).

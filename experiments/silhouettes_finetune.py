@@ -3,10 +3,10 @@
 Claim    Features of digits help to tell animals apart where labels are few: fine-tuning all of a network that has read
          digits beats the same network trained from scratch on 200 silhouettes. Frozen, they do not serve.
 Command  python -m experiments.silhouettes_finetune
-Cost     7 s of `seconds.total` on two cores of a shared x86-64 virtual machine, once `mnist5k_resnet` is trained; the study
-         below 6 minutes with that, other work beside it.
-Result   `... ablate`: test accuracy 0.889, 95 % t interval 0.883 to 0.895 (seeds 0 to 7; commit 66e1de0). From scratch 0.030
-         less [0.024, 0.035], Holm p below 0.001; with the trunk frozen 0.611 less [0.573, 0.648].
+Cost     7 s of `seconds.total` on two cores of a shared x86-64 virtual machine, once `mnist5k_resnet` is trained;
+         `ablate` 6 minutes with that, other work beside it.
+Result   test accuracy 0.889, 95 % t interval 0.883 to 0.895 (seeds 0 to 7, by `ablate`; commit 66e1de0). From scratch
+         0.030 less [0.024, 0.035], Holm p below 0.001; with the trunk frozen 0.611 less [0.573, 0.648].
 """
 
 from experiments import mnist5k_resnet
