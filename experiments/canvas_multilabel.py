@@ -1,7 +1,10 @@
 """A small residual network says which digits stand on a canvas of one to four.
 
-Claim    TO MEASURE
+Claim    A network that pools over the whole canvas finds all the digits on it, and no other, nine times in ten.
 Command  python -m experiments.canvas_multilabel
+Cost     140 and 127 s of `seconds.total` on two cores of a shared x86-64 virtual machine, much other work beside it.
+Result   exact match 0.907, the mean of seeds 0 and 1 (0.914, 0.899), 95 % Wilson interval over the 1,000 test canvases
+         0.887 to 0.923; macro F1 0.976 (commit 66e1de0).
 """
 
 from research.cli import main

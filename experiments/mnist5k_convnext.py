@@ -1,7 +1,11 @@
 """A small ConvNeXt reads MNIST from 3,500 training images.
 
-Claim    TO MEASURE
+Claim    With the stem of the published network, patches of 4 pixels, a ConvNeXt sees a digit as 7 x 7 places, and reads
+         more than 95 of 100 right, fewer than networks that keep the pixels.
 Command  python -m experiments.mnist5k_convnext
+Cost     178 and 189 s of `seconds.total` on two cores of a shared x86-64 virtual machine, much other work beside it.
+Result   test accuracy 0.968, the mean of seeds 0 and 1 (0.968, 0.969), 95 % Wilson interval over the 1,000 test images
+         0.956 to 0.978 (commit 66e1de0).
 """
 
 from research.cli import main

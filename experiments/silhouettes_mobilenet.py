@@ -1,7 +1,12 @@
 """MobileNet v2 tells ten animals apart by their silhouettes.
 
-Claim    TO MEASURE
+Claim    Inverted residuals and depthwise convolutions, 87 thousand parameters in all, name an animal by its outline in
+         more than 95 of 100 cases.
 Command  python -m experiments.silhouettes_mobilenet
+         The images come from a package: pip install --no-deps animal-mnist==0.4
+Cost     322 and 371 s of `seconds.total` on two cores of a shared x86-64 virtual machine, much other work beside it.
+Result   test accuracy 0.972, the mean of seeds 0 and 1 (0.969, 0.975), 95 % Wilson interval over the 973 test images
+         0.960 to 0.981 (commit 66e1de0).
 """
 
 from research.cli import main
