@@ -3,14 +3,16 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from research import models
 from research.data import Images
+from research.devices import place
 from research.experiment import replace, spec, split
 from research.models.convolutional_fields import ImageClassifierFields
 from research.training.state import abstract_state
-from research.training.step import train_step
+from research.training.step import init_state, train_step
 
 INVERTED = {"channels": (8, 8), "strides": (1, 2), "stem": "small", "stochastic_depth": 0.1}
 SMALL = {
@@ -19,8 +21,8 @@ SMALL = {
     "ConvNeXt": {"channels": (4, 8), "blocks": (1, 1), "stem": "small", "stochastic_depth": 0.1},
     "DenseNet": {"blocks": (2, 2), "growth": 4, "width": 8, "stem": "small"},
     "EfficientNet": {**INVERTED, "kernels": (3, 5), "expansions": (1, 2), "blocks": (1, 1), "features": 12},
-    "InceptionV1": {"blocks": (1, 1, 1), "stem": "small"},
-    "InceptionV3": {"blocks": (1, 1, 1), "stem": "small"},
+    "InceptionV1": {"blocks": (1, 1, 1), "width_percent": 10, "stem": "small"},
+    "InceptionV3": {"blocks": (1, 1, 1), "width_percent": 10, "stem": "small"},
     "Mixer": {"width": 8, "layers": 2, "patch": 7, "stochastic_depth": 0.1},
     "MobileNet": {"channels": (8, 8), "blocks": (1, 1), "strides": (1, 2), "stem": "small"},
     "MobileNetV2": {**INVERTED, "expansions": (1, 2), "blocks": (1, 1), "features": 12},
@@ -44,12 +46,13 @@ def test_every_model_of_images_is_here():
 
 @pytest.fixture(scope="module")
 def on_mnist(experiment):
-    return replace(experiment, {"data": Images("mnist5k", cutout=5, mixup=0.2, randaugment_layers=1), "batch_size": 8})
+    data = Images("mnist5k", cutout=5, mixup=0.2, randaugment_layers=1)
+    return replace(experiment, {"data": data, "batch_size": 8, "optimizer.warmup": 0})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_a_training_step_in_bfloat16_lowers_for_every_platform(name, on_mnist):
+def test_a_training_step_in_bfloat16_runs_and_lowers_for_every_platform(name, on_mnist, quick_compilation):
     experiment = replace(on_mnist, {"model": getattr(models, name)(dtype="bfloat16", **SMALL[name])})
     program, hyperparameters = split(experiment)
     state, batch = abstract_state(experiment), spec(experiment)
@@ -59,3 +62,12 @@ def test_a_training_step_in_bfloat16_lowers_for_every_platform(name, on_mnist):
     after, metrics = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), traced.out_info)
     assert after == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)  # what goes in comes out, float32
     assert metrics["objective"] == ((), jnp.float32)
+
+    generator = np.random.default_rng(0)
+    raw = {"image": generator.integers(0, 256, (8, 28, 28, 1), np.uint8), "label": np.arange(8, dtype=np.int32)}
+    first = place(init_state, program, once=True)(hyperparameters)
+    state, metrics = traced.lower().compile()(hyperparameters, first, raw)
+    assert np.isfinite(metrics["objective"]) and np.isfinite(metrics["gradient_norm"])
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
+    moved = jax.tree.map(lambda one, other: bool(np.any(one != other)), first.params, state.params)
+    assert np.mean(jax.tree.leaves(moved)) > 0.9  # a branch that is dropped learns nothing
