@@ -11,7 +11,7 @@ loop, vmap, map
             `ablate` told how
 plain       a loop over the trials that calls one compiled step and evaluates at the end; no folders
 commands    `train` once a trial, a process each; a few are measured, and multiplied
-optuna      Optuna with a PyTorch training loop, the same network, data, batch size and steps (mlp only)
+optuna      Optuna with a PyTorch training loop, the same network, data, batch size and steps (both mlp only)
 
 Three times are measured: of the call, once everything is imported; of the whole command; and its processor time, which
 suffers less from what else the machine does. `x auto` is the median over rounds of a side's time over that of `auto`
@@ -68,6 +68,7 @@ class Family:
 
 
 FAMILIES = {
+    "small_mlp": Family(Experiment(MLP((32,)), Classification(), DIGITS, OPTIMIZER, steps=5000, batch_size=16), 32),
     "mlp": Family(Experiment(MLP((64, 64)), Classification(), DIGITS, OPTIMIZER, steps=2000, batch_size=32), 32),
     "cnn": Family(
         Experiment(CNN(channels=(16, 32), dense=(64,)), Classification(), DIGITS, OPTIMIZER, steps=300, batch_size=64),
@@ -287,7 +288,7 @@ def main() -> None:
     """Measure in turn, print a table a family and write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=list(FAMILIES))
-    parser.add_argument("--trials", type=int, help=f"a multiple of {SEEDS}; default: 32 of mlp, 16 of the others")
+    parser.add_argument("--trials", type=int, help=f"a multiple of {SEEDS}; default: 32 of both mlp, 16 of the others")
     parser.add_argument("--steps", type=int, help="of a trial; default: the experiment's")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--commands", type=int, default=3, help="train commands to measure in each round")
@@ -319,7 +320,7 @@ def compare(chosen: dict[str, tuple[Experiment, Study]], arguments: argparse.Nam
     print(", ".join(f"{name} {number}" for name, number in machine["versions"].items()))
     families: dict[str, Any] = {}
     for name, (experiment, study) in chosen.items():
-        sides = [side for side in arguments.sides if side != "optuna" or (name == "mlp" and not missing())]
+        sides = [side for side in arguments.sides if side != "optuna" or (name.endswith("mlp") and not missing())]
         n, rounds, loads = len(planned(experiment, study)), list[dict[str, Any]](), []
         for index in range(arguments.rounds):
             loads.append(os.getloadavg()[0])
@@ -336,7 +337,7 @@ def compare(chosen: dict[str, tuple[Experiment, Study]], arguments: argparse.Nam
         show(rows)
         if "commands" in sides:
             print(f"commands: {arguments.commands} measured in each round, their mean times {n}")
-        if name == "mlp" and "optuna" in arguments.sides and missing():
+        if name.endswith("mlp") and "optuna" in arguments.sides and missing():
             print(f"    optuna: not measured; pip install {' '.join(missing())}")
     print(f"\n{arguments.output / 'sweep.json'}\n{arguments.output / 'sweep.png'}")
 

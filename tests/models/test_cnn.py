@@ -150,7 +150,8 @@ def test_bfloat16_is_the_precision_of_the_computation_alone():
 def test_every_activation_and_pooling_is_another_function():
     variables = randomized(TINY, X)
     choices = itertools.product(get_args(Activation), get_args(Pooling))
-    logits = [TINY.clone(activation=a, pooling=p).apply(variables, X) for a, p in choices]
+    # Far enough from 0 that relu6 cuts what relu lets through.
+    logits = [TINY.clone(activation=a, pooling=p).apply(variables, 9 * X) for a, p in choices]
     for one, other in itertools.combinations(logits, 2):
         assert np.abs(one - other).max() > 1e-3
 
@@ -166,7 +167,8 @@ def test_the_gradient_reaches_every_parameter(activation, quick_compilation):
     )
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         reached = float((leaf != 0).mean())
-        assert np.isfinite(leaf).all() and reached > (0.5 if activation in ("relu", "step") else 0.99), (path, reached)
+        flat = ("relu", "relu6", "step")  # over half of what comes in
+        assert np.isfinite(leaf).all() and reached > (0.5 if activation in flat else 0.99), (path, reached)
 
 
 def test_dropout_acts_on_dense_layers_in_training_alone():
