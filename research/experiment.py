@@ -108,7 +108,7 @@ class RunOptions:
     """Where the training split lives; all choices give the same batches."""
     steps_per_call: Size = 1
     """Most training steps that one call of the compiled program takes, as far as they divide those between reports,
-    evaluations and checkpoints; more is faster where a step takes less than about a millisecond."""
+    evaluations and checkpoints; more is faster where a step takes a fraction of a millisecond."""
     log_every: Size = 50
     """Steps between training reports."""
     evaluate_every: Count = 200
