@@ -48,6 +48,7 @@ def test_nothing_is_due_within_a_call():
     options = RunOptions(steps_per_call=50, log_every=20, evaluate_every=0, checkpoint_every=30)
     assert together(0, 1000, options) == 10
     assert together(990, 1000, options) == 10 and together(995, 1000, options) == 1
+    assert together(0, 1000, dataclasses.replace(options, evaluate_every=15)) == 5
     assert together(0, 1000, RunOptions()) == 1
 
 
