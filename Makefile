@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
+PLANS := build/plans
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick lint lock clean
+.PHONY: help install demo test test-quick test-plans lint lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +38,17 @@ test: install ## run every test (ARGS="-n 0 -k name" is handed to pytest, here a
 test-quick: install ## run the tests that take a few seconds at most
 	$(RUN) -m pytest -m "not slow" $(ARGS)
 
+# The compilers for TPUs and GPUs change what `import jax` finds, so they have an environment of their own.
+$(PLANS)/installed: pyproject.toml plans.lock
+	@echo "Making $(PLANS) with the compilers for TPUs and GPUs (3 GB on disk, minutes)"
+	@$(PYTHON) -m venv $(PLANS)
+	@$(PLANS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r plans.lock
+	@$(PLANS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+test-plans: $(PLANS)/installed ## have the compilers for TPUs and GPUs compile what would run there; takes minutes
+	$(PLANS)/bin/python -m pytest -m "plan_tpu or plan_gpu" $(ARGS)
+
 lint: install ## check style, formatting, the direction of imports, and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -44,7 +56,7 @@ lint: install ## check style, formatting, the direction of imports, and types
 	$(RUN) -m mypy
 
 # uv lives in a folder of its own, so that a broken lock can still be mended.
-lock: ## write requirements.lock anew, keeping its versions where it can (ARGS=--upgrade takes the newest)
+lock: ## write the lock files anew, keeping their versions where possible (ARGS=--upgrade takes the newest)
 	$(PYTHON) -m venv build/uv
 	build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	build/uv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra mnist5k \
@@ -52,6 +64,10 @@ lock: ## write requirements.lock anew, keeping its versions where it can (ARGS=-
 	  --extra weights \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS) \
 	  --output-file requirements.lock pyproject.toml
+	build/uv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra plan-tpu \
+	  --extra plan-gpu --constraint requirements.lock \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	  --output-file plans.lock pyproject.toml
 
 clean: ## remove .venv and everything built or cached; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -59,11 +59,14 @@ class Experiment:
     steps: Length
     """Training steps; also the length of the learning-rate schedule."""
     batch_size: Size
-    """Examples in the global batch of a training step."""
+    """Examples in the global batch of a training step, on all devices together."""
     seed: Seed = 0
     """Decides initial parameters, data order, dropout and augmentation."""
     start: "Start | Pretrained | None" = None
     """The run, or the file, whose parameters this one begins with; None begins with new ones."""
+    accumulation: Size = 1
+    """Parts of a batch that are computed one after the other, their gradients added up: less memory. Batch norm and
+    dropout see a part at a time, so this is a part of the value."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -99,9 +102,30 @@ class Pretrained:
 
 
 @dataclasses.dataclass(frozen=True)
+class Placement:
+    """Which devices share a run, and how; results depend on it by the order of floating point sums alone.
+
+    The devices form a mesh: `data` x `fsdp` x `tensor`. A batch is divided over `data` and `fsdp`, the state over
+    `fsdp`, and over `tensor` as the rules of the model say. By default all devices share the batch, or as many of them
+    as divide it.
+    """
+
+    method: Literal["jit", "pmap"] = "jit"
+    """jit compiles one program for the whole mesh; pmap one for each device, which holds the whole state."""
+    data: Size | None = None
+    """Devices that share the batch and each hold the state; None for all that the other axes leave."""
+    fsdp: Size = 1
+    """Devices that share the batch, and among which parameters and optimizer state are divided."""
+    tensor: Size = 1
+    """Devices among which the matrices of a layer are divided, by the rules of the model."""
+
+
+@dataclasses.dataclass(frozen=True)
 class RunOptions:
     """What a run does besides its numbers; none of it enters the fingerprint."""
 
+    placement: Placement = Placement()
+    """Which devices share the run."""
     data_dir: str | None = None
     """Where prepared datasets are kept; default: TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     residency: Residency = "auto"
@@ -125,11 +149,16 @@ class RunOptions:
     """Whether the state that was best on validation is kept."""
     pictures: bool = True
     """Whether a run ends with learning curves, and with what its task draws or writes."""
+    profile: str | None = None
+    """START:STOP: trace the steps from step START to step STOP into profile/, for xprof and Perfetto, and show what was
+    slowest. Nothing is traced of steps that were taken before."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     """Progress bar or plain lines; auto shows a bar on a terminal."""
 
     def __post_init__(self) -> None:
         validate(self)
+        if self.placement.method == "pmap" and self.steps_per_call > 1:
+            raise UsageError("pmap takes one step in a call: set steps_per_call to 1, or placement.method to jit")
 
 
 def leaves(node: Any, path: str = "", annotation: Any = Any) -> Iterator[tuple[str, Any, Any]]:

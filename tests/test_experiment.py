@@ -494,6 +494,7 @@ PROGRAM = {
     "optimizer.groups": (Group(("block_0",), 0.5),),
     "batch_size": 19,
     "start": Start(BASE, ("block_0",)),
+    "accumulation": 2,
 }
 
 

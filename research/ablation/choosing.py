@@ -36,7 +36,7 @@ PATIENCE_TINY = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Placement:
+class Choice:
     """How a group is run: `size` trials at a time, up to `steps_per_call` in a call, and why."""
 
     mode: Mode
@@ -58,7 +58,7 @@ class Placement:
 
 def choose(
     experiments: Sequence[Experiment], splits: Splits, options: RunOptions, execution: Execution, shared: bool
-) -> Placement:
+) -> Choice:
     """Return how to run the trials of a group that are left.
 
     Args:
@@ -68,23 +68,23 @@ def choose(
         shared: whether all read the same examples from memory, without which they cannot run together.
     """
     if execution == "loop":
-        return Placement("loop", 1, "asked for")
+        return Choice("loop", 1, "asked for")
     if not shared:
-        return Placement("loop", 1, "the trials do not share examples in memory")
+        return Choice("loop", 1, "the trials do not share examples in memory")
     if execution != "auto":
         found = fitting(experiments, splits, options, execution, sizes(execution, len(experiments))[-1], None)
         if found.error:
-            return Placement("loop", 1, f"{execution} {found.error}", (found,))
-        return Placement(found.mode, found.size, "asked for", (found,))
+            return Choice("loop", 1, f"{execution} {found.error}", (found,))
+        return Choice(found.mode, found.size, "asked for", (found,))
     if len(experiments) == 1:
-        return Placement("loop", 1, "a single trial")
+        return Choice("loop", 1, "a single trial")
     loop = measure(experiments, splits, options, "loop", 1)
     if loop.error:
-        return Placement("loop", 1, loop.error, (loop,))
+        return Choice("loop", 1, loop.error, (loop,))
     return fastest(experiments, splits, options, loop)
 
 
-def fastest(experiments: Sequence[Experiment], splits: Splits, options: RunOptions, loop: Measurement) -> Placement:
+def fastest(experiments: Sequence[Experiment], splits: Splits, options: RunOptions, loop: Measurement) -> Choice:
     """Return the fastest way; a loop of single steps unless another one is faster by more than noise."""
     assert loop.step_seconds is not None and loop.compile_seconds is not None
     best, found, patience = loop, [loop], PATIENCE
@@ -101,7 +101,7 @@ def fastest(experiments: Sequence[Experiment], splits: Splits, options: RunOptio
         if seconds is not None and seconds < min(best.step_seconds or 0.0, NOISE * loop.step_seconds):
             best = found[-1]
     reason = "measured" if len(found) > 1 else "too little left to do to try anything else"
-    return Placement(best.mode, best.size, reason, tuple(found), best.steps_per_call)
+    return Choice(best.mode, best.size, reason, tuple(found), best.steps_per_call)
 
 
 def candidates(n: int) -> Iterator[tuple[Mode, int]]:
@@ -160,26 +160,24 @@ def reduced(found: Measurement, loop: Measurement | None) -> int:
     return min(found.size - 1, 1 + int((FRACTION * available() - loop.bytes) / each))
 
 
-def halved(placement: Placement) -> Placement | None:
+def halved(choice: Choice) -> Choice | None:
     """Return half as many trials at a time, for when memory ran out all the same; None where that is impossible."""
-    unit = jax.device_count() if placement.mode == "shard" else 1
-    size = placement.size // 2 // unit * unit
-    return dataclasses.replace(placement, size=size, reason="memory ran out") if size else None
+    unit = jax.device_count() if choice.mode == "shard" else 1
+    size = choice.size // 2 // unit * unit
+    return dataclasses.replace(choice, size=size, reason="memory ran out") if size else None
 
 
-def write_placement(file: Path, placement: Placement, group: Group) -> None:
+def write_choice(file: Path, choice: Choice, group: Group) -> None:
     """Write how a group is run; `cells`, `steps` and `device` are for readers."""
-    content = {**dataclasses.asdict(placement), "cells": group.cells, "steps": group.steps, "device": device()}
+    content = {**dataclasses.asdict(choice), "cells": group.cells, "steps": group.steps, "device": device()}
     write(file, json.dumps(content, indent=2) + "\n")
 
 
-def read_placement(file: Path) -> Placement:
+def read_choice(file: Path) -> Choice:
     """Return how a group is run. Raises `RunError` where the file is damaged."""
     try:
         content = json.loads(file.read_text())
         measured = tuple(Measurement(**measurement) for measurement in content["measurements"])
-        return Placement(
-            content["mode"], content["size"], content["reason"], measured, content.get("steps_per_call", 1)
-        )
+        return Choice(content["mode"], content["size"], content["reason"], measured, content.get("steps_per_call", 1))
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(f"{file} is damaged: {error}; delete it to choose again") from error

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from research.ablation.choosing import Execution, Placement, choose, halved, read_placement, write_placement
+from research.ablation.choosing import Choice, Execution, choose, halved, read_choice, write_choice
 from research.ablation.claims import Claim, Claims
 from research.ablation.group_training import train_together
 from research.ablation.groups import Group, groups
@@ -21,7 +21,7 @@ from research.ablation.store import Outcome, Phase, Status, Store, check_unscree
 from research.ablation.study import Study, Trial, check
 from research.data import Batches
 from research.errors import RunError, UsageError
-from research.experiment import Experiment, RunOptions, Start
+from research.experiment import Experiment, Placement, RunOptions, Start
 from research.training import Interrupted, Result, train
 from research.training.environment import device
 from research.training.folder import Folder
@@ -55,17 +55,19 @@ def ablate(
         experiment: the baseline.
         study: what is varied; cells and seeds may be added to a folder later.
         workdir: the study's folder.
-        options: as for `train`, for every trial. `progress` "none" also silences the line a trial.
+        options: as for `train`, for every trial. `progress` "none" also silences the line a trial. By default a trial
+            is on one device and devices share the trials; with a placement of its own each trial is on many.
         execution: how trials of one program are run; "auto" measures, and says what in groups/ID/execution.json.
         retry: also run trials that "failed" or "diverged", once.
         fail_fast: begin nothing after a failure.
         wait: return only when the trials that other processes are at have ended too.
 
     Raises:
-        UsageError: the study does not fit, the folder holds another one, or trials in it were run in another way.
+        UsageError: the study does not fit, the folder holds another one, trials in it were run in another way, or they
+            are to be run together and each on many devices.
         Interrupted: stopped early; the same call goes on.
     """
-    options = options or RunOptions()
+    options, execution = for_trials(options or RunOptions(), execution)
     if wrong := set(retry) - {"failed", "diverged"}:
         raise UsageError(f'what is tried again has "failed" or "diverged", not "{wrong.pop()}"')
     check_unscreened(Path(workdir))
@@ -84,12 +86,27 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     return f"{len(outcomes)} trials: {', '.join(f'{count} {status}' for status, count in counts.items())}"
 
 
-def adapted(options: RunOptions, placement: Placement) -> RunOptions:
+def for_trials(options: RunOptions, execution: Execution) -> tuple[RunOptions, Execution]:
+    """Return options and execution of trials: each on one device, or one after the other in a placement of their own.
+
+    Raises:
+        UsageError: both are asked for, or a trace, which is of a single run.
+    """
+    if options.profile is not None:
+        raise UsageError("--profile is for a single run: train one of the cells")
+    if options.placement == Placement():
+        return dataclasses.replace(options, placement=Placement(data=1)), execution
+    if execution not in ("auto", "loop"):
+        raise UsageError(f'trials that run together, as "{execution}" does, are on one device each: choose loop')
+    return options, "loop"
+
+
+def adapted(options: RunOptions, choice: Choice) -> RunOptions:
     """Return the options of trials that run in a certain way, checkpoints not less than `SAVED_SECONDS` apart."""
-    between = options.checkpoint_every * placement.step_seconds
+    between = options.checkpoint_every * choice.step_seconds
     checkpoint_every = options.checkpoint_every * max(1, math.floor(SAVED_SECONDS / between))
     return dataclasses.replace(
-        options, steps_per_call=placement.steps_per_call, checkpoint_every=min(checkpoint_every, 2**31 - 1)
+        options, steps_per_call=choice.steps_per_call, checkpoint_every=min(checkpoint_every, 2**31 - 1)
     )
 
 
@@ -125,7 +142,7 @@ class Sweep:
         )
         self._claims, self._interrupted = claims, interrupted
         self._splits = SharedSplits(self._options)
-        self._placements: dict[str, Placement] = {}
+        self._choices: dict[str, Choice] = {}
         self._failed = False
         self._left = 0
 
@@ -168,8 +185,8 @@ class Sweep:
         while queue and not self._stopping():
             first = queue.pop(0)
             if (claim := self._claim(first)) is not None:
-                placement = self._placement(first, [first, *(job for job in queue if job.group is first.group)])
-                self._run_together(placement, [(first, claim), *self._further(queue, first.group, placement.size - 1)])
+                choice = self._choice(first, [first, *(job for job in queue if job.group is first.group)])
+                self._run_together(choice, [(first, claim), *self._further(queue, first.group, choice.size - 1)])
 
     def _stopping(self) -> bool:
         """Return whether nothing more is to begin. Raises `Interrupted` after a signal."""
@@ -222,34 +239,34 @@ class Sweep:
                 count -= 1
                 yield job, claim
 
-    def _placement_file(self, group: Group) -> Path:
+    def _choice_file(self, group: Group) -> Path:
         """Return where it is written how a group is run."""
         return self._store.root / "groups" / group.name / "execution.json"
 
     def _check_execution(self, group: Group) -> None:
         """Raise `UsageError` where a group has begun in another way than is asked for."""
-        file = self._placement_file(group)
-        if self._execution != "auto" and file.exists() and (mode := read_placement(file).mode) != self._execution:
+        file = self._choice_file(group)
+        if self._execution != "auto" and file.exists() and (mode := read_choice(file).mode) != self._execution:
             raise UsageError(
                 f'trials of {", ".join(group.cells)} in {self._store.root} were run as "{mode}", and to run others as '
                 f'"{self._execution}" would compare unlike things: choose auto, or another folder'
             )
 
-    def _placement(self, first: Job, jobs: Sequence[Job]) -> Placement:
+    def _choice(self, first: Job, jobs: Sequence[Job]) -> Choice:
         """Return how a group is run: as it was before, by this process or another, else as measured now."""
-        group, file = first.group, self._placement_file(first.group)
-        while group.name not in self._placements:
+        group, file = first.group, self._choice_file(first.group)
+        while group.name not in self._choices:
             if file.exists():
-                self._placements[group.name] = read_placement(file)
+                self._choices[group.name] = read_choice(file)
             elif (claim := self._claims.acquire(file.parent)) is not None:
                 if not file.exists():
-                    write_placement(file, self._chosen([job.trial.experiment for job in jobs]), group)
+                    write_choice(file, self._chosen([job.trial.experiment for job in jobs]), group)
                 self._claims.release(claim, "decided")
             else:
                 self._pause()  # another process is measuring
-        return self._placements[group.name]
+        return self._choices[group.name]
 
-    def _chosen(self, experiments: Sequence[Experiment]) -> Placement:
+    def _chosen(self, experiments: Sequence[Experiment]) -> Choice:
         """Return how to run experiments of one program; what cannot be measured is left to fail by itself."""
         try:
             self._begin_with(experiments[0])
@@ -260,7 +277,7 @@ class Sweep:
         except Interrupted:
             raise
         except Exception as error:
-            return Placement("loop", 1, f"{type(error).__name__}: {error}".splitlines()[0])
+            return Choice("loop", 1, f"{type(error).__name__}: {error}".splitlines()[0])
 
     def _begin_with(self, experiment: Experiment) -> None:
         """Train what an experiment begins with, once for all trials; wait where another process does."""
@@ -277,62 +294,62 @@ class Sweep:
                 finally:
                     self._claims.release(claim)
 
-    def _run_together(self, placement: Placement, taken: Iterable[tuple[Job, Claim]]) -> None:
+    def _run_together(self, choice: Choice, taken: Iterable[tuple[Job, Claim]]) -> None:
         """Run claimed trials of one group. Raises `Interrupted` after a signal, with what had not ended put back."""
         waiting = list(taken)
         while waiting:
-            part = waiting[: placement.size]
+            part = waiting[: choice.size]
             try:
-                self._train(part, waiting, placement)
+                self._train(part, waiting, choice)
             except Interrupted:
-                self._put_back(waiting, placement)
+                self._put_back(waiting, choice)
                 raise self._stopped() from None
             except Exception as error:
-                smaller = halved(placement) if exhausted(error) else None
+                smaller = halved(choice) if exhausted(error) else None
                 if smaller is not None:
-                    group, placement = part[0][0].group, smaller
-                    self._placements[group.name] = placement
-                    write_placement(self._placement_file(group), placement, group)
+                    group, choice = part[0][0].group, smaller
+                    self._choices[group.name] = choice
+                    write_choice(self._choice_file(group), choice, group)
                     continue
                 for job, claim in part:
                     if (job, claim) in waiting:
                         waiting.remove((job, claim))
-                        self._end(job, claim, placement, error)
+                        self._end(job, claim, choice, error)
 
-    def _train(self, part: Sequence[tuple[Job, Claim]], waiting: list[tuple[Job, Claim]], placement: Placement) -> None:
+    def _train(self, part: Sequence[tuple[Job, Claim]], waiting: list[tuple[Job, Claim]], choice: Choice) -> None:
         """Train some trials, one or several together; each is taken from those `waiting` when it has ended."""
 
         def ended(index: int, result: Result | Exception) -> None:
             """Take note of a trial."""
             waiting.remove(part[index])
-            self._end(*part[index], placement, result)
+            self._end(*part[index], choice, result)
 
         jobs = [job for job, _ in part]
         experiments, folders = [job.trial.experiment for job in jobs], [job.folder for job in jobs]
         for job, experiment in zip(jobs, experiments, strict=True):
-            write_status(job.folder, "running", mode=placement.mode, group=job.group.name, device=device())
+            write_status(job.folder, "running", mode=choice.mode, group=job.group.name, device=device())
             self._begin_with(experiment)
         splits = self._splits.of(experiments[0])
-        options = adapted(self._options, placement)
-        if placement.mode == "loop":
+        options = adapted(self._options, choice)
+        if choice.mode == "loop":
             ended(0, train(experiments[0], folders[0], options, splits))
         else:
-            mode, size = placement.mode, placement.size
+            mode, size = choice.mode, choice.size
             train_together(experiments, folders, splits, options, mode, size, self._interrupted, ended)
 
-    def _put_back(self, waiting: Iterable[tuple[Job, Claim]], placement: Placement) -> None:
+    def _put_back(self, waiting: Iterable[tuple[Job, Claim]], choice: Choice) -> None:
         """Leave trials that were stopped to whoever goes on."""
         for job, claim in waiting:
             with contextlib.suppress(OSError):
-                write_status(job.folder, "planned", mode=placement.mode, group=job.group.name)
+                write_status(job.folder, "planned", mode=choice.mode, group=job.group.name)
             self._claims.release(claim)
 
-    def _end(self, job: Job, claim: Claim | None, placement: Placement | None, result: Result | Exception) -> None:
+    def _end(self, job: Job, claim: Claim | None, choice: Choice | None, result: Result | Exception) -> None:
         """Write down and show what came of a trial, unless another process has taken it over meanwhile."""
         if claim is not None and not claim.held():
             log.warning("%s was taken over by another process, which thought this one dead", job.folder)
             return
-        known = {"group": job.group.name, "device": device()} | ({"mode": placement.mode} if placement else {})
+        known = {"group": job.group.name, "device": device()} | ({"mode": choice.mode} if choice else {})
         if isinstance(result, Exception):
             self._failed = True
             known |= {"error": sentence(result), "traceback": "".join(traceback.format_exception(result))}

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from research.data import Batches, Records, Residency, Rows, Split, stacked_feeds
+from research.data import Batches, Records, Residency, Rows, Split, evaluation_batches, stacked_feeds
 from research.devices import Together, place_together, replicate
 from research.errors import RunError
 from research.experiment import Experiment, Hyperparameters, RunOptions, split
@@ -18,7 +18,7 @@ from research.training import Interrupted, Result, TrainState
 from research.training.checkpoint import Checkpoints, Kind
 from research.training.clock import Clock, Share
 from research.training.environment import environment
-from research.training.evaluation import added, numbered_batches
+from research.training.evaluation import added, evaluation_size
 from research.training.folder import Folder
 from research.training.loop import Run, Splits
 from research.training.progress import progress
@@ -190,7 +190,7 @@ class Group(Stepping):
         with self.clock.phase("evaluate"):
             self._sums[name] = [
                 jax.device_get(evaluate(self.hyperparameters, self.state, batch))
-                for batch in numbered_batches(self.splits[name])
+                for batch in evaluation_batches(self.splits[name], evaluation_size(self.splits[name]))
             ]
 
     def _each(self, action: Callable[["Member"], Any]) -> None:
@@ -216,7 +216,7 @@ class Member(Run):
     def __init__(self, group: Group, index: int, folder: Folder, clock: Share, checkpoints: Checkpoints) -> None:
         self._group, self.index = group, index
         state = taken(group.host_state(), index)
-        super().__init__(group.experiments[index], group.options, folder, clock, group.splits, checkpoints, state)
+        super().__init__(group.experiments[index], group.options, folder, clock, group.splits, checkpoints, state=state)
 
     def _sums(self, name: Split) -> Any:
         """Return the sums that the group computed."""

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from research.ablation.choosing import Execution, Placement
+from research.ablation.choosing import Choice, Execution
 from research.ablation.claims import Claim, Claims
-from research.ablation.execution import Job, Sweep
+from research.ablation.execution import Job, Sweep, for_trials
 from research.ablation.store import MARK, Outcome, Store, write_status
 from research.ablation.study import TUNING, Cell, Study, Trial, final_seeds, plan, trials
 from research.errors import RunError, UsageError
@@ -87,7 +87,7 @@ def screen(
         Interrupted: stopped early; the same call goes on.
         RunError: a trial's folder cannot be written.
     """
-    options = options or RunOptions()
+    options, execution = for_trials(options or RunOptions(), execution)
     store = open_screening(experiment, study, workdir, rungs, options)
     with Claims() as claims, interruptible() as interrupted:
         sweep = Screening(store, options, execution, (), False, claims, interrupted)
@@ -177,9 +177,9 @@ class Screening(Sweep):
         # One that has been evaluated at its rung must not be handed to `train` again: it would pass the rung.
         return super()._is_due(job, outcome) and self._is_below(outcome)
 
-    def _run_together(self, placement: Placement, taken: Iterable[tuple[Job, Claim]]) -> None:
+    def _run_together(self, choice: Choice, taken: Iterable[tuple[Job, Claim]]) -> None:
         try:
-            super()._run_together(placement, taken)
+            super()._run_together(choice, taken)
         except Interrupted:
             if self._interrupted():
                 raise

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 
 from research.ablation.group_training import Feeds, stacked_hyperparameters
 from research.data import Batches
-from research.devices import Together, place, place_together
+from research.devices import ONE_DEVICE, Together, place, place_together
 from research.experiment import Experiment, RunOptions, split
 from research.training.loop import Splits
 from research.training.state import TrainState
 from research.training.step import init_state, train_step, train_steps
-from research.training.stepping import together
+from research.training.stepping import placed_step, together
 
 Mode = Literal["loop"] | Together
 
@@ -89,14 +89,14 @@ def _prepared(
     experiments: Sequence[Experiment], splits: Splits, options: RunOptions, mode: Mode, size: int, steps: int
 ) -> tuple[Any, Any, Callable[[int, int], Any], Callable[[], None]]:
     """Return the compiled step, its hyperparameters, what gives its input, and what stops reading ahead."""
-    update = train_step if steps == 1 else train_steps
     first = experiments[0]
     program, alone = split(first)
     if mode == "loop":
         batches = Batches(splits["train"], first.batch_size, first.seed, options.residency)
-        return place(update, program, donate_state=True), jax.device_put(alone), batches.feeds_at, batches.close
+        return placed_step(program, ONE_DEVICE, steps), jax.device_put(alone), batches.feeds_at, batches.close
     several = [experiments[index % len(experiments)] for index in range(size)]
     feeds = Feeds(several, splits["train"], options.residency, mode)
+    update = train_step if steps == 1 else train_steps
     step = place_together(update, program, mode, (0, 0, feeds.axes), donate_state=True)
     return step, stacked_hyperparameters(several), feeds.at, feeds.close
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from research.ablation.choosing import Placement, read_placement
+from research.ablation.choosing import Choice, read_choice
 from research.ablation.execution import summary
 from research.ablation.groups import Group, groups
 from research.ablation.measuring import Measurement, measure
@@ -70,15 +70,15 @@ def _programs(store: Store, trials: tuple[Trial, ...], phase: Phase, options: Ru
     for group in programs:
         outcomes = [found[id(trial)] for trial in group.trials]
         left = sum(outcome.status == "planned" for outcome in outcomes)
-        placement = _placement(store, group)
-        measured = _measured(group, placement, options, timed and left > 0)
+        choice = _choice(store, group)
+        measured = _measured(group, choice, options, timed and left > 0)
         each = _seconds(group, outcomes, measured)
         if left and each is None:
             unknown += left
         elif left and each is not None:
             total += left * each
         basis = "" if each is None or any(outcome.finished for outcome in outcomes) else ", counting steps alone"
-        way = f"{placement.mode}, {placement.size} at a time" if placement else "way not chosen yet"
+        way = f"{choice.mode}, {choice.size} at a time" if choice else "way not chosen yet"
         yield (
             f"  {group.name}  {group.steps:,} steps, {left} of {len(outcomes)} trials left, "
             f"{_duration(each)} a trial{basis}, {_memory(measured)}, {way}: {', '.join(group.cells)}"
@@ -86,17 +86,17 @@ def _programs(store: Store, trials: tuple[Trial, ...], phase: Phase, options: Ru
     yield f"time left: about {_duration(total)}" + (f" and {unknown} trials of unknown time" if unknown else "")
 
 
-def _placement(store: Store, group: Group) -> Placement | None:
+def _choice(store: Store, group: Group) -> Choice | None:
     """Return how a group is run, where that is decided."""
     file = store.root / "groups" / group.name / "execution.json"
-    return read_placement(file) if file.exists() else None
+    return read_choice(file) if file.exists() else None
 
 
-def _measured(group: Group, placement: Placement | None, options: RunOptions, timed: bool) -> Measurement | None:
+def _measured(group: Group, choice: Choice | None, options: RunOptions, timed: bool) -> Measurement | None:
     """Return what was measured of a group as it is run, measuring a loop where nothing was and it is asked for."""
-    if placement is not None:
-        for measurement in placement.measurements:
-            if placement.chose(measurement):
+    if choice is not None:
+        for measurement in choice.measurements:
+            if choice.chose(measurement):
                 return measurement
     if not timed:
         return None

@@ -5,7 +5,8 @@ import math
 import tempfile
 
 from research import training
-from research.ablation.choosing import read_placement
+from research.ablation.choosing import read_choice
+from research.ablation.execution import for_trials
 from research.ablation.store import Store
 from research.errors import UsageError, suggestion
 from research.experiment import RunOptions
@@ -64,10 +65,10 @@ def verify(store: Store, row: str, seed: int, options: RunOptions | None = None)
     outcome = store.outcome(trial, "final")
     if not outcome.finished:
         raise UsageError(f"{row} with seed {seed} has no result to compare with: it is {outcome.status}")
-    options = options or RunOptions(progress="none")
+    options, _ = for_trials(options or RunOptions(progress="none"), "loop")
     file = store.root / "groups" / str(outcome.group) / "execution.json"
     if file.exists():
-        options = dataclasses.replace(options, steps_per_call=read_placement(file).steps_per_call)
+        options = dataclasses.replace(options, steps_per_call=read_choice(file).steps_per_call)
     with tempfile.TemporaryDirectory() as folder:
         result = training.train(trial.experiment, folder, options)
     return Verification(

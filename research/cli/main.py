@@ -8,16 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import jax
 import tyro
 
-from research import training
+from research import devices, training
 from research.ablation.study import Study
+from research.cli import planning as ahead
 from research.cli import runs as one
 from research.cli import studies as many
+from research.devices.cache import cache_compilations
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, RunOptions, classes, replace
 
-COMMANDS = ("train", "evaluate", "predict", "describe", "ablate", "report", "power", "verify")
+COMMANDS = ("train", "evaluate", "predict", "describe", "plan", "ablate", "report", "power", "verify")
 
 
 def main(
@@ -47,9 +50,14 @@ def main(
     except UsageError as error:
         leave(2, f"error: {error}")
     except training.Interrupted as error:
-        leave(75, str(error))
+        print(error, file=sys.stderr)
+        sys.exit(75)
     except RunError as error:
         leave(1, f"error: {error}")
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # Gloo's come as either
+        if not (devices.joined() and "Gloo" in str(error)):
+            raise
+        leave(1, f"error: the processes lost each other: {str(error).splitlines()[0]}")
     except BrokenPipeError:  # whoever read the output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
@@ -61,7 +69,7 @@ def main(
 def leave(code: int, sentence: str) -> NoReturn:
     """Say why and exit."""
     print(sentence, file=sys.stderr)
-    sys.exit(code)
+    devices.leave(code)
 
 
 def run(
@@ -80,7 +88,9 @@ def run(
 
     def parsed(default: Any) -> Any:
         """Return the command's arguments."""
-        return parse(default, name, doc, arguments)
+        given = parse(default, name, doc, arguments)
+        cache_compilations()  # not before: whoever asks for help gets no folder
+        return given
 
     match command:
         case "train":
@@ -91,6 +101,8 @@ def run(
             one.predict(parsed(one.Predict(changed, output=tyro.MISSING)), changed, name)
         case "describe":
             one.describe(parsed(one.Describe(changed)))
+        case "plan":
+            ahead.print_plan(parsed(ahead.Plan(changed)), name)
         case "ablate":
             many.ablate(parsed(many.Ablate(changed, RunOptions())), studies, name)
         case "report":
@@ -111,7 +123,9 @@ def parse(default: Any, name: str, doc: str, arguments: list[str]) -> Any:
         default=default,
         args=arguments,
         prog=f"python -m experiments.{name} {command}",
-        description=f"{paragraphs}\n\n{type(default).__doc__}\n\nCommands: {', '.join(COMMANDS)} (default: train).",
+        description=f"{paragraphs}\n\n{type(default).__doc__}\n\nCommands: {', '.join(COMMANDS)} (default: train).\n\n"
+        "Compiled programs are kept in ~/.cache/ceteris/compilations: JAX_COMPILATION_CACHE_DIR names another folder, "
+        "JAX_ENABLE_COMPILATION_CACHE=false keeps none.",
         use_underscores=True,
         config=(tyro.conf.AvoidSubcommands,),  # an optional value is given by flags, or is not there
     )

@@ -8,9 +8,11 @@ import tyro
 
 from research import training
 from research.data import Split
+from research.devices import Processes, join, leads
 from research.errors import UsageError
 from research.experiment import (
     Experiment,
+    Placement,
     Pretrained,
     RunOptions,
     classes,
@@ -35,7 +37,9 @@ class Train:
     experiment: Annotated[Experiment, Flat]
     options: Annotated[RunOptions, Flat]
     workdir: str | None = None
-    """Run folder; default: runs/NAME/FINGERPRINT-seedN."""
+    """Run folder; default: runs/NAME/FINGERPRINT-seedN. Several processes need one that all of them see."""
+    processes: Processes = Processes()
+    """Where several processes train the run together, which of them this is."""
     smoke: bool = False
     """Run the small variant, in seconds."""
 
@@ -53,6 +57,10 @@ class Evaluate:
     """The last state, or the one that did best on validation."""
     data_dir: str | None = None
     """Where prepared datasets are kept."""
+    placement: Placement = Placement()
+    """Which devices share the work."""
+    processes: Processes = Processes()
+    """Where several processes share it, which of them this is."""
     smoke: bool = False
     """Use the small variant."""
 
@@ -90,10 +98,13 @@ def imported(experiment: Experiment, workdir: str | Path) -> Experiment:
 
 def train(arguments: Train, name: str) -> None:
     """Train and name the files to look at."""
+    join(arguments.processes)
     workdir = arguments.workdir or default_workdir(arguments.experiment, name)
     folder = Folder(workdir)
     finished = folder.result.exists()
     result = training.train(imported(arguments.experiment, workdir), workdir, arguments.options)
+    if not leads():
+        return
     if finished:
         print(f"{workdir} holds this run, finished")
         for split, metrics in result.metrics.items():
@@ -117,8 +128,10 @@ def restored(arguments: Evaluate, default: Experiment, name: str) -> tuple[Exper
     Without --workdir, flags find the folder. With it, the folder says what the experiment is, and flags that say
     otherwise are refused.
     """
+    join(arguments.processes)
     workdir = arguments.workdir or default_workdir(arguments.experiment, name)
-    experiment, state = training.restore(workdir, arguments.checkpoint, classes(arguments.experiment))
+    known = classes(arguments.experiment)
+    experiment, state = training.restore(workdir, arguments.checkpoint, known, arguments.placement)
     flags, named = difference(default, arguments.experiment), imported(arguments.experiment, workdir)
     if flags and difference(experiment, named):
         raise UsageError(f"{workdir} holds another experiment:\n{explain(experiment, named)}")
@@ -126,18 +139,26 @@ def restored(arguments: Evaluate, default: Experiment, name: str) -> tuple[Exper
     return experiment, state
 
 
+def options(arguments: Evaluate) -> RunOptions:
+    """Return the options of evaluation and prediction."""
+    return RunOptions(data_dir=arguments.data_dir, placement=arguments.placement)
+
+
 def evaluate(arguments: Evaluate, default: Experiment, name: str) -> None:
     """Print the metrics of a split."""
     experiment, state = restored(arguments, default, name)
-    metrics = training.evaluate(experiment, state, arguments.split, RunOptions(data_dir=arguments.data_dir))
-    print(f"{arguments.split} at step {int(state.step)}: {shown(metrics)}")
+    metrics = training.evaluate(experiment, state, arguments.split, options(arguments))
+    if leads():
+        print(f"{arguments.split} at step {int(state.step)}: {shown(metrics)}")
 
 
 def predict(arguments: Predict, default: Experiment, name: str) -> None:
     """Write predictions and say where."""
     check_output(arguments.output)
     experiment, state = restored(arguments, default, name)
-    predictions = training.predict(experiment, state, arguments.split, RunOptions(data_dir=arguments.data_dir))
+    predictions = training.predict(experiment, state, arguments.split, options(arguments))
+    if not leads():
+        return
     training.write_predictions(arguments.output, predictions)
     print(f"{len(predictions['index']):,} rows of {arguments.split} in {arguments.output}")
 

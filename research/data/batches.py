@@ -43,12 +43,13 @@ class Batches:
         residency: where the split is kept. "ram" decodes it once; "device" also moves it to the device once, so that
             only row numbers travel; "stream" decodes again every epoch; "auto" is the first of device, ram, stream
             that the split is small enough for.
-        process_index, process_count: this process takes every `process_count`-th row of the global batch.
+        rows: which rows of the global batch this process holds. Row r is row r on any number of processes, and so has
+            the same dropout.
         place: puts an array where "device" is, for instance replicated over a mesh; pass the same function to share
             the split between several `Batches` of the same records.
 
     Raises:
-        UsageError: the batch does not divide among the processes, or the split is empty.
+        UsageError: the split is empty.
     """
 
     def __init__(
@@ -57,24 +58,21 @@ class Batches:
         batch_size: int,
         seed: int,
         residency: Residency = "auto",
-        process_index: int = 0,
-        process_count: int = 1,
+        rows: slice = slice(None),
         place: Place = jax.device_put,
     ) -> None:
-        if batch_size < 1 or batch_size % process_count:
-            raise UsageError(f"a batch of {batch_size} examples does not divide among {process_count} processes")
         if not len(records):
             raise UsageError("there are no examples to make batches of")
         self.residency = _residency(records) if residency == "auto" else residency
         self._records = records
         self._batch_size = batch_size
         self._seed = seed
-        self._shard = slice(process_index, None, process_count)
+        self._rows = rows
         self._place = place
         self._stream = Stream(self._read)
 
     def batch_at(self, step: int) -> dict[str, Any]:
-        """Return this process's rows of the global batch of `step`: every entry is [batch_size / processes, ...]."""
+        """Return this process's rows of the global batch of `step`: every entry is [rows, ...]."""
         return gather(self.feed_at(step))
 
     def feed_at(self, step: int) -> dict[str, np.ndarray] | Rows:
@@ -98,7 +96,7 @@ class Batches:
 
     def _indices(self, step: int) -> np.ndarray:
         """Return the rows of this process."""
-        return indices_at(self._seed, step, self._batch_size, len(self._records))[self._shard]
+        return indices_at(self._seed, step, self._batch_size, len(self._records))[self._rows]
 
     def _read(self, step: int) -> dict[str, np.ndarray]:
         """Read the rows of this process, from memory where the split is there."""
@@ -112,20 +110,18 @@ def stacked_feeds(feeds: Sequence[Any]) -> Any:
     return {name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]}
 
 
-def evaluation_batches(
-    records: Records, batch_size: int, process_index: int = 0, process_count: int = 1
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yield every example exactly once, in dataset order, in batches of one size.
+def evaluation_batches(records: Records, batch_size: int, rows: slice = slice(None)) -> Iterator[dict[str, np.ndarray]]:
+    """Yield every example exactly once, in dataset order, in batches of one size; of each, the `rows` of this process.
 
-    "mask" [b] is True for an example and False for the padding that fills the last batch, which repeats example 0. A
-    process takes every `process_count`-th row, so all processes see the same number of batches.
+    "mask" [b] is True for an example and False for the padding that fills the last batch, which repeats example 0, and
+    "row" [b] is the number of the example, int32.
     """
     if records.nbytes <= RAM_BYTES:
         records.arrays()  # evaluated again and again: decode once
     for start in range(0, len(records), batch_size):
-        indices = np.arange(start, start + batch_size)[process_index::process_count]
+        indices = np.arange(start, start + batch_size, dtype=np.int32)[rows]
         mask = indices < len(records)
-        yield {**records[np.where(mask, indices, 0)], "mask": mask}
+        yield {**records[np.where(mask, indices, 0)], "mask": mask, "row": indices}
 
 
 def _residency(records: Records) -> Literal["device", "ram", "stream"]:

@@ -1,5 +1,27 @@
 """Where programs run."""
 
-from research.devices.placement import Together, place, place_together, replicate
+from research.devices.layout import ONE_DEVICE, Layout, first_replica, lay_out, replicated
+from research.devices.placement import Together, place, place_replicas, place_together, replicate
+from research.devices.processes import Processes, ask_to_stop, barrier, join, joined, leads, leave, stop_agreed, whole
 
-__all__ = ["Together", "place", "place_together", "replicate"]
+__all__ = [
+    "ONE_DEVICE",
+    "Layout",
+    "Processes",
+    "Together",
+    "ask_to_stop",
+    "barrier",
+    "first_replica",
+    "join",
+    "joined",
+    "lay_out",
+    "leads",
+    "leave",
+    "place",
+    "place_replicas",
+    "place_together",
+    "replicate",
+    "replicated",
+    "stop_agreed",
+    "whole",
+]

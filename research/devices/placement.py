@@ -9,6 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from research.devices.layout import ONE_DEVICE, Layout
+from research.layers.replicas import REPLICAS
+
 Together = Literal["vmap", "map", "shard"]
 
 
@@ -17,21 +20,59 @@ Together = Literal["vmap", "map", "shard"]
 ONCE = {"xla_backend_optimization_level": 1}
 
 
-def place(step: Callable[..., Any], program: Any, donate_state: bool = False, once: bool = False) -> Any:
-    """Return `step(program, ...)` compiled, as a function of the remaining arguments.
+def place(
+    step: Callable[..., Any],
+    program: Any,
+    layout: Layout = ONE_DEVICE,
+    gives: Any = "everywhere",
+    donate_state: bool = False,
+    once: bool = False,
+) -> Any:
+    """Return `step(program, ...)` compiled for the devices of a layout, as a function of the remaining arguments.
 
-    Equal programs get the very same function, so a new learning rate or seed compiles nothing. `donate_state` gives the
-    memory of the second remaining argument to the result. What runs `once` is compiled sooner rather than to run fast.
+    Equal programs get the very same function, so a new learning rate or seed compiles nothing.
+
+    Args:
+        step, program: a pure function and its first argument, which is hashable.
+        layout: where the arguments lie; those that lie nowhere yet are taken everywhere.
+        gives: where the results go: a `Part`, or a tuple of them.
+        donate_state: give the memory of the second remaining argument to the results.
+        once: compile sooner rather than to run fast.
     """
-    return _placed(step, program, donate_state, once)
+    return _placed(step, program, layout, gives, donate_state, once)
 
 
 # Cached apart from `place`, for a cache takes a keyword for another argument than the same one by position.
 @functools.lru_cache(maxsize=128)
-def _placed(step: Callable[..., Any], program: Any, donate_state: bool, once: bool) -> Any:
+def _placed(step: Callable[..., Any], program: Any, layout: Layout, gives: Any, donate_state: bool, once: bool) -> Any:
     """Return what `place` does."""
     options = ONCE if once and jax.default_backend() == "cpu" else None
-    return jax.jit(_bound(step, program), donate_argnums=(1,) if donate_state else (), compiler_options=options)
+    return jax.jit(
+        _bound(step, program, lambda outputs: layout.constrained(gives, outputs)),
+        donate_argnums=(1,) if donate_state else (),
+        compiler_options=options,
+    )
+
+
+def place_replicas(step: Callable[..., Any], program: Any, layout: Layout, donate_state: bool = False) -> Any:
+    """Return `step(program, hyperparameters, state, batch)` compiled by `pmap`: each device computes its rows.
+
+    State and batch have a leading axis of devices, as have the results; the step adds up over `REPLICAS` itself.
+    """
+    return _placed_replicas(step, program, layout, donate_state)
+
+
+@functools.lru_cache(maxsize=128)
+def _placed_replicas(step: Callable[..., Any], program: Any, layout: Layout, donate_state: bool) -> Any:
+    """Return what `place_replicas` does."""
+    assert layout.mesh is not None
+    return jax.pmap(
+        _bound(step, program),
+        axis_name=REPLICAS,
+        in_axes=(None, 0, 0),
+        devices=list(layout.mesh.devices.flat),
+        donate_argnums=(1,) if donate_state else (),
+    )
 
 
 def place_together(
@@ -75,11 +116,13 @@ def replicate(array: Any) -> jax.Array:
     return jax.device_put(array, NamedSharding(trial_mesh(), PartitionSpec()))
 
 
-def _bound(step: Callable[..., Any], program: Any) -> Callable[..., Any]:
+def _bound(
+    step: Callable[..., Any], program: Any, then: Callable[[Any], Any] = lambda outputs: outputs
+) -> Callable[..., Any]:
     """Return `step` with its program given, under its own name, which profiles and compilation logs show."""
 
     def placed(*arguments: Any) -> Any:
-        return step(program, *arguments)
+        return then(step(program, *arguments))
 
     placed.__name__ = step.__name__
     return placed

@@ -10,6 +10,7 @@ from jax.nn.initializers import Initializer
 
 from research.fields import Fraction, NonNegative
 from research.layers.normalization import root_mean_square, standardize
+from research.layers.replicas import mean_over_replicas, replicas
 
 ChannelNorm = Literal["batchnorm", "layernorm", "groupnorm", "rmsnorm", "none"]
 
@@ -63,9 +64,9 @@ class ChannelNormalization(nn.Module):
         running_variance = self.variable("batch_stats", "var", jnp.ones, (c,))
         if not train:
             return running_mean.value, running_variance.value
-        mean = x.mean(axis=(0, 1, 2))
-        variance = jnp.square(x - mean[None, None, None]).mean(axis=(0, 1, 2))
-        n = b * h * w
+        mean = mean_over_replicas(x.mean(axis=(0, 1, 2)))
+        variance = mean_over_replicas(jnp.square(x - mean[None, None, None]).mean(axis=(0, 1, 2)))
+        n = replicas() * b * h * w
         for running, statistic in ((running_mean, mean), (running_variance, variance * n / max(n - 1, 1))):
             running.value = self.momentum * running.value + (1 - self.momentum) * statistic
         return mean, variance

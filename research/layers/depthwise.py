@@ -16,7 +16,11 @@ he_normal_depthwise = nn.initializers.variance_scaling(2.0, "fan_out", "normal",
 
 
 def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Zeros, groups: int) -> jax.Array:
-    """Convolve images [b, h, w, c] with a kernel [kh, kw, c / groups, channels], -> [b, h', w', channels]."""
+    """Convolve images [b, h, w, c] with a kernel [kh, kw, c / groups, channels], -> [b, h', w', channels].
+
+    With several groups, no mesh axis may leave rows of the batch whole: XLA's partitioner (jaxlib 0.10.2) then
+    multiplies the kernel's gradient by the size of that axis.
+    """
     return jax.lax.conv_general_dilated(
         x,
         kernel,

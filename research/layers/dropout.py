@@ -5,10 +5,11 @@ import jax
 import jax.numpy as jnp
 
 from research.fields import Rate, is_off
+from research.layers.replicas import draw_rows
 
 
 class Dropout(nn.Module):
-    """Zero each element with probability `rate` in training and scale the rest by 1 / (1 - rate).
+    """Zero each element of x [b, ...] with probability `rate` in training and scale the rest by 1 / (1 - rate).
 
     Draws from the `dropout` stream. A rate of 0.0 is part of the program and costs nothing; `flax.linen.Dropout` does
     not take a traced rate. Source: Srivastava et al. (2014), in the inverted form.
@@ -20,5 +21,6 @@ class Dropout(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         if not train or is_off(self.rate):
             return x
-        keep = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.rate, x.shape)
+        key = self.make_rng("dropout")
+        keep = draw_rows(lambda shape: jax.random.bernoulli(key, 1.0 - self.rate, shape), x.shape)
         return jnp.where(keep, x / (1.0 - self.rate), 0).astype(x.dtype)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from research.fields import Rate, is_off
+from research.layers.replicas import draw_rows
 
 
 def growing(rate: Rate, total: int) -> tuple[Rate, ...]:
@@ -25,6 +26,7 @@ class StochasticDepth(nn.Module):
     def __call__(self, branch: jax.Array, train: bool) -> jax.Array:
         if not train or is_off(self.rate):
             return branch
-        keep = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.rate, (len(branch),))
+        key = self.make_rng("dropout")
+        keep = draw_rows(lambda shape: jax.random.bernoulli(key, 1.0 - self.rate, shape), (len(branch),))  # [b]
         keep = keep.reshape(-1, *(1,) * (branch.ndim - 1))  # [b, 1, ...]
         return jnp.where(keep, branch / (1.0 - self.rate), 0).astype(branch.dtype)

@@ -1,6 +1,6 @@
 """AlexNet, in one tower and in two."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -8,6 +8,7 @@ import jax
 from research.fields import Size
 from research.layers.channel_normalization import ChannelNorm
 from research.layers.local_response import local_response_normalization
+from research.layers.partition import Rules
 from research.layers.pooling import Reduction, overlapping_pool, require_side
 from research.models.dense_head import DenseHeadFields
 from research.models.sizes import variant
@@ -32,6 +33,8 @@ class AlexNet(DenseHeadFields):
     drops what enters them. With `train=True` it draws from the `dropout` stream. Sown into `intermediates`:
     `stem_output`, `stage_0_output`, `stage_1_output`, `pooled`, `dense_0_output` and so on.
     """
+
+    partition: ClassVar[Rules] = ()  # because of the towers, which are grouped convolutions
 
     channels: tuple[Size, Size, Size, Size, Size] = (64, 192, 384, 256, 256)
     """Of each convolution."""

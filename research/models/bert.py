@@ -1,7 +1,7 @@
 """BERT: an encoder pretrained on masked words and next sentences (Devlin, Chang, Lee and Toutanova, 2019)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -11,6 +11,7 @@ from research.errors import UsageError
 from research.fields import Size
 from research.layers.dropout import Dropout
 from research.layers.normalization import Normalization
+from research.layers.partition import Rules
 from research.layers.sequences import SequenceInputs
 from research.models.sizes import variant
 from research.models.transformer_fields import TransformerFields, initializers, shared
@@ -75,6 +76,8 @@ class BertPretraining(BertFields):
     Inputs are those of `Bert`. The masked-language-model head is dense, gelu and norm, then the transposed embedding
     table and a bias; the next-sentence head is dense, from the pooled state.
     """
+
+    partition: ClassVar[Rules] = (*BertFields.partition, (r"\bmasked_bias$", ("tensor",)))
 
     def setup(self) -> None:
         kernel_init, _, _ = initializers(self)

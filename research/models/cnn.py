@@ -1,6 +1,6 @@
 """The plain convolutional network: convolution and pooling, then a dense head."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from research.fields import Rate, Size
 from research.layers import Activation, ConvolutionBlock, Dropout, Pooling, activate
+from research.layers.partition import Rules
+from research.models.dense_head import ALTERNATELY
 
 
 class CNN(nn.Module):
@@ -17,6 +19,8 @@ class CNN(nn.Module):
     recognition", 1998). Maps images [b, h, w, c] to logits [b, classes], float32. With `train=True` it draws from the
     `dropout` stream. Sown into `intermediates`, after the activation: `block_0_output`, `dense_0_output` and so on.
     """
+
+    partition: ClassVar[Rules] = ALTERNATELY
 
     classes: Size = 10
     """Width of the logits."""

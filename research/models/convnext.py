@@ -10,7 +10,7 @@ from research.fields import NonNegative, Rate, Size, Switch, annotations, is_off
 from research.layers.activations import Activation
 from research.layers.channel_normalization import ChannelNorm
 from research.layers.stochastic_depth import StochasticDepth, growing
-from research.models.convolutional_fields import ConvolutionalFields, ImageClassifierFields, Stem, normalization
+from research.models.convolutional_fields import ImageClassifierFields, RepeatedFields, Stem, normalization
 from research.models.sizes import variant
 from research.models.tables import rows
 
@@ -26,7 +26,7 @@ SIZES: dict[ConvNeXtSize, dict[str, Any]] = {
 initial = nn.initializers.normal(0.02)
 
 
-class ConvNeXtFields(ConvolutionalFields):
+class ConvNeXtFields(RepeatedFields):
     """What the blocks of a ConvNeXt share with it."""
 
     norm: ChannelNorm = "layernorm"
@@ -117,7 +117,8 @@ class ConvNeXtStage(ConvNeXtFields):
             plain: dict[str, Any] = {"norm": "none", "activation": None, "kernel_init": initial}
             x = self.unit(self.channels, 2, 2, padding="valid", **plain, name="halving")(x, train)
         for index, rate in enumerate(self.stochastic_depth):
-            x = ConvNeXtBlock(**convnext_fields(self), stochastic_depth=rate, name=f"block_{index}")(x, train)
+            block = self.repeated(ConvNeXtBlock)
+            x = block(**convnext_fields(self), stochastic_depth=rate, name=f"block_{index}")(x, train)
         return x
 
 

@@ -1,6 +1,6 @@
 """The fields that all convolutional networks for classification share, and the parts that they begin and end with."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import flax.linen as nn
 import jax
@@ -11,8 +11,11 @@ from research.layers.activations import Activation
 from research.layers.channel_normalization import ChannelNorm, ChannelNormalization
 from research.layers.convolution import ConvolutionUnit
 from research.layers.dropout import Dropout
+from research.layers.partition import Rules
+from research.layers.remat import remat
 
 Stem = Literal["imagenet", "small"]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class ConvolutionalFields(nn.Module):
@@ -36,8 +39,25 @@ class ConvolutionalFields(nn.Module):
         return ConvolutionUnit(channels, kernel, stride, **{**shared(self), **fields})
 
 
+class RepeatedFields(ConvolutionalFields):
+    """What all parts of a convolutional network of many blocks share."""
+
+    remat: Literal["none", "full"] = "none"
+    """What of each block the backward pass computes anew, to save memory: none, or full for all of it."""
+
+    def repeated(self, block: type[Module]) -> type[Module]:
+        """Return a class of blocks, called with images and whether to train, as this model has them."""
+        return remat(block, self.remat, static_argnums=(2,))
+
+
 class ImageClassifierFields(ConvolutionalFields):
-    """What every convolutional classifier has besides."""
+    """What every convolutional classifier has besides.
+
+    Over the mesh axis "tensor" nothing is divided: feature maps are larger than kernels, so exchanging them costs more
+    than it saves, and grouped convolutions would learn wrongly (see `research.layers.depthwise.convolve`).
+    """
+
+    partition: ClassVar[Rules] = ()
 
     classes: Size = 10
     """Width of the logits; for regression, how many numbers to estimate."""

@@ -1,5 +1,7 @@
 """The end of a convolutional network that has hidden dense layers, as AlexNet and VGG do."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,14 +9,23 @@ import jax.numpy as jnp
 from research.fields import Rate, Size
 from research.layers.activations import activate
 from research.layers.dropout import Dropout
+from research.layers.partition import Rules
 from research.layers.pooling import adaptive_average_pool
 from research.models.convolutional_fields import ImageClassifierFields
+
+ALTERNATELY: Rules = (
+    (r"\bdense_\d*[02468]\.kernel$", (None, ("tensor", "fsdp"))),
+    (r"\bdense_\d*[13579]\.kernel$", (("tensor", "fsdp"), None)),
+)
+"""Of dense layers in a row: outputs of one, then inputs of the next, so that two need one sum over the devices."""
 
 he_normal = nn.initializers.he_normal()
 
 
 class DenseHeadFields(ImageClassifierFields):
-    """What classifiers with hidden dense layers have besides."""
+    """What classifiers with hidden dense layers have besides; those layers hold most of their parameters."""
+
+    partition: ClassVar[Rules] = ALTERNATELY
 
     grid: Size = 7
     """Side that the last feature maps are averaged to before the dense layers, whatever the image's."""

@@ -11,7 +11,7 @@ from research.layers.activations import activate
 from research.layers.convolution import pool
 from research.layers.dropout import Dropout
 from research.layers.pooling import Reduction, overlapping_pool, require_side
-from research.models.convolutional_fields import ConvolutionalFields, ImageClassifierFields, normalization
+from research.models.convolutional_fields import ImageClassifierFields, RepeatedFields, normalization
 from research.models.sizes import variant
 
 DenseNetSize = Literal[121, 161, 169, 201]
@@ -24,7 +24,7 @@ SIZES: dict[DenseNetSize, dict[str, Any]] = {
 }
 
 
-class DenselyConnectedFields(ConvolutionalFields):
+class DenselyConnectedFields(RepeatedFields):
     """What the stages of a DenseNet share with it."""
 
     growth: Size = 32
@@ -94,7 +94,8 @@ class DenselyConnectedStage(DenselyConnectedFields):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         shared = {name: getattr(self, name) for name in annotations(DenselyConnectedFields)}
         for index in range(self.layers):
-            new = DenselyConnectedLayer(**shared, name=f"layer_{index}")(x, train)  # [b, h, w, growth]
+            layer = self.repeated(DenselyConnectedLayer)(**shared, name=f"layer_{index}")
+            new = layer(x, train)  # [b, h, w, growth]
             x = jnp.concatenate([x, new], axis=-1) if self.concatenation else new
         return x
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from research.fields import NonNegative, Size, annotations
 from research.layers.convolution import Padding
-from research.models.convolutional_fields import ConvolutionalFields
+from research.models.convolutional_fields import RepeatedFields
 from research.models.tables import widened
 
 
-class InceptionFields(ConvolutionalFields):
+class InceptionFields(RepeatedFields):
     """What the blocks of an Inception network share with it."""
 
     width_percent: Size = 100

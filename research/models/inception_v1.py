@@ -70,7 +70,7 @@ class InceptionV1(InceptionFields, ImageClassifierFields):
                 x = overlapping_pool(x, "max", self.last_pool if stage == 2 else 3, 2, "ceiling")
             for index in range(blocks):
                 widths, name = STAGES[stage][index], f"stage_{stage}_block_{index}"
-                block = InceptionV1Block(
+                block = self.repeated(InceptionV1Block)(
                     **inception_fields(self), widths=widths, large_kernel=self.large_kernel, name=name
                 )
                 x = block(x, train)

@@ -42,19 +42,19 @@ class InceptionV3(InceptionFields, ImageClassifierFields):
         self.sow("intermediates", "stem_output", x)
         first, second, third = self.blocks
         for index in range(first):
-            x = InceptionA(**fields, pooled=64 if index else 32, name=f"stage_0_block_{index}")(x, train)
+            x = self.repeated(InceptionA)(**fields, pooled=64 if index else 32, name=f"stage_0_block_{index}")(x, train)
         self.sow("intermediates", "stage_0_output", x)
         x = InceptionB(**fields, name="reduction_0")(x, train)  # [b, h / 16, w / 16, 768]
         for index in range(second):
             width = {0: 128, second - 1: 192}.get(index, 160)
-            x = InceptionC(**fields, width=width, name=f"stage_1_block_{index}")(x, train)
+            x = self.repeated(InceptionC)(**fields, width=width, name=f"stage_1_block_{index}")(x, train)
         self.sow("intermediates", "stage_1_output", x)
         if auxiliary:
             head = InceptionV3Auxiliary(**fields, classes=self.classes, name="auxiliary")
             self.sow("intermediates", "auxiliary_logits", head(x, train))
         x = InceptionD(**fields, name="reduction_1")(x, train)  # [b, h / 32, w / 32, 1280]
         for index in range(third):
-            x = InceptionE(**fields, name=f"stage_2_block_{index}")(x, train)
+            x = self.repeated(InceptionE)(**fields, name=f"stage_2_block_{index}")(x, train)
         self.sow("intermediates", "stage_2_output", x)
         return self.head(x, train)
 

@@ -11,10 +11,10 @@ from research.layers.convolution import he_normal
 from research.layers.depthwise import he_normal_depthwise
 from research.layers.squeeze_excitation import SqueezeExcitation
 from research.layers.stochastic_depth import StochasticDepth
-from research.models.convolutional_fields import ConvolutionalFields
+from research.models.convolutional_fields import RepeatedFields
 
 
-class InvertedResidualFields(ConvolutionalFields):
+class InvertedResidualFields(RepeatedFields):
     """What the blocks of such a network share with it."""
 
     depthwise: bool = True
@@ -85,7 +85,7 @@ class InvertedResidualStage(InvertedResidualFields):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         for index, rate in enumerate(self.stochastic_depth):
             c = x.shape[-1]
-            x = InvertedResidual(
+            x = self.repeated(InvertedResidual)(
                 **inverted_residual_fields(self),
                 channels=self.channels,
                 expanded=c * self.expansion,

@@ -1,6 +1,6 @@
 """MLP-Mixer: dense layers over patches and over features in turn."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,9 @@ from research.fields import NonNegative, Rate, Size, annotations
 from research.layers.dropout import Dropout
 from research.layers.feed_forward import FeedForward, FeedForwardKind
 from research.layers.normalization import Norm, Normalization
+from research.layers.partition import Rules
 from research.layers.patches import PatchEmbedding
+from research.layers.remat import Remat, remat
 from research.layers.stochastic_depth import StochasticDepth, growing
 from research.models.sizes import variant
 
@@ -69,10 +71,18 @@ class Mixer(MixerFields):
             parameters are for.
     """
 
+    partition: ClassVar[Rules] = (
+        (r"\.(hidden|linear)\.(kernel|bias)$", ("tensor",)),
+        (r"\.output\.kernel$", ("tensor", None)),
+    )
+
     patch: Size = 4
     """Pixels on a side of a patch."""
     layers: Size = 4
     """Blocks."""
+    remat: Remat = "none"
+    """What of each block the backward pass computes anew, to save memory: none, full for all of it, or dots for all but
+    products with kernels."""
     stochastic_depth: Rate = 0.0
     """Share of the last block's branches left out in training, example by example; earlier blocks have less, linearly
     from 0."""
@@ -86,9 +96,10 @@ class Mixer(MixerFields):
         b, h, w, d = x.shape
         x = x.reshape(b, h * w, d)  # [b, l, width]
         fields = {name: getattr(self, name) for name in annotations(MixerFields)}
+        block = remat(MixerBlock, self.remat, static_argnums=(2,))
         try:
             for layer, rate in enumerate(growing(self.stochastic_depth, self.layers)):
-                x = MixerBlock(**fields, stochastic_depth=rate, name=f"layer_{layer}")(x, train)
+                x = block(**fields, stochastic_depth=rate, name=f"layer_{layer}")(x, train)
         except ScopeParamShapeError as error:
             raise UsageError(f"the parameters are for another number of patches than {h} x {w}") from error
         pooled = Normalization(self.norm, self.norm_epsilon, self.dtype, name="norm")(x).mean(axis=1)  # [b, width]

@@ -1,7 +1,7 @@
 """The multilayer perceptron."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -11,6 +11,8 @@ from research.errors import UsageError
 from research.fields import Rate, Size
 from research.layers.activations import Activation, activate
 from research.layers.dropout import Dropout
+from research.layers.partition import Rules
+from research.models.dense_head import ALTERNATELY
 
 
 class MLP(nn.Module):
@@ -25,6 +27,8 @@ class MLP(nn.Module):
     Raises:
         UsageError: the inputs are a mapping without features.
     """
+
+    partition: ClassVar[Rules] = ALTERNATELY
 
     hidden: tuple[Size, ...] = (128, 128)
     """Widths of the hidden layers; without any it is linear."""

@@ -8,11 +8,11 @@ import jax
 from research.fields import Size, annotations
 from research.layers.depthwise import he_normal_depthwise
 from research.layers.squeeze_excitation import SqueezeExcitation
-from research.models.convolutional_fields import ConvolutionalFields, ImageClassifierFields, Stem
+from research.models.convolutional_fields import ImageClassifierFields, RepeatedFields, Stem
 from research.models.tables import rows, widened
 
 
-class SeparableFields(ConvolutionalFields):
+class SeparableFields(RepeatedFields):
     """What the blocks of a MobileNet share with it."""
 
     depthwise: bool = True
@@ -71,7 +71,7 @@ class SeparableStage(SeparableFields):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         for index in range(self.blocks):
             stride = self.stride if index == 0 else 1
-            block = SeparableBlock(
+            block = self.repeated(SeparableBlock)(
                 **separable_fields(self), channels=self.channels, stride=stride, name=f"block_{index}"
             )
             x = block(x, train)

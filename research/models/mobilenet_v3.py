@@ -105,7 +105,7 @@ class MobileNetV3(InvertedResidualFields, ImageClassifierFields):
                 stage += 1
             wide, reduction = widened(expanded, self.width_percent), self.squeeze_excitation
             fields = inverted_residual_fields(self)
-            x = InvertedResidual(
+            x = self.repeated(InvertedResidual)(
                 **(fields | {"activation": self.early_activation} if index < self.early else fields),
                 channels=widened(channels, self.width_percent),
                 expanded=wide,

@@ -1,6 +1,6 @@
 """Recurrent networks: a classifier (or regressor) of whole sequences, and a language model."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -10,12 +10,19 @@ from research.errors import UsageError
 from research.fields import Rate, Size
 from research.layers.cells import Carry, Cell, Nonlinearity
 from research.layers.dropout import Dropout
+from research.layers.partition import Rules
 from research.layers.recurrence import StackedRecurrence
 from research.layers.sequences import SequenceInputs, SequencePooling, pool_steps, read_sequence
 
 
 class RecurrentFields(nn.Module):
-    """What all recurrent models share; every model of the family has these fields, with these names."""
+    """What all recurrent models share; every model of the family has these fields, with these names.
+
+    Over the mesh axis "tensor" vocabularies alone are divided: the gates of a cell lie side by side in its kernels, and
+    a part of the kernels would not hold all gates of the same units.
+    """
+
+    partition: ClassVar[Rules] = ((r"embed\.embedding$", (("tensor", "fsdp"), None)),)
 
     hidden: Size = 128
     """Width of the hidden state of each layer and direction."""
@@ -102,6 +109,8 @@ class RecurrentLanguageModel(RecurrentFields):
     Raises:
         UsageError: the embedding is tied and its width is not `hidden`.
     """
+
+    partition: ClassVar[Rules] = (*RecurrentFields.partition, (r"\bhead\.kernel$", ("tensor",)))
 
     vocabulary: Size = 256
     """Number of token ids, and width of the logits."""

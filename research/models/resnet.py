@@ -10,7 +10,7 @@ from research.layers.activations import activate
 from research.layers.convolution import he_normal
 from research.layers.squeeze_excitation import SqueezeExcitation
 from research.layers.stochastic_depth import StochasticDepth, growing
-from research.models.convolutional_fields import ConvolutionalFields, ImageClassifierFields, Stem, normalization
+from research.models.convolutional_fields import ImageClassifierFields, RepeatedFields, Stem, normalization
 from research.models.sizes import variant
 
 ResNetSize = Literal[18, 34, 50, 101, 152]
@@ -26,7 +26,7 @@ SIZES: dict[ResNetSize, dict[str, Any]] = {
 EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
-class ResidualFields(ConvolutionalFields):
+class ResidualFields(RepeatedFields):
     """What the blocks of a ResNet share with it."""
 
     block: Literal["basic", "bottleneck"] = "basic"
@@ -98,7 +98,7 @@ class ResNetStage(ResidualFields):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         for index, rate in enumerate(self.stochastic_depth):
-            x = ResidualBlock(
+            x = self.repeated(ResidualBlock)(
                 **residual_fields(self),
                 channels=self.channels,
                 stride=self.stride if index == 0 else 1,

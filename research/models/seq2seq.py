@@ -1,7 +1,7 @@
 """Recurrent encoder-decoder: one network reads a sequence, another writes one, with or without attention."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,6 +12,8 @@ from research.fields import Range, Size, is_off
 from research.layers.alignment import Alignment
 from research.layers.cells import STATES, Carry
 from research.layers.dropout import Dropout
+from research.layers.partition import Rules
+from research.layers.replicas import draw_rows
 from research.layers.sequences import SequenceInputs, read_sequence, valid_steps
 from research.models.recurrent import RecurrentFields
 
@@ -48,6 +50,8 @@ class Seq2Seq(RecurrentFields):
 
     `start` and `step` are what `greedy` and `beam_search` of `research.layers.decoding` need.
     """
+
+    partition: ClassVar[Rules] = (*RecurrentFields.partition, (r"\bhead\.(kernel|bias)$", ("tensor",)))
 
     source_vocabulary: Size = 256
     """Number of token ids that are read."""
@@ -95,7 +99,8 @@ class Seq2Seq(RecurrentFields):
             """Read a target, or the last guess in its place; give logits [b, v] where guesses matter, else [b, h]."""
             carry, guess = state
             if sampling:
-                free = jax.random.bernoulli(model.make_rng("sampling"), model.scheduled_sampling, target.shape)
+                key = model.make_rng("sampling")
+                free = draw_rows(lambda shape: jax.random.bernoulli(key, model.scheduled_sampling, shape), target.shape)
                 target = jnp.where(free & (guess >= 0), guess, target)
             carry, outputs = model._write(memory, carry, target[:, None], train)
             if not sampling:

@@ -1,6 +1,6 @@
 """Convolutional networks for sequences: TextCNN over tokens, CNN1D over features."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from research.fields import Rate, Size
 from research.layers.activations import Activation, activate
 from research.layers.dropout import Dropout
+from research.layers.partition import Rules
 from research.layers.sequences import SequenceInputs, pool_steps, read_sequence, valid_steps
 
 
@@ -21,6 +22,8 @@ class TextCNN(nn.Module):
     changes nothing. With `train=True` it draws from the `dropout` stream. The paper also bounds the norm of each row of
     the last layer by 3, which is not done here. Sown into `intermediates`: `pooled` [b, filters * windows].
     """
+
+    partition: ClassVar[Rules] = ((r"\bembed\.embedding$", (("tensor", "fsdp"), None)),)
 
     vocabulary: Size = 10000
     """Number of token ids."""
@@ -65,7 +68,10 @@ class CNN1D(nn.Module):
     mapping with `features` and optionally `lengths` [b]. Every convolution keeps the length, with zeros before the
     first and after the last valid step, so padding changes nothing. For regression the logits are the estimates. With
     `train=True` it draws from the `dropout` stream. Sown into `intermediates`: `block_0_output` and so on, `pooled`.
+    Over the mesh axis "tensor" nothing is divided.
     """
+
+    partition: ClassVar[Rules] = ()
 
     classes: Size = 10
     """Width of the logits."""

@@ -1,6 +1,6 @@
 """Transformers over one sequence: classifier and language model."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from research.errors import UsageError
 from research.fields import Size
+from research.layers.partition import Rules
 from research.layers.positions import check_length
 from research.layers.sequences import SequenceInputs, pool_steps
 from research.models.transformer_fields import TransformerFields, shared
@@ -71,6 +72,8 @@ class TransformerLanguageModel(TransformerFields):
     no bias. `start`, `extend` and `step` decode with a cache; `step` is what `research.layers.decoding` and `generate`
     take. Sown into `intermediates`: each block's `output` and attention `weights`, under the block's name.
     """
+
+    partition: ClassVar[Rules] = (*TransformerFields.partition, (r"\bhead\.kernel$", ("tensor",)))
 
     vocabulary: Size = 256
     """Number of token ids."""

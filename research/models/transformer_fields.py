@@ -1,7 +1,7 @@
 """The fields that all Transformers share, and how their matrices begin."""
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 from jax.nn.initializers import Initializer
@@ -10,13 +10,26 @@ from research.fields import NonNegative, Rate, Size, annotations
 from research.layers.attention import Implementation
 from research.layers.feed_forward import FeedForwardKind
 from research.layers.normalization import Norm
+from research.layers.partition import Rules
 from research.layers.positions import Positions, RotaryBase
+from research.layers.remat import Remat
 
 Initialization = Literal["xavier", "normal", "truncated_normal", "scaled_normal"]
 
 
 class BlockFields(nn.Module):
-    """What all blocks of a Transformer share, be it over tokens or over the patches of an image."""
+    """What all blocks of a Transformer share, be it over tokens or over the patches of an image.
+
+    Over the mesh axis "tensor" heads and hidden units are divided, so that each part of a block needs one sum over the
+    devices (Shoeybi et al., "Megatron-LM", 2019, section 3). Kernels that make what is as wide as the model are not:
+    with that of the patches divided too, a ViT of two blocks on a mesh of 2 x 1 x 4 had 64 collective operations in
+    forward and backward pass, not 9.
+    """
+
+    partition: ClassVar[Rules] = (
+        (r"\.(query|key|value|hidden|linear)\.(kernel|bias)$", ("tensor",)),
+        (r"\.output\.kernel$", ("tensor", None)),
+    )
 
     layers: Size = 4
     """Blocks in each stack."""
@@ -54,8 +67,9 @@ class BlockFields(nn.Module):
     initialization: Initialization = "xavier"
     """Initial matrices: Glorot uniform, or normal with deviation 0.02, as it is, truncated at two deviations (BERT), or
     over the root of twice the layers where a residual branch ends (GPT-2)."""
-    remat: bool = False
-    """Whether the backward pass computes each block anew, to save memory."""
+    remat: Remat = "none"
+    """What of each block the backward pass computes anew, to save memory: none, full for all of it, or dots for all but
+    products with kernels."""
     scan: bool = False
     """Whether the blocks are one compiled loop over stacked parameters, which compiles faster when they are many."""
     attention_implementation: Implementation = "xla"
@@ -66,6 +80,10 @@ class BlockFields(nn.Module):
 
 class TransformerFields(BlockFields):
     """What all Transformers over sequences share; every model of the family has these fields, with these names."""
+
+    # Tables by vocabulary alone: divided by width too, a model of two blocks on a mesh of 2 x 2 x 2 had 111 collective
+    # operations, not 36, and XLA warned of involuntary full rematerialization.
+    partition: ClassVar[Rules] = (*BlockFields.partition, (r"\btokens\.embedding$", (("tensor", "fsdp"), None)))
 
     positions: Positions = "sinusoidal"
     """How tokens know where they stand."""

@@ -1,13 +1,14 @@
 """The encoder-decoder Transformer."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 
 from research.errors import UsageError
 from research.fields import Size
+from research.layers.partition import Rules
 from research.layers.sequences import SequenceInputs
 from research.models.sizes import variant
 from research.models.transformer_fields import TransformerFields, shared
@@ -24,6 +25,8 @@ class TransformerSeq2Seq(TransformerFields):
     `step` are what `research.layers.decoding` needs. Sown into `intermediates`: each block's `output` and attention
     `weights`.
     """
+
+    partition: ClassVar[Rules] = (*TransformerFields.partition, (r"\bhead\.kernel$", ("tensor",)))
 
     source_vocabulary: Size = 256
     """Number of token ids that are read."""

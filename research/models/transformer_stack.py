@@ -13,6 +13,7 @@ from research.layers.dropout import Dropout
 from research.layers.feed_forward import FeedForward
 from research.layers.normalization import Normalization
 from research.layers.positions import RelativePositions, alibi
+from research.layers.remat import remat
 from research.layers.stochastic_depth import StochasticDepth, growing
 from research.models.transformer_fields import TransformerFields, initializers, shared
 
@@ -162,8 +163,8 @@ class TransformerStack(TransformerFields):
                 train=train,
             )
 
-        if self.remat:  # inside a loop nothing can be shared with the forward pass, so nothing need prevent it
-            run = nn.remat(run, prevent_cse=not self.scan)
+        # Inside a loop nothing can be shared with the forward pass, so nothing need prevent it.
+        run = remat(run, self.remat, prevent_cse=not self.scan)
         fields = {**shared(self), "causal": self.causal, "cross": self.cross}
         if self.scan:
             repeat = nn.scan(

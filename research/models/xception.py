@@ -9,10 +9,10 @@ from research.fields import Size, annotations
 from research.layers.activations import Activation, activate
 from research.layers.convolution import Convolution
 from research.layers.pooling import Reduction, overlapping_pool, require_side
-from research.models.convolutional_fields import ConvolutionalFields, ImageClassifierFields, normalization
+from research.models.convolutional_fields import ImageClassifierFields, RepeatedFields, normalization
 
 
-class XceptionFields(ConvolutionalFields):
+class XceptionFields(RepeatedFields):
     """What the blocks of an Xception share with it."""
 
     depthwise: bool = True
@@ -59,18 +59,16 @@ class Xception(XceptionFields, ImageClassifierFields):
         for index, (channels, stride) in enumerate(zip(self.stem_channels, (2 if imagenet else 1, 1), strict=True)):
             x = self.unit(channels, 3, stride, **padding, name=f"stem_{index}")(x, train)
         self.sow("intermediates", "stem_output", x)
-        fields = xception_fields(self)
+        fields, block = xception_fields(self), self.repeated(XceptionBlock)
         for index, width in enumerate(self.entry):
-            block = XceptionBlock(
-                **fields, widths=(width, width), stride=2, activated=index == 0, name=f"entry_{index}"
-            )
-            x = block(x, train)
+            entry = block(**fields, widths=(width, width), stride=2, activated=index == 0, name=f"entry_{index}")
+            x = entry(x, train)
         self.sow("intermediates", "stage_0_output", x)
         width = self.entry[-1]
         for index in range(self.middle):
-            x = XceptionBlock(**fields, widths=(width, width, width), name=f"middle_{index}")(x, train)
+            x = block(**fields, widths=(width, width, width), name=f"middle_{index}")(x, train)
         self.sow("intermediates", "stage_1_output", x)
-        x = XceptionBlock(**fields, widths=(width, self.exit[0]), stride=2, name="exit_0")(x, train)
+        x = block(**fields, widths=(width, self.exit[0]), stride=2, name="exit_0")(x, train)
         for index, width in enumerate(self.exit[1:], start=1):
             x = activate(self.activation, self.separable(x, train, width, f"exit_{index}"))
         self.sow("intermediates", "stage_2_output", x)

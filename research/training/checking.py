@@ -17,6 +17,11 @@ def check(experiment: Experiment, begun: bool = False) -> None:
 
     A run that has `begun` does not need again what it began with.
     """
+    if experiment.batch_size % experiment.accumulation:
+        raise UsageError(
+            f"a batch of {experiment.batch_size} examples has no {experiment.accumulation} equal parts: "
+            "set accumulation to a divisor of batch_size"
+        )
     state = abstract_state(experiment)
 
     def forward(params: Any, variables: Any, batch: Any) -> Any:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from research.devices import ONE_DEVICE, Layout, barrier, leads, whole
 from research.errors import RunError
 from research.training.state import TrainState
 
@@ -52,12 +54,13 @@ class Checkpoints:
         """Start to save `state`; one already saved at its step stays. Raises `RunError` when a save fails."""
         import orbax.checkpoint as ocp
 
-        host = jax.tree.map(np.array, state)  # a copy: the buffers of `state` are donated to the next step
-        step, manager = int(host.step), self._manager(kind)
+        # A copy: the buffers of `state` are donated to the next step. Several processes each save what they hold of it.
+        copied = jax.tree.map(jnp.copy if jax.process_count() > 1 else np.array, state)
+        step, manager = int(copied.step), self._manager(kind)
         if step in manager.all_steps():
             return
         arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(host), manifest=ocp.args.JsonSave(manifest(host, seconds or {}))
+            state=ocp.args.StandardSave(copied), manifest=ocp.args.JsonSave(manifest(copied, seconds or {}))
         )
         with _failures(self._folder):
             # A run resumes from the latest and does not come back to a best one before it: that must be there first.
@@ -72,8 +75,12 @@ class Checkpoints:
             for manager in self._opened.values():
                 manager.wait_until_finished()
 
-    def restore(self, kind: Kind, abstract: TrainState) -> tuple[TrainState, dict[str, float]] | None:
+    def restore(
+        self, kind: Kind, abstract: TrainState, layout: Layout = ONE_DEVICE
+    ) -> tuple[TrainState, dict[str, float]] | None:
         """Return the newest undamaged state and the seconds spent up to it, or None where nothing was saved.
+
+        It may have been saved from any other layout, by any number of processes.
 
         Raises:
             RunError: all that was saved is damaged, or it is the state of other code: a leaf differs from `abstract`.
@@ -84,7 +91,7 @@ class Checkpoints:
                 saved = self._read_manifest(kind, step)
                 if differing := first_difference(saved["leaves"], leaves(abstract)):
                     raise _OtherState(f"{self._folder / kind / str(step)} was saved by other code: {differing}")
-                return self._read_state(kind, step, abstract, saved["digests"]), saved["seconds"]
+                return self._read_state(kind, step, abstract, saved["digests"], layout), saved["seconds"]
             except _OtherState:
                 raise
             except Exception as error:  # whatever Orbax raises on a file that is truncated, missing or garbage
@@ -106,16 +113,18 @@ class Checkpoints:
             raise ValueError("the digest of its manifest does not agree")
         return saved
 
-    def _read_state(self, kind: Kind, step: int, abstract: TrainState, expected: dict[str, str]) -> TrainState:
+    def _read_state(
+        self, kind: Kind, step: int, abstract: TrainState, expected: dict[str, str], layout: Layout
+    ) -> TrainState:
         """Return a state whose digests agree. Raises where they do not."""
         import orbax.checkpoint as ocp
 
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        host = jax.tree.map(np.asarray, self._manager(kind).restore(step, args=arguments).state)
-        found = digests(host)
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_wanted(abstract, layout)))
+        state = self._manager(kind).restore(step, args=arguments).state
+        found = digests(state)
         if wrong := [path for path, digest in expected.items() if found[path] != digest]:
             raise ValueError(f"the digest of {wrong[0]} does not agree")
-        return jax.tree.map(jax.numpy.asarray, host)
+        return layout.put(state)
 
     def forget_best_after(self, step: int) -> None:
         """Delete best checkpoints later than `step`: a run resumed there comes to them again."""
@@ -125,9 +134,11 @@ class Checkpoints:
     def _set_aside(self, kind: Kind, step: int) -> None:
         """Move a damaged checkpoint out of the way, replacing an older one set aside at the same step."""
         source, target = self._folder / kind / str(step), self._folder / "damaged" / f"{kind}-{step}"
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(exist_ok=True)
-        shutil.move(source, target)
+        if leads():
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(exist_ok=True)
+            shutil.move(source, target)
+        barrier(f"{target.name} is set aside")
         self._manager(kind).reload()
 
     def close(self) -> None:
@@ -154,6 +165,13 @@ def manifest(state: Any, seconds: dict[str, float]) -> dict[str, Any]:
     return {**content, "digest": _digest_json(content)}
 
 
+def _wanted(abstract: TrainState, layout: Layout) -> TrainState:
+    """Return what Orbax is to restore: whole arrays on the host; in several processes what each holds of them."""
+    if layout.mesh is not None and jax.process_count() > 1:
+        return layout.described(abstract)
+    return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), abstract)
+
+
 def leaves(state: Any) -> dict[str, str]:
     """Return type and shape of every leaf of a state, abstract or not, by path: ``float32(3, 3, 1, 32)``."""
     return {
@@ -178,7 +196,7 @@ def digests(state: Any) -> dict[str, str]:
         return hashlib.blake2b(header + np.ascontiguousarray(leaf).tobytes(), digest_size=16).hexdigest()
 
     found = ((jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state))
-    return {path: digest(path, np.asarray(leaf)) for path, leaf in found}
+    return {path: digest(path, whole(leaf)) for path, leaf in found}
 
 
 def _digest_json(tree: dict[str, Any]) -> str:

@@ -7,21 +7,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from research.devices import place
-from research.experiment import Experiment, fingerprint, spec, split
+from research.devices.flops import work
+from research.experiment import Experiment, fingerprint, spec
 from research.fields import children, is_value
+from research.training.lowering import step_jaxpr
 from research.training.state import abstract_state, count_parameters
-from research.training.step import train_step
 
 
 def describe(experiment: Experiment) -> str:
     """Return fingerprint, every field, layers with shapes and parameters, and the FLOPs of a training step.
 
-    Nothing is trained, and no dataset needs to be prepared. FLOPs are XLA's count for the lowered step, forward,
-    backward and update, on one device; what is inside a loop, as a recurrence over time, it counts once.
+    Nothing is trained, and no dataset needs to be prepared. FLOPs are those of the traced step, forward, backward and
+    update, on all devices together: two for a multiplication and addition in products, one for any other number.
     """
     state = abstract_state(experiment)
-    flops = step_flops(experiment)
+    flops = work(step_jaxpr(experiment)).flops
     return "\n".join(
         [
             f"fingerprint {fingerprint(experiment)}  seed {experiment.seed}",
@@ -29,7 +29,7 @@ def describe(experiment: Experiment) -> str:
             *fields(experiment),
             layers(experiment),
             f"parameters {count_parameters(state):,}",
-            f"FLOPs of a training step {flops:,.0f} ({flops / experiment.batch_size:,.0f} an example), loops once",
+            f"FLOPs of a training step {flops:,} ({flops / experiment.batch_size:,.0f} an example)",
         ]
     )
 
@@ -54,10 +54,3 @@ def layers(experiment: Experiment) -> str:
         console_kwargs={"width": 140, "force_terminal": False},
     )
     return table(inputs, train=False)
-
-
-def step_flops(experiment: Experiment) -> float:
-    """Return XLA's count of floating point operations in one training step."""
-    program, hyperparameters = split(experiment)
-    lowered = place(train_step, program).lower(hyperparameters, abstract_state(experiment), spec(experiment))
-    return float(lowered.cost_analysis()["flops"])

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from research.data import Records, Split, evaluation_batches
-from research.devices import place
-from research.experiment import Experiment, RunOptions, split
+from research.devices import ONE_DEVICE, Layout, lay_out, place
+from research.experiment import Experiment, Placement, RunOptions, split
 from research.tasks import Task
 from research.training.state import TrainState
 from research.training.step import eval_step, predict_step
@@ -22,17 +22,20 @@ def evaluate(
     experiment: Experiment, state: TrainState, name: Split = "test", options: RunOptions | None = None
 ) -> dict[str, float]:
     """Return the task's metrics by name over every example of a split, each counted once."""
-    return experiment.task.summarize(evaluation_sums(experiment, state, open_split(experiment, name, options)))
+    layout = lay_out(experiment, options.placement if options else Placement()).jitted()
+    records = open_split(experiment, name, options)
+    return experiment.task.summarize(evaluation_sums(experiment, layout.put(state), records, layout))
 
 
 def predict(
     experiment: Experiment, state: TrainState, name: Split = "test", options: RunOptions | None = None
 ) -> dict[str, np.ndarray]:
     """Return `index` and the task's columns, one row an example in dataset order, with token ids turned into text."""
+    layout = lay_out(experiment, options.placement if options else Placement()).jitted()
     records = open_split(experiment, name, options)
     parts: list[dict[str, np.ndarray]] = []
-    for batch, output in _outputs(predict_step, experiment, state, records):
-        parts.append({name: column[batch["mask"]] for name, column in jax.device_get(output).items()})
+    for count, output in _outputs(predict_step, experiment, layout.put(state), records, layout):
+        parts.append({name: column[:count] for name, column in jax.device_get(output).items()})
     names = sorted(parts[0], key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
     readable = experiment.data.readable(columns, options.data_dir if options else None)
@@ -44,9 +47,9 @@ def open_split(experiment: Experiment, name: Split, options: RunOptions | None) 
     return experiment.data.open(name, options.data_dir if options else None)
 
 
-def evaluation_sums(experiment: Experiment, state: TrainState, records: Records) -> Any:
+def evaluation_sums(experiment: Experiment, state: TrainState, records: Records, layout: Layout = ONE_DEVICE) -> Any:
     """Return the task's sums over all records."""
-    outputs = _outputs(eval_step, experiment, state, records)
+    outputs = _outputs(eval_step, experiment, state, records, layout)
     return added(experiment.task, [jax.device_get(output) for _, output in outputs])
 
 
@@ -69,20 +72,20 @@ def _wide(x: np.ndarray) -> np.ndarray:
     return x.astype(np.int64 if x.dtype.kind in "iub" else np.float64)
 
 
-def _outputs(step: Any, experiment: Experiment, state: TrainState, records: Records) -> Iterator[tuple[Any, Any]]:
-    """Yield each padded batch and what the compiled step makes of it."""
+def _outputs(
+    step: Any, experiment: Experiment, state: TrainState, records: Records, layout: Layout
+) -> Iterator[tuple[int, Any]]:
+    """Yield how many examples a padded batch has, which come first, and what the compiled step makes of it."""
     program, hyperparameters = split(experiment)
-    run = place(step, program)
-    for batch in numbered_batches(records):
-        yield batch, run(hyperparameters, state, batch)
+    run, size = place(step, program, layout), evaluation_size(records, layout.parts)
+    batches = evaluation_batches(records, size, layout.rows(size))
+    for start, batch in zip(range(0, len(records), size), batches, strict=True):
+        yield min(size, len(records) - start), run(hyperparameters, state, layout.feed(batch))
 
 
-def numbered_batches(records: Records) -> Iterator[dict[str, np.ndarray]]:
-    """Yield padded batches of every example, numbered by `row`.
+def evaluation_size(records: Records, parts: int = 1) -> int:
+    """Return the examples of a batch: a multiple of `parts`, and of them a power of two where there are few.
 
-    Their size is a power of two, so that splits of about the same size share one compiled program.
+    So splits of about the same size share one compiled program.
     """
-    size = min(BATCH_SIZE, 1 << (len(records) - 1).bit_length())
-    for index, batch in enumerate(evaluation_batches(records, size)):
-        batch["row"] = np.arange(index * size, (index + 1) * size, dtype=np.int32)
-        yield batch
+    return -(-min(BATCH_SIZE, 1 << (len(records) - 1).bit_length()) // parts) * parts

@@ -45,6 +45,7 @@ class Folder:
         self.metrics = self.root / "metrics.jsonl"
         self.checkpoints = self.root / "checkpoints"
         self.curves = self.root / "curves.png"
+        self.profile = self.root / "profile"
         self.result = self.root / "result.json"
 
     def read_experiment(self, known: set[type] | None = None) -> Experiment:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from research.devices import ask_to_stop, joined, stop_agreed
 from research.errors import RunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -17,16 +18,18 @@ class Interrupted(RunError):
 
 
 class Received:
-    """A signal handler that remembers."""
+    """A signal handler that remembers, and does something at the first signal."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: Callable[[], None] = lambda: None) -> None:
         self._numbers: list[int] = []
+        self._first = first
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._numbers:
             raise KeyboardInterrupt
         self._numbers.append(number)
         os.write(2, b"\nfinishing this step and saving; once more stops at once\n")
+        self._first()
 
     def any(self) -> bool:
         """Return whether a signal has come."""
@@ -38,19 +41,21 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     """Give a function that says whether SIGINT or SIGTERM has come; a second signal raises `KeyboardInterrupt`.
 
     Inside another one, as in a run of a sweep, it is that one's function, so that the sweep learns of the signal too.
-    Outside the main thread, where Python takes no handlers, signals are left alone.
+    Outside the main thread, where Python takes no handlers, signals are left alone. Several processes that train one
+    run are all asked by a signal to any of them, and the function says so to all after the same step.
     """
     outer = signal.getsignal(SIGNALS[0])
     if isinstance(outer, Received):
-        yield outer.any
+        yield stop_agreed if joined() else outer.any
         return
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    received = Received()
-    before = {number: signal.signal(number, received) for number in SIGNALS}
+    received = Received(ask_to_stop) if joined() else Received()
+    # Of several processes jax itself takes SIGTERM, and tells the others.
+    before = {number: signal.signal(number, received) for number in (SIGNALS[:1] if joined() else SIGNALS)}
     try:
-        yield received.any
+        yield stop_agreed if joined() else received.any
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

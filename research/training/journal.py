@@ -14,15 +14,16 @@ class Journal:
 
     Opened at `step`, it keeps the lines up to that step and drops what came after, which the run is about to write
     again. So the file of an interrupted run ends up byte for byte that of an undisturbed one. A metric that is not
-    finite is written as null.
+    finite is written as null. Of several processes one `writes`; the others keep the same lines in memory.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
-        self._path = path
+    def __init__(self, path: Path, step: int, writes: bool = True) -> None:
+        self._path, self._writes = path, writes
         self.lines = [line for line in read(path) if line["step"] <= step]
         self._written = {(line["step"], line["split"]) for line in self.lines}
-        with partial_file(path) as partial:
-            partial.write_text("".join(map(_encode, self.lines)))
+        if writes:
+            with partial_file(path) as partial:
+                partial.write_text("".join(map(_encode, self.lines)))
 
     def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
         """Append one line, unless this step and split has one: a run that is repeated gives the same numbers."""
@@ -30,8 +31,9 @@ class Journal:
             return
         self._written.add((step, split))
         self.lines.append({"step": step, "split": split, **metrics})
-        with self._path.open("a") as file:
-            file.write(_encode(self.lines[-1]))
+        if self._writes:
+            with self._path.open("a") as file:
+                file.write(_encode(self.lines[-1]))
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """One run, from an experiment to its result."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from typing import Any, get_args
 import jax
 
 from research.data import Batches, Records, Split
-from research.devices import place
+from research.devices import ONE_DEVICE, Layout, first_replica, lay_out, leads, replicated, whole
+from research.devices.cache import Compilations
+from research.devices.profile import Profile, window
 from research.experiment import Experiment, RunOptions, Start, fingerprint, split
 from research.training.checking import check
 from research.training.checkpoint import Checkpoints, Kind
@@ -24,8 +27,9 @@ from research.training.journal import Journal, is_best
 from research.training.progress import Progress, progress, shown
 from research.training.start import check_tokens, first_state, start_folder
 from research.training.state import TrainState, abstract_state, count_parameters
-from research.training.step import Metrics, train_step, train_steps
-from research.training.stepping import Stepping
+from research.training.step import Metrics
+from research.training.stepping import Stepping, placed_step
+from research.training.watch import Watch
 
 Splits = dict[Split, Records]
 
@@ -45,25 +49,35 @@ def train(
         RunError: the folder is damaged, another process runs in it, or saving failed.
     """
     options = options or RunOptions()
+    steps = None if options.profile is None else window(options.profile, experiment.steps)
     folder, clock = Folder(workdir), Clock()
     folder.check(experiment)
     if (finished := folder.read_result()) is not None:
         return finished
     check(experiment, begun=folder.checkpoints.exists())
+    layout = lay_out(experiment, options.placement)
     records = splits or open_splits(experiment, options)
     if isinstance(experiment.start, Start):
         check_tokens(experiment, options)
-        before = dataclasses.replace(options, stop_after=None)
+        before = dataclasses.replace(options, stop_after=None, profile=None)
         train(experiment.start.experiment, start_folder(experiment.start, folder.root, options), before)
-    with folder.claimed(), interruptible() as interrupted:
-        folder.create(experiment, environment(), experiment.data.files(options.data_dir))
+    with (
+        folder.claimed() if leads() else contextlib.nullcontext(),
+        interruptible() as interrupted,
+        contextlib.closing(Compilations()) as compilations,
+    ):
+        if leads():
+            folder.create(experiment, environment(), experiment.data.files(options.data_dir))
         with Checkpoints(folder.checkpoints, options.keep) as checkpoints:
-            run = Run(experiment, options, folder, clock, records, checkpoints)
+            run = Run(experiment, options, folder, clock, records, checkpoints, layout)
+            profile = Profile(steps, folder.profile) if steps is not None and leads() else None
+            run.watch = Watch(run.progress.say, compilations, profile)
             try:
                 run.train(interrupted)
                 return run.finish()
             finally:
                 run.progress.close()
+                run.watch.close()
 
 
 def open_splits(experiment: Experiment, options: RunOptions) -> Splits:
@@ -82,18 +96,22 @@ class Run(Stepping):
         clock: Clock,
         records: Splits,
         checkpoints: Checkpoints,
+        layout: Layout = ONE_DEVICE,
         state: TrainState | None = None,
     ) -> None:
         self.experiment, self.options, self.folder, self.clock = experiment, options, folder, clock
         self.records, self.checkpoints, self.total = records, checkpoints, experiment.steps
+        self.layout = layout
         self.program, hyperparameters = split(experiment)
-        self.hyperparameters = jax.device_put(hyperparameters)
-        self.state: TrainState = self._restore() if state is None else state
-        self.step = int(self.state.step)
-        self.journal = Journal(folder.metrics, self.step)
-        self.progress: Progress = progress(options.progress, experiment.steps, self.step, experiment.batch_size)
+        self.hyperparameters = layout.numbers(hyperparameters)
+        state = self._restore() if state is None else state
+        self.state: Any = replicated(state, layout) if layout.method == "pmap" else state
+        self.step = int(state.step)
+        self.journal = Journal(folder.metrics, self.step, writes=leads())
+        shown = options.progress if leads() else "none"
+        self.progress: Progress = progress(shown, experiment.steps, self.step, experiment.batch_size)
         self.progress.say(
-            f"{fingerprint(experiment)} seed {experiment.seed} on {device()}, {count_parameters(self.state):,} "
+            f"{fingerprint(experiment)} seed {experiment.seed} on {device()}{layout}, {count_parameters(state):,} "
             f"parameters, {len(records['train']):,} training examples, {folder.root}"
         )
         if self.step:
@@ -101,11 +119,12 @@ class Run(Stepping):
 
     def _restore(self) -> TrainState:
         """Return the latest saved state, or a new one."""
+        layout = self.layout.jitted()
         with self.clock.phase("checkpoint"):
-            restored = self.checkpoints.restore("latest", abstract_state(self.experiment))
+            restored = self.checkpoints.restore("latest", abstract_state(self.experiment), layout)
         if restored is None:
             with self.clock.phase("compile"):
-                return jax.block_until_ready(first_state(self.experiment, self.folder.root, self.options))
+                return jax.block_until_ready(first_state(self.experiment, self.folder.root, self.options, layout))
         state, spent = restored
         self.checkpoints.forget_best_after(int(state.step))
         self.clock.carry(spent)
@@ -113,21 +132,24 @@ class Run(Stepping):
 
     def train(self, interrupted: Callable[[], bool]) -> None:
         """Take the steps that are left."""
-        experiment = self.experiment
-        batches = Batches(self.records["train"], experiment.batch_size, experiment.seed, self.options.residency)
+        experiment, layout = self.experiment, self.layout
+        rows, put = layout.rows(experiment.batch_size), layout.everywhere()
+        batches = Batches(
+            self.records["train"], experiment.batch_size, experiment.seed, self.options.residency, rows, put
+        )
         try:
-            self.take_steps(batches.feeds_at, interrupted)
+            self.take_steps(lambda step, count: layout.feed(batches.feeds_at(step, count), count > 1), interrupted)
         finally:
             batches.close()
 
     def take(self, count: int) -> Callable[..., Any]:
         """Return the compiled program that takes `count` steps in one call."""
-        return place(train_step if count == 1 else train_steps, self.program, donate_state=True)
+        return placed_step(self.program, self.layout, count)
 
     def report(self, step: int, metrics: Metrics, seconds: float) -> None:
         """Write metrics into the journal and show the few that matter."""
         with self.clock.phase("step"):
-            host = jax.device_get(metrics)
+            host = jax.device_get(first_replica(metrics) if self.layout.method == "pmap" else metrics)
             headline = self._headline(self.experiment.task.summarize(host.pop("sums")))
             self.journal.write(step, "train", {**headline, **{name: float(value) for name, value in host.items()}})
             self.progress.report(step, headline, seconds)
@@ -149,6 +171,11 @@ class Run(Stepping):
             "the same command goes on from there"
         )
 
+    @property
+    def current(self) -> TrainState:
+        """The state as evaluation and checkpoints take it: of replicas, the first one's."""
+        return first_replica(self.state) if self.layout.method == "pmap" else self.state
+
     def _headline(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return the few metrics that are shown while training."""
         return {name: metrics[name] for name in self.experiment.task.headline}
@@ -166,7 +193,7 @@ class Run(Stepping):
 
     def _sums(self, name: Split) -> Any:
         """Return the task's sums over a split."""
-        return evaluation_sums(self.experiment, self.state, self.records[name])
+        return evaluation_sums(self.experiment, self.current, self.records[name], self.layout.jitted())
 
     def _keep_best(self) -> None:
         """Save the state as the best one if its validation is better than all before."""
@@ -180,7 +207,7 @@ class Run(Stepping):
     def _save(self, kind: Kind) -> None:
         """Start to save the state."""
         with self.clock.phase("checkpoint"):
-            self.checkpoints.save(kind, self.state, self.clock.seconds())
+            self.checkpoints.save(kind, self.current, self.clock.seconds())
 
     def finish(self) -> Result:
         """Evaluate the final state, draw the curves and write the result."""
@@ -189,10 +216,7 @@ class Run(Stepping):
         self._keep_best()
         with self.clock.phase("checkpoint"):
             self.checkpoints.wait()
-        illustrations = {}
-        if self.options.pictures:
-            draw_curves(self.journal.lines, self.experiment.task.headline, self.folder.curves)
-            illustrations = illustrate(self.experiment, self.state, self.records, self.options, self.folder.root)
+        illustrations = self._pictures() if self.options.pictures else {}
         result = Result(
             experiment=json.loads(self.folder.experiment.read_text()),
             fingerprint=fingerprint(self.experiment),
@@ -201,11 +225,22 @@ class Run(Stepping):
             metrics={name: metrics for name, (metrics, _) in evaluated.items()},
             details={name: details for name, (_, details) in evaluated.items()},
             seconds=self.clock.seconds(),
-            parameters=count_parameters(self.state),
+            parameters=count_parameters(abstract_state(self.experiment)),
             device=device(),
             versions=versions(),
             commit=commit(),
             illustrations=illustrations,
         )
-        self.folder.write_result(result)
+        if leads():
+            self.folder.write_result(result)
         return result
+
+    def _pictures(self) -> dict[str, str]:
+        """Draw learning curves and what data and task draw; return {file name: what it shows}."""
+        state = self.current
+        if jax.process_count() > 1:  # what only the first one computes must not involve the others' devices
+            state = whole(state)
+        if not leads():
+            return {}
+        draw_curves(self.journal.lines, self.experiment.task.headline, self.folder.curves)
+        return illustrate(self.experiment, state, self.records, self.options, self.folder.root)

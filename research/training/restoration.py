@@ -2,21 +2,30 @@
 
 from pathlib import Path
 
+from research.devices import ONE_DEVICE, lay_out
 from research.errors import RunError
-from research.experiment import Experiment
+from research.experiment import Experiment, Placement
 from research.training.checkpoint import Checkpoints, Kind
 from research.training.folder import Folder
 from research.training.state import TrainState, abstract_state
 
 
 def restore(
-    workdir: str | Path, checkpoint: Kind = "latest", known: set[type] | None = None
+    workdir: str | Path,
+    checkpoint: Kind = "latest",
+    known: set[type] | None = None,
+    placement: Placement | None = None,
 ) -> tuple[Experiment, TrainState]:
     """Return the experiment and the state saved in a run folder; needs no code but this.
 
-    `known` adds classes of your own to those that experiment.json may name.
+    Args:
+        workdir: the folder of the run, saved from any devices.
+        checkpoint: the last state, or the one that did best on validation.
+        known: adds classes of your own to those that experiment.json may name.
+        placement: over which devices the state is to lie; None puts it on one.
 
     Raises:
+        UsageError: the placement does not fit.
         RunError: this is no run folder, nothing is saved yet, or everything saved is damaged.
     """
     folder = Folder(workdir)
@@ -24,7 +33,8 @@ def restore(
     if not (folder.checkpoints / checkpoint).is_dir():
         raise RunError(f"{folder.root} has no {checkpoint} checkpoint yet; train it first")
     with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-        restored = checkpoints.restore(checkpoint, abstract_state(experiment))
+        layout = ONE_DEVICE if placement is None else lay_out(experiment, placement).jitted()
+        restored = checkpoints.restore(checkpoint, abstract_state(experiment), layout)
     if restored is None:
         raise RunError(f"{folder.root} has no {checkpoint} checkpoint yet; train it first")
     return experiment, restored[0]

@@ -6,7 +6,7 @@ from typing import Any
 import flax
 import jax
 
-from research.devices import place
+from research.devices import ONE_DEVICE, Layout, place
 from research.errors import UsageError
 from research.experiment import Experiment, Pretrained, RunOptions, Start, fingerprint, split
 from research.optimization.paths import check_path, flat, under
@@ -22,10 +22,11 @@ def start_folder(start: Start, root: Path, options: RunOptions) -> Path:
     return Path(options.start_dir or root / "start") / name
 
 
-def first_state(experiment: Experiment, root: Path, options: RunOptions) -> TrainState:
+def first_state(experiment: Experiment, root: Path, options: RunOptions, layout: Layout = ONE_DEVICE) -> TrainState:
     """Return the state before the first step: a new one, with what `experiment.start` brings."""
     program, hyperparameters = split(experiment)
-    return graft(experiment, place(init_state, program, once=True)(hyperparameters), root, options)
+    state = place(init_state, program, layout, gives="state", once=True)(hyperparameters)
+    return state if experiment.start is None else layout.put(graft(experiment, state, root, options))
 
 
 def graft(experiment: Experiment, state: TrainState, root: Path, options: RunOptions) -> TrainState:

@@ -9,7 +9,8 @@ from research.data import Rows, gather
 from research.experiment import Experiment, Hyperparameters, join
 from research.fields import is_off
 from research.optimization.groups import kept
-from research.training.state import AUGMENTATION, DROPOUT, TrainState, init, stream
+from research.training.gradient import gradient
+from research.training.state import AUGMENTATION, TrainState, init, stream
 
 Metrics = dict[str, Any]
 
@@ -33,23 +34,23 @@ def train_step(
     """Return the state after one update, and metrics of the state before it.
 
     `batch` is a dictionary of raw arrays with a leading batch axis, or `Rows` still to be gathered. Metrics are
-    scalars, but for `sums`, which the task summarises on the host. Nothing is differentiated by frozen parameters, and
-    they and the variables below them stay as they are to the last bit.
+    scalars, but for `sums`, which the task summarises on the host.
+    """
+    return update(program, hyperparameters, state, training_batch(program, hyperparameters, state.step, batch))
+
+
+def update(
+    program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any
+) -> tuple[TrainState, Metrics]:
+    """Return what `train_step` does, of a batch that is prepared; on replicas, of this one's rows of the batch.
+
+    Nothing is differentiated by frozen parameters, and they and the variables below them stay as they are to the last
+    bit.
     """
     experiment = join(program, hyperparameters)
-    model, task, optimizer = experiment.model, experiment.task, experiment.optimizer
-    key = jax.random.key(experiment.seed)
-    batch = training_batch(program, hyperparameters, state.step, batch)
+    optimizer = experiment.optimizer
     frozen = optimizer.frozen(state.params)
-
-    def objective(params: Any) -> tuple[jax.Array, Any]:
-        """Return the minimised loss, and what else the forward pass gives."""
-        params = kept(frozen, jax.lax.stop_gradient(params), params)
-        outputs, variables = task.forward(model, params, state.variables, batch, stream(key, DROPOUT, state.step))
-        sums = task.measure(outputs, batch)
-        return task.objective(sums) + optimizer.penalty(params), (sums, variables)
-
-    (loss, (sums, variables)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+    loss, sums, variables, gradients = gradient(experiment, state, batch)
     learning_rate = optimizer.rate(state.step, experiment.steps)
     updates, opt_state = optimizer.transformation(learning_rate).update(gradients, state.opt_state, state.params)
     params = kept(frozen, state.params, optax.apply_updates(state.params, updates))
@@ -66,6 +67,13 @@ def train_step(
         "parameter_norm": optax.tree.norm(state.params),
     }
     return TrainState(state.step + 1, params, variables, opt_state, ema), metrics
+
+
+def replica_batches(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:
+    """Return a raw batch prepared for replicas, whose state has a leading axis of n: [n, b / n, ...] each."""
+    n = len(state.step)
+    prepared = training_batch(program, hyperparameters, state.step[0], batch)
+    return jax.tree.map(lambda rows: rows.reshape(n, -1, *rows.shape[1:]), prepared)
 
 
 def train_steps(

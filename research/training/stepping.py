@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from research.experiment import Hyperparameters, RunOptions
+from research.devices import Layout, place, place_replicas
+from research.experiment import Experiment, Hyperparameters, RunOptions
 from research.training.clock import Clock
 from research.training.guard import Interrupted
 from research.training.progress import Progress
-from research.training.step import Metrics
+from research.training.state import TrainState
+from research.training.step import Metrics, replica_batches, train_step, train_steps, update
+from research.training.watch import Watch
 
 Report = tuple[int, Metrics, float]  # step, metrics still on the device, seconds of training
 
@@ -48,6 +51,21 @@ def together(step: int, total: int, options: RunOptions) -> int:
     return count if step + count <= total else 1
 
 
+def placed_step(program: Experiment, layout: Layout, count: int = 1) -> Any:
+    """Return the compiled program that takes `count` steps in one call."""
+    if layout.method != "pmap":
+        step = train_step if count == 1 else train_steps
+        return place(step, program, layout, gives=("state", "everywhere"), donate_state=True)
+    prepare = place(replica_batches, program, layout, gives="batch")
+    advance = place_replicas(update, program, layout, donate_state=True)
+
+    def placed(hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:
+        """Take a step: the batch is prepared and augmented as a whole, then each replica takes its rows."""
+        return advance(hyperparameters, state, prepare(hyperparameters, state, batch))
+
+    return placed
+
+
 class Stepping(abc.ABC):
     """Something that is trained step by step.
 
@@ -61,6 +79,7 @@ class Stepping(abc.ABC):
     state: Any
     step: int
     total: int
+    watch: Watch = Watch()
 
     @abc.abstractmethod
     def take(self, count: int) -> Callable[..., Any]:
@@ -95,14 +114,17 @@ class Stepping(abc.ABC):
             count = together(self.step, self.total, self.options)
             with clock.phase("input"):
                 feed = feeds_at(self.step, count)
+            call = self.take(count)
             with clock.phase("step" if count in compiled else "compile"):
-                self.state, metrics = self.take(count)(self.hyperparameters, self.state, feed)
+                with self.watch.call(self.step, count, self.state):
+                    self.state, metrics = call(self.hyperparameters, self.state, feed)
                 in_flight.append(metrics)
                 if len(in_flight) > IN_FLIGHT or count not in compiled:
                     jax.block_until_ready(in_flight.popleft())
                 compiled.add(count)
                 self.step += count
                 self.progress.advance(self.step)
+                self.watch.after(self.step, self.state, call, self.hyperparameters, self.state, feed)
             stop = interrupted() or self.step - count < (self.options.stop_after or 0) <= self.step
             follows = due(self.step, self.total, self.options, stop)
             if follows.report:

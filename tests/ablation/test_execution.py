@@ -11,7 +11,7 @@ import pytest
 
 from research import training
 from research.ablation import Study, execution, grid, one_at_a_time
-from research.ablation.choosing import Placement, balanced, candidates, choose, halved, reduced
+from research.ablation.choosing import Choice, balanced, candidates, choose, halved, reduced
 from research.ablation.execution import ablate, adapted
 from research.ablation.measuring import Measurement
 from research.ablation.planning import describe_plan
@@ -229,7 +229,7 @@ def test_memory_that_runs_out_halves_the_chunk(base, options, tmp_path, monkeypa
             ended(index, train(experiment, folder, options, splits))
 
     monkeypatch.setattr(execution, "train_together", limited)
-    monkeypatch.setattr(execution, "choose", lambda *arguments: Placement("vmap", 4, "asked for"))
+    monkeypatch.setattr(execution, "choose", lambda *arguments: Choice("vmap", 4, "asked for"))
     store = ablate(base, STUDY, tmp_path, options)
     assert sizes == [4, 2, 2, 2]
     assert statuses(store) == ["done"] * 6
@@ -321,8 +321,8 @@ def test_the_fastest_way_is_chosen(base, options, monkeypatch):
     asked = measured(monkeypatch, {("loop", 1): 0.0024})
     assert choose(eight, {}, options, "auto", True).mode == "loop" and asked == [("loop", 1)]
     measured(monkeypatch, {("loop", 1): 0.1, ("vmap", 8): NotImplementedError("no batching rule")})
-    placement = choose(eight, {}, options, "auto", True)
-    assert placement.mode == "loop" and "no batching rule" in placement.measurements[1].error
+    choice = choose(eight, {}, options, "auto", True)
+    assert choice.mode == "loop" and "no batching rule" in choice.measurements[1].error
     assert choose(eight[:1], {}, options, "auto", True).mode == "loop"
     assert choose(eight, {}, options, "vmap", False).mode == "loop", "they do not share their examples"
 
@@ -331,12 +331,12 @@ def test_where_a_step_takes_no_time_a_call_takes_many(base, options, monkeypatch
     """One way is tried sooner there: eight thousand steps of 0.29 milliseconds are 2.3 times the compilation."""
     eight = [replace(base, {"steps": 1000, "seed": seed}) for seed in range(8)]
     asked = measured(monkeypatch, {("loop", 1): 0.00029, ("vmap", 8): 0.016})
-    placement = choose(eight, {}, options, "auto", True)
-    assert (placement.mode, placement.size, placement.steps_per_call) == ("loop", 1, 50)
+    choice = choose(eight, {}, options, "auto", True)
+    assert (choice.mode, choice.size, choice.steps_per_call) == ("loop", 1, 50)
     assert asked == [("loop", 1), ("vmap", 8), ("loop", 1)]
     asked = measured(monkeypatch, {("loop", 1): 0.00029, ("vmap", 8): 0.0001})
-    placement = choose(eight, {}, options, "auto", True)
-    assert (placement.mode, placement.size, placement.steps_per_call) == ("vmap", 8, 50)
+    choice = choose(eight, {}, options, "auto", True)
+    assert (choice.mode, choice.size, choice.steps_per_call) == ("vmap", 8, 50)
     assert asked == [("loop", 1), ("vmap", 8)], "what is left is not worth another try"
     measured(monkeypatch, {("loop", 1): 0.0002})
     assert choose(eight, {}, options, "auto", True).steps_per_call == 1, "too little is left to do"
@@ -348,8 +348,8 @@ def test_memory_bounds_how_many_run_together(base, options, monkeypatch):
     monkeypatch.setattr("research.ablation.choosing.available", lambda: 500 / 0.8)
     too_much = Measurement("vmap", 8, bytes=800, error="needs 0.0 GiB")
     measured(monkeypatch, {("loop", 1): 0.1, ("vmap", 8): too_much, ("vmap", 5): 0.05})
-    placement = choose(eight, {}, options, "auto", True)
-    assert (placement.mode, placement.size) == ("vmap", 5)
+    choice = choose(eight, {}, options, "auto", True)
+    assert (choice.mode, choice.size) == ("vmap", 5)
     measured(
         monkeypatch, {("vmap", 8): MemoryError(), ("vmap", 4): RuntimeError("RESOURCE_EXHAUSTED"), ("vmap", 2): 1.0}
     )
@@ -361,16 +361,16 @@ def test_checkpoints_of_a_study_are_half_a_minute_apart():
     """A hundred steps of eight trials that take 10 ms each are eight seconds: three times as many are 24."""
     options = RunOptions(checkpoint_every=100)
     found = Measurement("vmap", 8, 0.01)
-    assert adapted(options, Placement("vmap", 8, "measured", (found,))).checkpoint_every == 300
-    assert adapted(options, Placement("vmap", 4, "measured", (found,))).checkpoint_every == 100  # not measured
+    assert adapted(options, Choice("vmap", 8, "measured", (found,))).checkpoint_every == 300
+    assert adapted(options, Choice("vmap", 4, "measured", (found,))).checkpoint_every == 100  # not measured
     slow = dataclasses.replace(found, step_seconds=1.0)
-    assert adapted(options, Placement("vmap", 8, "measured", (slow,))).checkpoint_every == 100
+    assert adapted(options, Choice("vmap", 8, "measured", (slow,))).checkpoint_every == 100
 
 
 def test_sizes():
     assert [balanced(n, 8) for n in (1, 7, 8, 9, 17)] == [1, 7, 8, 5, 6]
     assert list(candidates(20)) == [("vmap", 7)]
-    assert halved(Placement("vmap", 5, "")).size == 2 and halved(Placement("vmap", 1, "")) is None
+    assert halved(Choice("vmap", 5, "")).size == 2 and halved(Choice("vmap", 1, "")) is None
 
 
 def test_an_error_of_ours_is_shown_without_its_kind():

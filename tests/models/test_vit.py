@@ -103,7 +103,7 @@ def test_a_representation_is_one_more_layer_before_the_logits():
     assert np.all(np.abs(pooled) < 1)
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", ["none", "full"])
 def test_each_branch_of_an_example_is_left_out_or_kept(remat, quick_compilation):
     """The second of two blocks has rate 0.5: a branch is twice itself or nothing."""
     whole = tiny(positions="none", pooling="mean", remat=remat)
@@ -145,7 +145,7 @@ def test_stochastic_depth_works_where_blocks_are_one_loop():
     np.testing.assert_allclose(first, whole, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("fields", [{}, {"scan": True}, {"remat": True}])
+@pytest.mark.parametrize("fields", [{}, {"scan": True}, {"remat": "dots"}])
 def test_stochastic_depth_that_is_off_is_no_part_of_the_program(fields):
     def program(model, **kwargs):
         tokens = np.zeros((2, 3), np.int32)

@@ -10,7 +10,7 @@ import pytest
 from research import tasks
 from research.data import Data, Records
 from research.devices import place
-from research.experiment import Experiment, join, spec, split
+from research.experiment import Experiment, join, replace, spec, split
 from research.models import MLP, BertPretraining, Seq2Seq, TransformerLanguageModel
 from research.optimization import Optimizer
 from research.tasks import Task
@@ -105,6 +105,26 @@ class Arrays(Data):
 def experiment(task):
     model = MODELS.get(task.__name__, MLP(hidden=(5,), classes=K, dropout=0.1))
     return Experiment(model, task(), Arrays(task.__name__), Optimizer(learning_rate=0.01), steps=3, batch_size=7)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(task):
+    """Each part has other lengths and other entries that count, yet every one of them weighs alike."""
+    off = {"model.dropout": 0.0} | ({"model.scheduled_sampling": 0.0} if "Sequence" in task.__name__ else {})
+    whole = replace(experiment(task), {**off, "optimizer.algorithm": "sgd", "optimizer.l2": 0.1, "batch_size": 21})
+    batch = {name: array[:21] for name, array in RAW[task.__name__].items()}
+    found = []
+    for parts in (1, 3):
+        value = replace(whole, {"accumulation": parts})
+        program, hyperparameters = split(value)
+        state, metrics = jax.jit(train_step, static_argnums=0)(
+            program, hyperparameters, init(value, jax.random.key(0)), batch
+        )
+        sums = jax.device_get(metrics.pop("sums"))
+        found.append((metrics, state.opt_state, state.variables, value.task.summarize(sums)))
+    one, three = found
+    for wanted, given in zip(jax.tree.leaves(one), jax.tree.leaves(three), strict=True):
+        np.testing.assert_allclose(given, wanted, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -49,7 +49,7 @@ def test_one_trace_per_program(tiny, options, tmp_path, monkeypatch):
         traces.append(arguments[0])
         return train_step(*arguments)
 
-    monkeypatch.setattr("research.training.loop.train_step", counted)
+    monkeypatch.setattr("research.training.stepping.train_step", counted)
     train(tiny, tmp_path / "baseline", options)
     for index, (path, value) in enumerate(ARGUMENTS.items()):
         train(replace(tiny, {path: value}), tmp_path / str(index), options)

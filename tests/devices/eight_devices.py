@@ -1,0 +1,213 @@
+"""Laws that take eight devices, simulated, so each runs in a process of its own.
+
+python -m tests.devices.eight_devices LAW FOLDER DATA_DIR
+"""
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from research.devices import Layout, lay_out
+from research.errors import UsageError
+from research.experiment import Experiment, Placement, RunOptions, replace, split
+from research.training import Interrupted, init, restore, train
+from research.training.lowering import lowered
+
+ONE = Placement(data=1)
+TOLERANCE = 1e-5
+
+
+def small(name: str, **overrides) -> Experiment:
+    """Return the smoke variant of an experiment, for five steps of a batch that eight devices can share."""
+    module = importlib.import_module(f"experiments.{name}")
+    return replace(module.experiment, {**module.smoke, "batch_size": 16, "steps": 5, **overrides})
+
+
+def lines(folder: Path, name: str = "train") -> list[dict[str, float]]:
+    """Return the journal's lines of a split."""
+    text = (folder / "metrics.jsonl").read_text()
+    return [line for line in map(json.loads, text.splitlines()) if line["split"] == name]
+
+
+def trained(experiment: Experiment, folder: Path, data_dir: str, placement: Placement, **options) -> Path:
+    """Train in a folder of that name and return it."""
+    quiet = {"log_every": 1, "evaluate_every": 0, "pictures": False, "progress": "none", "data_dir": data_dir}
+    train(experiment, folder, RunOptions(placement=placement, **{**quiet, **options}))
+    return folder
+
+
+def assert_same(run: Path, expected: Path, gradients: bool = True) -> None:
+    """Check every number of two runs: Adam hides gradients of eight times the size, so their norms are compared too."""
+    for name in ("train", "validation", "test"):
+        assert len(lines(run, name)) == len(lines(expected, name)) > 0
+        for found, wanted in zip(lines(run, name), lines(expected, name), strict=True):
+            assert found.keys() == wanted.keys() and ("gradient_norm" in found) == (name == "train")
+            for key in found.keys() - {"split"}:
+                assert found[key] == pytest.approx(wanted[key], rel=TOLERANCE, abs=TOLERANCE), (run, found, wanted, key)
+    one, other = restore(run)[1], restore(expected)[1]
+    for found, wanted in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def placements(experiment: Experiment, folder: Path, data_dir: str) -> None:
+    """However eight devices share a run, its numbers are those of one; dropout and augmentation are the same."""
+    alone = trained(experiment, folder / "one", data_dir, ONE)
+    for name, placement in {
+        "data": Placement(),
+        "fsdp": Placement(fsdp=8),
+        "all": Placement(data=2, fsdp=2, tensor=2),
+        "pmap": Placement(method="pmap"),
+    }.items():
+        assert_same(trained(experiment, folder / name, data_dir, placement), alone)
+
+
+def cnn(folder: Path, data_dir: str) -> None:
+    """A ResNet: batch norm, dropout, shifts and cutout."""
+    placements(small("mnist5k_resnet"), folder, data_dir)
+
+
+def lstm(folder: Path, data_dir: str) -> None:
+    """An LSTM: dropout, noise, sequences of differing lengths."""
+    placements(small("vowels_lstm"), folder, data_dir)
+
+
+def transformer(folder: Path, data_dir: str) -> None:
+    """A Transformer over text."""
+    placements(small("text_transformer", **{"model.dropout": 0.1}), folder, data_dir)
+
+
+def parts(folder: Path, data_dir: str) -> None:
+    """A batch in two parts, on one device and on eight; the parts are the same rows."""
+    experiment = small("mnist5k_resnet", accumulation=2)
+    alone = trained(experiment, folder / "one", data_dir, ONE)
+    for name, placement in {"data": Placement(), "pmap": Placement(method="pmap")}.items():
+        assert_same(trained(experiment, folder / name, data_dir, placement), alone)
+
+
+def streams(folder: Path, data_dir: str) -> None:
+    """Examples that stay on the host, or are read again every epoch, are divided alike; several steps in a call too."""
+    experiment = small("digits_cnn", steps=6)
+    alone = trained(experiment, folder / "one", data_dir, ONE, log_every=2)
+    for residency in ("ram", "stream"):
+        run = trained(experiment, folder / residency, data_dir, Placement(), residency=residency, log_every=2)
+        assert_same(run, alone)
+    run = trained(experiment, folder / "calls", data_dir, Placement(), steps_per_call=2, log_every=2)
+    assert_same(run, alone)
+
+
+def elastic(folder: Path, data_dir: str) -> None:
+    """Saved on one mesh, restored on any other: the run ends as if it had not been interrupted."""
+    experiment = small("mnist5k_resnet", steps=6)
+    alone = trained(experiment, folder / "one", data_dir, ONE)
+    for name, after in {
+        "one": ONE,
+        "eight": Placement(fsdp=8),
+        "two": Placement(data=2, fsdp=1),
+        "pmap": Placement(method="pmap"),
+    }.items():
+        run = folder / f"then_{name}"
+        with pytest.raises(Interrupted):
+            trained(experiment, run, data_dir, Placement(data=2, fsdp=4), stop_after=3)
+        assert_same(trained(experiment, run, data_dir, after), alone)
+    run = folder / "from_replicas"
+    with pytest.raises(Interrupted):
+        trained(experiment, run, data_dir, Placement(method="pmap"), stop_after=3)
+    assert_same(trained(experiment, run, data_dir, ONE), alone)
+
+
+def compiles_once(folder: Path, data_dir: str) -> None:
+    """Nothing is compiled after the first step, wherever the step runs."""
+    compiled: list[str] = []
+    steps: list[int] = []
+
+    def event(name: str, seconds: float, **_) -> None:
+        """Remember at which step something was compiled."""
+        if name == "/jax/core/compile/backend_compile_duration":
+            compiled.append(str(steps[-1] if steps else 0))
+
+    from research.training import progress
+
+    class Watching(progress.Silence):
+        """Knows the step."""
+
+        def advance(self, step: int) -> None:
+            steps.append(step)
+
+    jax.monitoring.register_event_duration_secs_listener(event)
+    progress.Silence, silent = Watching, progress.Silence
+    for name, placement in {"fsdp": Placement(data=2, fsdp=2, tensor=2), "pmap": Placement(method="pmap")}.items():
+        del compiled[:], steps[:]
+        trained(small("text_transformer"), folder / name, data_dir, placement, log_every=100)
+        assert steps == [1, 2, 3, 4, 5]
+        assert "0" in compiled and not {"1", "2", "3", "4"} & {*compiled}, compiled
+    progress.Silence = silent
+
+
+def communicates_gradients_alone(folder: Path, data_dir: str) -> None:
+    """Data parallel: gradients are added up and nothing is gathered. Fully sharded: each device holds its part."""
+    for name in ("mnist5k_resnet", "vowels_lstm", "text_transformer"):
+        experiment = small(name)
+        text = lowered(experiment, lay_out(experiment, Placement())).compile().as_text()
+        assert "all-reduce" in text
+        assert not re.findall(r"all-gather|all-to-all|collective-permute", text), name
+        layout = lay_out(experiment, Placement(fsdp=8))
+        state = layout.put(init(experiment, jax.random.key(0)))
+        whole = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        held = sum(leaf.addressable_data(0).nbytes for leaf in jax.tree.leaves(state))
+        large = sum(leaf.nbytes for leaf in jax.tree.leaves(state) if leaf.size >= 2**12)
+        assert held <= whole - large * 7 / 8 * 0.9, (name, held, whole, large)
+
+
+def refuses(folder: Path, data_dir: str) -> None:
+    """What does not divide is one sentence, before anything runs."""
+    experiment = small("digits_cnn")
+    for placement, sentence in {
+        Placement(data=3): "a mesh of data 3 x fsdp 1 x tensor 1 does not divide 8 devices",
+        Placement(fsdp=3): "fsdp 3 x tensor 1 does not divide 8 devices",
+        Placement(data=16): "a mesh of data 16 x fsdp 1 x tensor 1 does not divide 8 devices",
+        Placement(method="pmap", fsdp=2): "pmap shares the batch alone",
+    }.items():
+        with pytest.raises(UsageError, match=sentence):
+            trained(experiment, folder / "refused", data_dir, placement)
+    uneven = replace(experiment, {"batch_size": 12})
+    with pytest.raises(UsageError, match="12 examples at once do not divide among data 8 x fsdp 1 x tensor 1"):
+        trained(uneven, folder / "refused", data_dir, Placement(data=8))
+    with pytest.raises(
+        UsageError, match="12 examples at once do not divide among data 1 x fsdp 8 x tensor 1: set batch"
+    ):
+        trained(replace(uneven, {"batch_size": 12}), folder / "refused", data_dir, Placement(fsdp=8))
+    assert not (folder / "refused").exists()
+    assert lay_out(uneven, Placement()).devices == 4  # as many as can share it
+    assert lay_out(uneven, ONE) == Layout() == lay_out(replace(uneven, {"batch_size": 11}), Placement())
+
+
+def lays_out_by_rules(folder: Path, data_dir: str) -> None:
+    """Optimizer state lies as the parameters do, and equal layouts share their programs."""
+    experiment = small("text_transformer", **{"model.width": 64, "model.heads": 4})
+    layout = lay_out(experiment, Placement(data=2, fsdp=2, tensor=2))
+    state = init(experiment, jax.random.key(0))
+    shardings = layout.shardings(state)
+    specs = {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf.spec
+        for path, leaf in jax.tree_util.tree_leaves_with_path(shardings)
+    }
+    kernels = [path for path in specs if path.endswith("query.kernel")]
+    assert len(kernels) >= 3 and len({specs[path] for path in kernels}) == 1
+    assert "tensor" in specs[kernels[0]] and "fsdp" in specs[kernels[0]]
+    assert layout == lay_out(experiment, Placement(data=2, fsdp=2, tensor=2))
+    assert split(experiment)[0] == split(replace(experiment, {"seed": 3}))[0]
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 8)
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    law, where, data = sys.argv[1:]
+    vars()[law](Path(where), data)
+    print("holds", law)

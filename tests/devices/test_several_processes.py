@@ -1,0 +1,108 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from research.experiment import replace
+from tests.devices.eight_devices import ONE, assert_same, lines, small, trained
+
+ROOT = Path(__file__).parents[2]
+FLAGS = ("--smoke", "--batch_size", "16", "--log_every", "1", "--evaluate_every", "0", "--no_pictures")
+
+pytestmark = pytest.mark.slow
+
+
+def command(name, folder, data_dir, *flags):
+    experiment = (sys.executable, "-m", f"experiments.{name}", *FLAGS, "--workdir", str(folder), "--data_dir", data_dir)
+    return [*experiment, *map(str, flags)]
+
+
+def launched(processes, devices, *words):
+    """Start processes under the launcher."""
+    launcher = [sys.executable, "-m", "research.launch", "--processes", str(processes)]
+    return subprocess.Popen(
+        [*launcher, "--devices-per-process", str(devices), "--", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+def finished(process, code=0):
+    """Wait for a process and return what it printed."""
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == code, err
+    assert "Traceback" not in err, err
+    return out
+
+
+def children(process):
+    """Return the process ids of those that train, the one that leads first."""
+    text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return sorted(int(pid) for pid in text.split())
+
+
+def wait_until(process, folder, step):
+    """Wait until a run has reported a step."""
+    while not (folder / "metrics.jsonl").exists() or not any(line["step"] >= step for line in lines(folder)):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", ["mnist5k_resnet", "vowels_lstm", "text_transformer"])
+def test_two_processes_of_four_devices_are_one_device(name, data_dir, tmp_path):
+    out = finished(launched(2, 4, *command(name, tmp_path / "two", data_dir, "--steps", 5)))
+    assert "cpu x 8 as data 8" in out and out.count("test at step 5") == 1
+    alone = trained(small(name), tmp_path / "one", data_dir, ONE)
+    assert_same(tmp_path / "two", alone)
+
+
+def test_what_two_processes_saved_goes_on_on_any_devices(data_dir, tmp_path):
+    flags = ("--steps", 6, "--placement.fsdp", 4)
+    said = command("mnist5k_resnet", tmp_path / "saved", data_dir, *flags, "--stop_after", 3)
+    finished(launched(2, 4, *said), code=75)
+    alone = trained(small("mnist5k_resnet", steps=6), tmp_path / "alone", data_dir, ONE)
+    one, eight, two = (shutil.copytree(tmp_path / "saved", tmp_path / name) for name in ("one", "eight", "two"))
+    assert_same(trained(small("mnist5k_resnet", steps=6), one, data_dir, ONE), alone)
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    words = command("mnist5k_resnet", eight, data_dir, "--steps", 6, "--placement.fsdp", 8)
+    subprocess.run(words, check=True, cwd=ROOT, env=environment, timeout=300, capture_output=True)
+    assert_same(eight, alone)
+    assert "resumed at step 3" in finished(launched(2, 1, *command("mnist5k_resnet", two, data_dir, "--steps", 6)))
+    assert_same(two, alone)
+
+
+def test_killed_processes_are_started_again_and_end_as_if_nothing_had_happened(data_dir, tmp_path):
+    """First the one that only works is killed, then the one that coordinates."""
+    steps, folder = 600, tmp_path / "killed"
+    flags = ("--steps", steps, "--checkpoint_every", 20)
+    process = launched(2, 1, *command("digits_cnn", folder, data_dir, *flags))
+    for index, step in ((1, 50), (0, 200)):
+        wait_until(process, folder, step)
+        os.kill(children(process)[index], signal.SIGKILL)
+        time.sleep(1)
+    out = finished(process)
+    assert out.count("resumed at step") == 2 and out.count(f"test at step {steps}") == 1
+    module = small("digits_cnn")
+    undisturbed = replace(module, {"steps": steps})
+    assert [line["step"] for line in lines(folder)] == [*range(1, steps + 1)]
+    assert_same(folder, trained(undisturbed, tmp_path / "undisturbed", data_dir, ONE))
+
+
+def test_a_signal_to_one_process_saves_all_at_one_step(data_dir, tmp_path):
+    folder, flags = tmp_path / "run", ("--steps", 400, "--checkpoint_every", 1000)
+    process = launched(2, 1, *command("digits_cnn", folder, data_dir, *flags))
+    wait_until(process, folder, 20)
+    os.kill(children(process)[1], signal.SIGTERM)
+    finished(process, code=75)
+    (saved,) = [int(path.name) for path in (folder / "checkpoints" / "latest").iterdir()]
+    assert 20 <= saved < 400 and lines(folder)[-1]["step"] == saved
+    assert f"resumed at step {saved}" in finished(launched(2, 1, *command("digits_cnn", folder, data_dir, *flags)))
+    experiment = replace(small("digits_cnn"), {"steps": 400})
+    assert_same(folder, trained(experiment, tmp_path / "undisturbed", data_dir, ONE))

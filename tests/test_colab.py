@@ -1,0 +1,273 @@
+"""Notebooks equal their sources, and run as on Colab: alone in a folder, from the cell that fetches the project on."""
+
+import asyncio
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import types
+import zipfile
+from pathlib import Path
+
+import jax
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from colab import runtime
+from colab.convert import SOURCES, notebook
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
+
+
+def test_there_are_notebooks():
+    assert {path.stem for path in SOURCES} == {"ablation", "probe", "quickstart", "tpu"}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_is_its_source(source):
+    assert source.with_suffix(".ipynb").read_text() == notebook(source), "run `python colab/convert.py`"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_names_itself_and_the_repository(source):
+    """On Colab it arrives alone, so it cannot ask pyproject.toml."""
+    text = source.read_text()
+    name = REPOSITORY.removeprefix("https://github.com/")
+    (badge,) = re.findall(r"\(https://colab\.research\.google\.com/github/(.*)\)", text)
+    assert badge == f"{name}/blob/main/colab/{source.stem}.ipynb"
+    assert re.findall(r"https://github\.com/[\w./-]+", text) == [REPOSITORY]
+
+
+# --- The first cell ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_missing():
+    required = ["jax>=5,<6", "there>=2,<3", "Too.Old>=2", "absent", "elsewhere; python_version < '3'"]
+    assert runtime.missing(required, {"jax": "4.9", "there": "2.7", "too-old": "1.9"}) == ["Too.Old>=2", "absent"]
+    assert runtime.missing(["jax>=5,<6"], {}) == ["jax>=5,<6"]
+
+
+def wheel(folder, name, version, requires=""):
+    """Write an empty package."""
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{info}/METADATA", metadata + (f"Requires-Dist: {requires}\n" if requires else ""))
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """Has pip see a folder of packages and nothing else, upgrade what it can, and only say what it would install."""
+    for option, value in {
+        "CONFIG_FILE": os.devnull,
+        "DRY_RUN": "1",
+        "FIND_LINKS": tmp_path,
+        "NO_INDEX": "1",
+        "REPORT": tmp_path / "report.json",
+        "UPGRADE": "1",
+        "UPGRADE_STRATEGY": "eager",
+    }.items():
+        monkeypatch.setenv(f"PIP_{option}", str(value))
+    return tmp_path
+
+
+def test_the_runtimes_jax_is_kept(index):
+    """pip would take the newer one, were it not held."""
+    wheel(index, "jax", "99.0")
+    wheel(index, "wants_jax", "1.0", "jax>=0.1")
+    runtime.install(["wants_jax"], runtime.versions())
+    would = json.loads((index / "report.json").read_text())["install"]
+    assert [item["metadata"]["name"] for item in would] == ["wants_jax"]
+
+
+def test_what_does_not_fit_the_runtimes_jax(index):
+    wheel(index, "jax", "99.0")
+    wheel(index, "wants_newer_jax", "1.0", "jax>=99")
+    with pytest.raises(RuntimeError, match=rf"beside jax {re.escape(jax.__version__)}, which is kept") as raised:
+        runtime.install(["wants_newer_jax"], runtime.versions())
+    assert "wants-newer-jax" in str(raised.value)
+
+
+def test_another_jax_than_tested(capsys):
+    """It is named, and the bounds of other packages, which were chosen for the tested one, are given up."""
+    assert runtime.check_jax(["flax>=1", "jax>=5,<6"], {"jax": "5.9"}) and runtime.check_jax(["jax>=5"], {})
+    assert capsys.readouterr().out == ""
+    assert not runtime.check_jax(["flax>=1", "jax>=5,<6"], {"jax": "6.0"})
+    assert capsys.readouterr().out.startswith("This runtime has jax 6.0, and Ceteris is tested with <6,>=5. It is kept")
+    assert runtime.unbounded(["flax>=1,<2", "Orbax.Checkpoint>=1; python_version > '3'"]) == [
+        "flax",
+        "Orbax.Checkpoint",
+    ]
+
+
+def test_what_was_replaced_after_its_import():
+    before = {"numpy": "1.0", "never-imported": "1.0"}
+    runtime.check_fresh(before, {"numpy": "1.0", "never-imported": "2.0", "new": "1.0"})
+    with pytest.raises(RuntimeError, match="^restart the session, then run this cell again: numpy had"):
+        runtime.check_fresh(before, {"numpy": "2.0", "never-imported": "2.0"})
+
+
+def test_drive_is_mounted_when_asked(monkeypatch):
+    assert runtime.runs_folder() == Path("runs")
+    with pytest.raises(RuntimeError, match="Colab alone"):
+        runtime.runs_folder(on_drive=True)
+    mounted = []
+    colab = types.SimpleNamespace(drive=types.SimpleNamespace(mount=mounted.append))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    assert runtime.runs_folder(on_drive=True) == Path("/content/drive/MyDrive/ceteris/runs")
+    assert mounted == ["/content/drive"]
+
+
+# --- Whole notebooks --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    """The project as it is now, as a repository to clone."""
+    root = tmp_path_factory.mktemp("origin")
+    for name in ("research", "experiments", "colab"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "runs"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, root / name)
+    author = [word for key in ("name", "email") for word in ("-c", f"user.{key}=somebody")]
+    for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "--message", "all"]):
+        subprocess.run(["git", *command], cwd=root, check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull})
+    return root
+
+
+@pytest.fixture
+def executed(origin, data_dir, tmp_path, tmp_path_factory, monkeypatch):
+    """Runs a notebook in its own folder, in smoke mode, without network, on a number of simulated devices."""
+    cache = tmp_path_factory.getbasetemp() / "compilations"
+    for name, value in {
+        "CETERIS_SMOKE": "1",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_KEY_0": f"url.{origin.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": REPOSITORY,
+        "IPYTHONDIR": tmp_path / "ipython",
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JUPYTER_DATA_DIR": tmp_path / "jupyter",
+        "JUPYTER_RUNTIME_DIR": tmp_path / "jupyter" / "runtime",
+        "PIP_NO_INDEX": "1",
+        "TFDS_DATA_DIR": data_dir,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    for name in ("JUPYTER_PATH", "PYTHONPATH", "PYTHONWARNINGS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(name, devices):
+        monkeypatch.delenv("XLA_FLAGS", raising=False)
+        if devices > 1:
+            monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={devices}")
+        folder = tmp_path / "a folder"
+        folder.mkdir()
+        read = nbformat.read(ROOT / "colab" / f"{name}.ipynb", as_version=4)
+        resources = {"metadata": {"path": str(folder)}}
+        asyncio.run(NotebookClient(read, timeout=300, kernel_name="python3", resources=resources).async_execute())
+        return Executed(read, folder)
+
+    return run
+
+
+class Executed:
+    """A notebook after its run."""
+
+    def __init__(self, read, folder):
+        self.folder = folder
+        self.outputs = [output for cell in read.cells for output in cell.get("outputs", [])]
+        self.warned = [item.text for item in self.outputs if item.get("name") == "stderr"]
+        self.text = "".join(item.text for item in self.outputs if item.get("name") == "stdout")
+
+    def shown(self, kind):
+        """Return what was displayed as `kind`, such as image/png."""
+        return [item.data[kind] for item in self.outputs if "data" in item and kind in item.data]
+
+
+def lines(folder, split):
+    """Return the reports of a run on a split."""
+    read = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [line for line in read if line["split"] == split]
+
+
+def only(folders):
+    (found,) = folders
+    return found
+
+
+@pytest.mark.slow
+def test_quickstart(executed):
+    found = executed("quickstart", devices=1)
+    assert found.warned == []
+    assert found.text.splitlines()[1] == "1 x CPU"
+    assert (found.folder / "ceteris" / "colab" / "runtime.py").exists()
+    first, second = found.folder.glob("runs/digits_cnn/*/result.json")
+    for result in map(json.loads, (first.read_text(), second.read_text())):
+        assert f"test accuracy {result['metrics']['test']['accuracy']:.4f}\n" in found.text
+    assert len(found.shown("image/png")) == 3  # curves, augmentation, the images that it is least sure of
+    predictions = only(found.folder.glob("runs/digits_cnn/*/predictions.csv"))
+    assert len(predictions.read_text().splitlines()) == 1 + 539
+    assert 'there is no "model.dropuot"; did you mean "model.dropout"' in found.text
+    assert "['model.dropout']\n" in found.text
+
+
+@pytest.mark.slow
+def test_ablation(executed):
+    found = executed("ablation", devices=8)
+    assert found.warned == []
+    assert "shard {'trial': 8}\n" in found.text and "56 trials: 56 done\n" in found.text
+    placements = list(found.folder.glob("runs/digits_mlp/ablation/groups/*/execution.json"))
+    assert {json.loads(path.read_text())["mode"] for path in placements} == {"shard"}
+    (report,) = found.shown("text/markdown")
+    rows = re.findall(r"^\| \*{0,2}(.*?)\*{0,2} \| 8 \| 0\.\d+ ± 0\.\d+ \|", report, flags=re.MULTILINE)
+    assert [row.replace("\\", "") for row in rows] == [
+        "baseline",
+        "dropout 0.0",
+        "dropout 0.5",
+        "activation tanh",
+        "learning_rate 0.0005",
+        "learning_rate 0.008",
+        "shift 0",
+    ]
+    (page,) = found.shown("text/html")
+    assert page.startswith("<div><iframe srcdoc=") and "All cells" in page
+    assert len(found.shown("image/png")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 8])
+def test_tpu(executed, devices):
+    found = executed("tpu", devices)
+    assert found.warned == []
+    assert f"{devices} x CPU\n" in found.text
+    runs = found.folder / "runs" / "text_transformer"
+    losses = {}
+    for name in ("jit", "pmap", "fsdp"):
+        losses[name] = [line["loss"] for line in lines(runs / f"{name}-on-{devices}", "train")]
+        assert re.search(rf"^ *{name}  test loss \d\.\d{{6}}  \d+\.\d steps/s$", found.text, flags=re.MULTILINE)
+        assert len(losses[name]) == 10 and losses[name] == pytest.approx(losses["jit"], abs=1e-3)
+        assert losses[name][-1] < losses[name][0]
+    (interrupted,) = re.findall(r"stopped at step (\d+) of 100", found.text)
+    assert interrupted == "50"
+    assert (runs / "resumed" / "metrics.jsonl").read_bytes() == (runs / f"jit-on-{devices}/metrics.jsonl").read_bytes()
+    assert len(found.shown("image/png")) == 1
+
+
+@pytest.mark.slow
+def test_probe(executed):
+    found = executed("probe", devices=1)
+    assert found.warned == []
+    assert "'block_0_output': (1, 4, 4, 4)" in found.text
+    assert any("treescope" in page for page in found.shown("text/html"))
+    assert len(found.shown("image/png")) == 3  # filters, feature maps, attention
+    result = json.loads(only(found.folder.glob("runs/dates_transformer/*/result.json")).read_text())
+    assert math.isfinite(result["metrics"]["test"]["loss"])
