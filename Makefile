@@ -47,7 +47,7 @@ $(PLANS)/installed: pyproject.toml plans.lock
 	@touch $@
 
 test-plans: $(PLANS)/installed ## have the compilers for TPUs and GPUs compile what would run there; takes minutes
-	$(PLANS)/bin/python -m pytest -m "plan_tpu or plan_gpu" $(ARGS)
+	$(PLANS)/bin/python -m pytest tests/devices tests/training -m "plan_tpu or plan_gpu" --dist load $(ARGS)
 
 lint: install ## check style, formatting, the direction of imports, and types
 	$(RUN) -m ruff check .

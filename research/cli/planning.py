@@ -97,7 +97,8 @@ def lines(planned: Planned, name: str, arguments: Plan) -> Iterator[str]:
 def devices(planned: Planned) -> str:
     """Return the devices of the target in words."""
     count = planned.target.devices
-    used = "" if planned.devices == count else f", of which {planned.devices} take part"
+    takes = "takes" if planned.devices == 1 else "take"
+    used = "" if planned.devices == count else f", of which {planned.devices} {takes} part"
     return f"{count} device{'s' * (count > 1)}{used}"
 
 

@@ -159,9 +159,6 @@ def _tpus(target: Target) -> list[Any]:
 
 def _gpus(target: Target) -> list[Any]:
     """Return the devices of machines with GPUs."""
-    os.environ.setdefault(
-        "TF_CPP_MIN_LOG_LEVEL", "1"
-    )  # else XLA says that there is no driver, which is as it should be
     hosts = target.hosts
     description = GPUS[target.chip.name].description()
     topology = f"1x{hosts}x{target.devices // hosts}"

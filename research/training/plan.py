@@ -130,19 +130,19 @@ def plan(
     else:
         chosen = compiling.candidate(experiment, placement)
         tried = [chosen, *(compiling.all_meshes(experiment) if meshes else ())]
-    whole = work(step_jaxpr(experiment))
+    whole, examples = work(step_jaxpr(experiment)), _examples(experiment, data_dir)
     return Planned(
         target=goal,
         aim=aimed,
         candidate=chosen,
-        others=tuple(each for each in tried if each is not chosen),
+        others=tuple(each for each in tried if each.placement != chosen.placement),
         work=whole,
         roofline=_roofline(experiment, chosen, whole, goal, utilisation),
         batch_size=experiment.batch_size,
         steps=experiment.steps,
         tokens=_tokens(experiment),
-        epoch=_examples(experiment, data_dir),
-        largest=compiling.largest_batch(experiment, chosen, _examples(experiment, data_dir)) if largest_batch else None,
+        epoch=examples,
+        largest=compiling.largest_batch(experiment, chosen, examples) if largest_batch else None,
     )
 
 
@@ -211,7 +211,7 @@ class _Compiling:
 
         Where all are, the compiler is asked about the one that is by least, for its word counts.
         """
-        options = list(placements(experiment, self.target.devices)) or [self._fewer(experiment)]
+        options = self._options(experiment)
         hopeless = []
         for placement in options:
             layout = self._layout(experiment, placement)
@@ -232,7 +232,7 @@ class _Compiling:
 
     def all_meshes(self, experiment: Experiment) -> Iterator[Candidate]:
         """Yield every mesh, compiled."""
-        for placement in placements(experiment, self.target.devices):
+        for placement in self._options(experiment):
             yield self.candidate(experiment, placement)
 
     def candidate(self, experiment: Experiment, placement: Placement) -> Candidate:
@@ -244,7 +244,7 @@ class _Compiling:
         held = _held(experiment, layout)
         start = time.perf_counter()
         try:
-            compiled = lowered(experiment, layout).compile(compiler_options=self._options())
+            compiled = lowered(experiment, layout).compile(compiler_options=self._compiler_options())
         except jax.errors.JaxRuntimeError as error:
             refusal = exhausted(error)
             if refusal is None:
@@ -280,16 +280,16 @@ class _Compiling:
         low, high = largest(fits, first, candidate.fits == "yes", limit)
         return Batches(low and low * part, high and high * part, compilations)
 
-    def _fewer(self, experiment: Experiment) -> Placement:
-        """Return the placement that leaves out devices, where no mesh of all divides the batch."""
-        layout = self._layout(experiment, Placement())
-        return Placement(data=layout.parts)
+    def _options(self, experiment: Experiment) -> list[Placement]:
+        """Return the meshes of all devices that divide the batch; where none does, the one that leaves devices out."""
+        whole = list(placements(experiment, self.target.devices))
+        return whole or [Placement(data=self._layout(experiment, Placement()).parts)]
 
     def _layout(self, experiment: Experiment, placement: Placement) -> Layout:
         """Return where the step's arrays lie."""
         return lay_out(experiment, placement, self.aim.devices)
 
-    def _options(self) -> dict[str, Any] | None:
+    def _compiler_options(self) -> dict[str, Any] | None:
         """Return the compiler's options."""
         if self.aim.remark is not None:
             return None
