@@ -5,6 +5,7 @@ from research.training.evaluation import evaluate, predict
 from research.training.folder import Result
 from research.training.guard import Interrupted
 from research.training.loop import train
+from research.training.plan import plan
 from research.training.predictions import write_predictions
 from research.training.restoration import restore
 from research.training.state import TrainState, init
@@ -18,6 +19,7 @@ __all__ = [
     "eval_step",
     "evaluate",
     "init",
+    "plan",
     "predict",
     "predict_step",
     "restore",

@@ -12,12 +12,12 @@ import pytest
 from research import training
 from research.ablation import Study, execution, grid, one_at_a_time
 from research.ablation.choosing import Choice, balanced, candidates, choose, halved, reduced
-from research.ablation.execution import ablate, adapted
+from research.ablation.execution import ablate, adapted, for_trials
 from research.ablation.measuring import Measurement
 from research.ablation.planning import describe_plan
 from research.ablation.store import Store
 from research.errors import RunError, UsageError
-from research.experiment import RunOptions, Start, replace
+from research.experiment import Placement, RunOptions, Start, replace
 from research.training import Interrupted, restore, train
 
 STUDY = Study(one_at_a_time({"optimizer.learning_rate": (0.05,), "model.dropout": (0.4,)}), seeds=2)
@@ -377,3 +377,14 @@ def test_an_error_of_ours_is_shown_without_its_kind():
     assert execution.sentence(RunError("no room")) == "no room"
     assert execution.sentence(KeyError("x")) == "KeyError: 'x'"
     assert training.Interrupted in RunError.__subclasses__()
+
+
+def test_devices_share_the_trials_unless_each_trial_has_a_placement_of_its_own():
+    options = RunOptions()
+    assert for_trials(options, "vmap") == (dataclasses.replace(options, placement=Placement(data=1)), "vmap")
+    many = RunOptions(placement=Placement(fsdp=2))
+    assert for_trials(many, "auto") == for_trials(many, "loop") == (many, "loop")
+    with pytest.raises(UsageError, match='together, as "vmap" does, are on one device each: choose loop'):
+        for_trials(many, "vmap")
+    with pytest.raises(UsageError, match="--profile is for a single run"):
+        for_trials(RunOptions(profile="1:2"), "auto")

@@ -187,7 +187,7 @@ def test_other_entries_pass_through(series):
     batch = next(evaluation_batches(value.open("test"), 16))
     prepared = value.preprocess({name: jnp.asarray(array) for name, array in batch.items()})
     forecasting = ["features", "value", "present", "level", "scale", "persistence", "seasonal", "time"]
-    assert sorted(prepared) == sorted([*forecasting, "mask"]) and int(prepared["mask"].sum()) == 8
+    assert sorted(prepared) == sorted([*forecasting, "mask", "row"]) and int(prepared["mask"].sum()) == 8
 
 
 @needs_statsmodels
