@@ -133,7 +133,7 @@ def run(launch: Launch, command: list[str], logs: Logs) -> int:
                 return failed(cause, code, codes, logs)
             if received:
                 return INTERRUPTED
-            ended = f"process {cause} was ended by {signal.Signals(-code).name}"
+            ended = f"process {cause} was ended by {signal_name(-code)}"
             if restarts == launch.restarts:
                 return failed(cause, code, codes, logs, f"{ended}, after {restarts} restarts")
             restarts += 1
@@ -159,15 +159,18 @@ class Group:
         shared = environment(os.environ, launch, free_port())
         for index in range(launch.processes):
             with logs.path(index).open("ab") if index else contextlib.nullcontext() as output:
-                process = subprocess.Popen(
-                    command,
-                    env={**shared, "JAX_PROCESS_ID": str(index)},
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,  # or Ctrl-C in the terminal would come to each of them too
-                    preexec_fn=dying_with_this_process(),
-                )
+                try:
+                    process = subprocess.Popen(
+                        command,
+                        env={**shared, "JAX_PROCESS_ID": str(index)},
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        start_new_session=True,  # or Ctrl-C in the terminal would come to each of them too
+                        preexec_fn=dying_with_this_process(),
+                    )
+                except OSError as error:  # such as a script without its first line; the first process meets it already
+                    raise UsageError(f'"{command[0]}" cannot be run: {error.strerror}') from error
             self._processes.append(process)
 
     def wait(self, received: list[int]) -> int | None:
@@ -264,6 +267,13 @@ def environment(before: Mapping[str, str], launch: Launch, port: int) -> dict[st
         flags = [flag for flag in after.get("XLA_FLAGS", "").split() if "host_platform_device_count" not in flag]
         after["XLA_FLAGS"] = " ".join(flags)
     return after
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, its number where it has none."""
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
 
 
 def free_port() -> int:

@@ -106,7 +106,8 @@ def train(arguments: Train, name: str) -> None:
     if not leads():
         return
     if finished:
-        print(f"{workdir} holds this run, finished")
+        nothing = ", nothing is left to trace" if arguments.options.profile else ""
+        print(f"{workdir} holds this run, finished{nothing}")
         for split, metrics in result.metrics.items():
             print(f"{split} at step {result.steps}: {shown(metrics)}")
     seconds = ", ".join(f"{phase} {value:.1f}" for phase, value in result.seconds.items())
@@ -128,7 +129,7 @@ def restored(arguments: Evaluate, default: Experiment, name: str) -> tuple[Exper
     Without --workdir, flags find the folder. With it, the folder says what the experiment is, and flags that say
     otherwise are refused.
     """
-    join(arguments.processes)
+    join(arguments.processes, trains=False)
     workdir = arguments.workdir or default_workdir(arguments.experiment, name)
     known = classes(arguments.experiment)
     experiment, state = training.restore(workdir, arguments.checkpoint, known, arguments.placement)

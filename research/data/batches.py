@@ -58,7 +58,7 @@ class Batches:
         batch_size: int,
         seed: int,
         residency: Residency = "auto",
-        rows: slice = slice(None),
+        rows: slice | np.ndarray = slice(None),
         place: Place = jax.device_put,
     ) -> None:
         if not len(records):
@@ -110,7 +110,9 @@ def stacked_feeds(feeds: Sequence[Any]) -> Any:
     return {name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]}
 
 
-def evaluation_batches(records: Records, batch_size: int, rows: slice = slice(None)) -> Iterator[dict[str, np.ndarray]]:
+def evaluation_batches(
+    records: Records, batch_size: int, rows: slice | np.ndarray = slice(None)
+) -> Iterator[dict[str, np.ndarray]]:
     """Yield every example exactly once, in dataset order, in batches of one size; of each, the `rows` of this process.
 
     "mask" [b] is True for an example and False for the padding that fills the last batch, which repeats example 0, and

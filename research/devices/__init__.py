@@ -2,13 +2,25 @@
 
 from research.devices.layout import ONE_DEVICE, Layout, first_replica, lay_out, replicated
 from research.devices.placement import Together, place, place_replicas, place_together, replicate
-from research.devices.processes import Processes, ask_to_stop, barrier, join, joined, leads, leave, stop_agreed, whole
+from research.devices.processes import (
+    Processes,
+    agreed,
+    ask_to_stop,
+    barrier,
+    join,
+    joined,
+    leads,
+    leave,
+    stop_agreed,
+    whole,
+)
 
 __all__ = [
     "ONE_DEVICE",
     "Layout",
     "Processes",
     "Together",
+    "agreed",
     "ask_to_stop",
     "barrier",
     "first_replica",

@@ -98,13 +98,13 @@ class Layout:
             return jax.device_put(tree)
         return jax.jit(lambda tree: tree, out_shardings=NamedSharding(self.mesh, PartitionSpec()))(tree)
 
-    def rows(self, batch_size: int) -> slice:
-        """Return which rows of a global batch the devices of this process hold."""
+    def rows(self, batch_size: int) -> slice | np.ndarray:
+        """Return which rows of a global batch the devices of this process hold: of a pod they need not be adjacent."""
         if self.mesh is None:
             return slice(0, batch_size)
         spans = NamedSharding(self.mesh, PartitionSpec(BATCH)).addressable_devices_indices_map((batch_size,)).values()
-        bounds = [span[0].indices(batch_size) for span in spans if span is not None]
-        return slice(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
+        bounds = sorted({span[0].indices(batch_size)[:2] for span in spans if span is not None})
+        return np.concatenate([np.arange(start, stop) for start, stop in bounds])
 
     def feed(self, feed: Any, stacked: bool = False) -> Any:
         """Return the rows of this process as a part of the global batch; `stacked` are those of several steps."""
@@ -134,11 +134,16 @@ def replicated(state: Any, layout: Layout) -> Any:
 
 def first_replica(tree: Any) -> Any:
     """Return what the first replica holds of arrays [n, ...] that are the same on all."""
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0)[0], tree)
+    # A program would be compiled for every shape by `leaf[0]` of a jax array.
+    return jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0))[0], tree)
 
 
-def lay_out(experiment: Experiment, placement: Placement, devices: Sequence[Any] | None = None) -> Layout:
+def lay_out(
+    experiment: Experiment, placement: Placement, devices: Sequence[Any] | None = None, trains: bool = True
+) -> Layout:
     """Return the layout of a run over `devices`; by default over all there are.
+
+    What does not train pads its batches, so that any devices can share them.
 
     Raises:
         UsageError: as for `make_mesh`; also where a method or an axis is not for this model, or these processes.
@@ -147,9 +152,8 @@ def lay_out(experiment: Experiment, placement: Placement, devices: Sequence[Any]
     if placement.tensor > 1 and not rules:
         # Besides, XLA's gradients of grouped convolutions are wrong where an axis of the mesh leaves the batch whole.
         raise UsageError(f"{type(experiment.model).__name__} has no matrices to divide: set placement.tensor to 1")
-    mesh = make_mesh(
-        placement, jax.devices() if devices is None else devices, experiment.batch_size // experiment.accumulation
-    )
+    examples = experiment.batch_size // experiment.accumulation if trains else None
+    mesh = make_mesh(placement, jax.devices() if devices is None else devices, examples)
     if mesh.size == 1 and devices is None:
         return ONE_DEVICE
     if placement.method == "pmap" and jax.process_count() > 1:

@@ -1,5 +1,6 @@
 """The devices of a run as a mesh of three axes."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +16,8 @@ BATCH = ("data", "fsdp")
 """The axes over which a batch is divided."""
 
 
-def make_mesh(placement: Placement, devices: Sequence[Any], examples: int) -> Mesh:
-    """Return a mesh of `devices`, real or described, for steps of so many `examples` at once.
+def make_mesh(placement: Placement, devices: Sequence[Any], examples: int | None) -> Mesh:
+    """Return a mesh of `devices`, real or described, for steps of so many `examples` at once; None for any number.
 
     Where `placement.data` is None and not all devices can share the examples, the most that can are taken, if this is
     one process; of several, every device has to take part.
@@ -36,15 +37,15 @@ def make_mesh(placement: Placement, devices: Sequence[Any], examples: int) -> Me
     data = placement.data
     if data is None:
         most = count // inner
-        sharing = [size for size in range(most, 0, -1) if most % size == 0 and examples % (size * placement.fsdp) == 0]
-        data = sharing[0] if alone and sharing else most
+        share, uneven = divmod(examples or 0, placement.fsdp)
+        data = math.gcd(most, share) if alone and not uneven else most
     shape = (data, placement.fsdp, placement.tensor)
     used = data * inner
     if count % used:
         raise UsageError(f"a mesh of {_shown(shape)} does not divide {_devices(count)}")
     if used < count and not alone:
         raise UsageError(f"a mesh of {_shown(shape)} leaves out some of {_devices(count)} of several processes")
-    if examples % (data * placement.fsdp):
+    if examples is not None and examples % (data * placement.fsdp):
         raise UsageError(
             f"{examples} examples at once do not divide among {_shown(shape)}: set batch_size to a multiple of "
             f"{data * placement.fsdp} for each part of accumulation, or use fewer devices along data and fsdp"

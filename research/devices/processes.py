@@ -47,12 +47,12 @@ FLAGS = ("--processes.coordinator", "--processes.count", "--processes.index")
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")  # jax itself reads the first
 
 
-def join(processes: Processes = Processes(), timeout: float = 300) -> None:
+def join(processes: Processes = Processes(), trains: bool = True, timeout: float = 300) -> None:
     """Connect this process with the others where there are several; alone, or joined already, do nothing.
 
     Must come before anything that asks jax for a device. On a CPU they communicate over Gloo. From then on SIGTERM no
-    longer ends this process (`stop_agreed`), an error that nobody catches ends it at once (`leave`), and of what is
-    written to standard output only what Python writes is seen.
+    longer ends a process that `trains` (`stop_agreed`), an error that nobody catches ends it at once (`leave`), and of
+    what is written to standard output only what Python writes is seen.
 
     Raises:
         UsageError: what says which process this is, is incomplete or contradicts itself.
@@ -64,6 +64,7 @@ def join(processes: Processes = Processes(), timeout: float = 300) -> None:
     found = find(processes, os.environ, tpu="tpu" in (platforms or "").split(","))
     if found is None or found.count == 1:
         return
+    jax.config.update("jax_enable_preemption_service", trains)
     _connect(found, timeout)
     sys.excepthook = _leave_after
     _keep_output_for_python()
@@ -244,3 +245,8 @@ def barrier(name: str) -> None:
     """Wait until all processes have come to the barrier of this name."""
     if joined():
         multihost_utils.sync_global_devices(name)
+
+
+def agreed(here: bool) -> bool:
+    """Return whether something is so in every process; all must call it."""
+    return here if not joined() else bool(np.all(multihost_utils.process_allgather(np.array(here))))

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from research.devices import ONE_DEVICE, Layout, barrier, leads, whole
+from research.devices import ONE_DEVICE, Layout, agreed, barrier, leads, whole
 from research.errors import RunError
 from research.training.state import TrainState
 
@@ -48,7 +48,11 @@ class Checkpoints:
         import orbax.checkpoint as ocp  # only runs and restores need it
 
         options = ocp.CheckpointManagerOptions(max_to_keep=self._keep[kind], create=not self._read_only)
-        return ocp.CheckpointManager(self._folder / kind, options=options, item_names=("state", "manifest"))
+        manager = ocp.CheckpointManager(self._folder / kind, options=options, item_names=("state", "manifest"))
+        # It would tell jax's service the number of a step where `stop_agreed` tells the number of its calls, so that
+        # after a save of a resumed run the processes would agree on a call that is far away.
+        manager.reached_preemption = lambda step: False
+        return manager
 
     def save(self, kind: Kind, state: TrainState, seconds: dict[str, float] | None = None) -> None:
         """Start to save `state`; one already saved at its step stays. Raises `RunError` when a save fails."""
@@ -108,7 +112,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         arguments = ocp.args.Composite(manifest=ocp.args.JsonRestore())
-        saved = self._manager(kind).restore(step, args=arguments).manifest
+        saved = _in_all(lambda: self._reader(kind).restore(step, args=arguments).manifest)
         if saved.pop("digest") != _digest_json(saved):
             raise ValueError("the digest of its manifest does not agree")
         return saved
@@ -120,11 +124,24 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_wanted(abstract, layout)))
-        state = self._manager(kind).restore(step, args=arguments).state
+        state = _in_all(lambda: self._reader(kind).restore(step, args=arguments).state)
         found = digests(state)
         if wrong := [path for path, digest in expected.items() if found[path] != digest]:
             raise ValueError(f"the digest of {wrong[0]} does not agree")
         return layout.put(state)
+
+    def _reader(self, kind: Kind) -> Any:
+        """Return a manager that reads in this process alone, waiting for no other one; there is one for each call."""
+        import orbax.checkpoint as ocp
+
+        if jax.process_count() == 1:
+            return self._manager(kind)
+        index = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process_{index}"
+        )
+        options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone)
+        return ocp.CheckpointManager(self._folder / kind, options=options, item_names=("state", "manifest"))
 
     def forget_best_after(self, step: int) -> None:
         """Delete best checkpoints later than `step`: a run resumed there comes to them again."""
@@ -157,6 +174,18 @@ class Checkpoints:
 
 class _OtherState(RunError):
     """A sound checkpoint of another tree of parameters."""
+
+
+def _in_all(read: Callable[[], Any]) -> Any:
+    """Return what `read` gives; where it fails in some process, raise in all, so that all go on alike."""
+    found, failure = None, None
+    try:
+        found = read()
+    except Exception as error:  # whatever Orbax raises
+        failure = error
+    if not agreed(failure is None):
+        raise failure or ValueError("another process could not read its part")
+    return found
 
 
 def manifest(state: Any, seconds: dict[str, float]) -> dict[str, Any]:

@@ -37,9 +37,9 @@ def commit() -> str | None:
     return f"{git('rev-parse', 'HEAD')}{'-dirty' if git('status', '--porcelain', '--untracked-files=no') else ''}"
 
 
-def device() -> str:
-    """Return the kind and number of devices, such as ``cpu x 1``."""
-    return f"{jax.devices()[0].device_kind} x {jax.device_count()}"
+def device(count: int | None = None) -> str:
+    """Return the kind and number of devices, such as ``cpu x 1``; of all there are unless told how many."""
+    return f"{jax.devices()[0].device_kind} x {jax.device_count() if count is None else count}"
 
 
 def environment() -> dict[str, Any]:

@@ -22,7 +22,7 @@ def evaluate(
     experiment: Experiment, state: TrainState, name: Split = "test", options: RunOptions | None = None
 ) -> dict[str, float]:
     """Return the task's metrics by name over every example of a split, each counted once."""
-    layout = lay_out(experiment, options.placement if options else Placement()).jitted()
+    layout = lay_out(experiment, options.placement if options else Placement(), trains=False).jitted()
     records = open_split(experiment, name, options)
     return experiment.task.summarize(evaluation_sums(experiment, layout.put(state), records, layout))
 
@@ -31,7 +31,7 @@ def predict(
     experiment: Experiment, state: TrainState, name: Split = "test", options: RunOptions | None = None
 ) -> dict[str, np.ndarray]:
     """Return `index` and the task's columns, one row an example in dataset order, with token ids turned into text."""
-    layout = lay_out(experiment, options.placement if options else Placement()).jitted()
+    layout = lay_out(experiment, options.placement if options else Placement(), trains=False).jitted()
     records = open_split(experiment, name, options)
     parts: list[dict[str, np.ndarray]] = []
     for count, output in _outputs(predict_step, experiment, layout.put(state), records, layout):

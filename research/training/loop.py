@@ -72,6 +72,8 @@ def train(
             run = Run(experiment, options, folder, clock, records, checkpoints, layout)
             profile = Profile(steps, folder.profile) if steps is not None and leads() else None
             run.watch = Watch(run.progress.say, compilations, profile)
+            if steps is not None and run.step >= steps.stop:
+                run.progress.say("nothing is traced: the steps of --profile were taken before")
             try:
                 run.train(interrupted)
                 return run.finish()
@@ -111,9 +113,11 @@ class Run(Stepping):
         shown = options.progress if leads() else "none"
         self.progress: Progress = progress(shown, experiment.steps, self.step, experiment.batch_size)
         self.progress.say(
-            f"{fingerprint(experiment)} seed {experiment.seed} on {device()}{layout}, {count_parameters(state):,} "
-            f"parameters, {len(records['train']):,} training examples, {folder.root}"
+            f"{fingerprint(experiment)} seed {experiment.seed} on {device(layout.devices)}{layout}, "
+            f"{count_parameters(state):,} parameters, {len(records['train']):,} training examples, {folder.root}"
         )
+        if idle := jax.device_count() - layout.devices:
+            self.progress.say(f"{idle} other devices are not used: they do not divide the batch, or placement says so")
         if self.step:
             self.progress.say(f"resumed at step {self.step}")
 
@@ -174,7 +178,7 @@ class Run(Stepping):
     @property
     def current(self) -> TrainState:
         """The state as evaluation and checkpoints take it: of replicas, the first one's."""
-        return first_replica(self.state) if self.layout.method == "pmap" else self.state
+        return jax.device_put(first_replica(self.state)) if self.layout.method == "pmap" else self.state
 
     def _headline(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return the few metrics that are shown while training."""
@@ -226,7 +230,7 @@ class Run(Stepping):
             details={name: details for name, (_, details) in evaluated.items()},
             seconds=self.clock.seconds(),
             parameters=count_parameters(abstract_state(self.experiment)),
-            device=device(),
+            device=device(self.layout.devices),
             versions=versions(),
             commit=commit(),
             illustrations=illustrations,

@@ -17,6 +17,7 @@ from research.devices.roofline import Roofline, roofline
 from research.devices.targets import Aim, Target, aim, parse_target
 from research.errors import UsageError
 from research.experiment import Experiment, Placement, replace, spec
+from research.training.checking import check
 from research.training.lowering import arguments, lowered, step_jaxpr
 
 Fit = Literal["yes", "no", "unknown"]
@@ -123,6 +124,7 @@ def plan(
             f"a plan is made of the program that jit compiles: leave out placement.method {placement.method}"
         )
     aimed = aim(goal)
+    check(experiment, begun=True)
     compiling = _Compiling(goal, aimed, quick)
     if placement is None:
         tried = list(compiling.all_meshes(experiment) if meshes else compiling.until_fits(experiment))

@@ -33,7 +33,7 @@ def restore(
     if not (folder.checkpoints / checkpoint).is_dir():
         raise RunError(f"{folder.root} has no {checkpoint} checkpoint yet; train it first")
     with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-        layout = ONE_DEVICE if placement is None else lay_out(experiment, placement).jitted()
+        layout = ONE_DEVICE if placement is None else lay_out(experiment, placement, trains=False).jitted()
         restored = checkpoints.restore(checkpoint, abstract_state(experiment), layout)
     if restored is None:
         raise RunError(f"{folder.root} has no {checkpoint} checkpoint yet; train it first")

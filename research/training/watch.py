@@ -44,5 +44,6 @@ class Watch:
 
 
 def program_text(call: Any, *arguments: Any) -> str:
-    """Return the text of the compiled program that a call runs, "" where it runs several."""
-    return call.lower(*arguments).compile().as_text() if hasattr(call, "lower") else ""
+    """Return the text of the compiled program that a call runs, "" where it runs several, or several processes do."""
+    alone = hasattr(call, "lower") and jax.process_count() == 1  # all processes must compile what spans their devices
+    return call.lower(*arguments).compile().as_text() if alone else ""
