@@ -1,6 +1,6 @@
 """What the training loop costs beside a bare loop over the same compiled step.
 
-    python -m benchmarks.loop [experiment] [--rounds 9] [--steps 600]
+    python -m benchmarks.loop [experiment] [--smoke] [--rounds 9] [--steps 600]
 
 `train` counts its phases "input" and "step", which hold everything that a step costs: reading the batch, the step,
 reports, journal and progress lines, but not compilation, evaluation and checkpoints. The bare loop calls the same
@@ -19,6 +19,7 @@ import jax
 
 from research.data import Batches
 from research.devices import place
+from research.devices.cpu import keep_memory
 from research.experiment import Experiment, RunOptions, replace, split
 from research.training import train, train_step
 from research.training.environment import device, versions
@@ -54,13 +55,17 @@ def main() -> None:
     """Measure in turn and print a row a round."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", nargs="?", default="digits_cnn")
+    parser.add_argument("--smoke", action="store_true", help="the experiment's small variant, whose steps are short")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=600)
     arguments = parser.parse_args()
-    experiment = importlib.import_module(f"experiments.{arguments.experiment}").experiment
+    keep_memory()
+    module = importlib.import_module(f"experiments.{arguments.experiment}")
+    experiment = replace(module.experiment, module.smoke if arguments.smoke else {})
     whole(experiment, 20)  # compiles
     rows = [(bare(experiment, arguments.steps), whole(experiment, arguments.steps)) for _ in range(arguments.rounds)]
-    print(f"\n{arguments.experiment} on {device()}, {platform.machine()}, jax {versions()['jax']}")
+    name = arguments.experiment + " --smoke" * arguments.smoke
+    print(f"\n{name} on {device()}, {platform.machine()}, jax {versions()['jax']}")
     print(f"{'round':>6} {'bare step/s':>12} {'train step/s':>13} {'train / bare':>13}")
     for index, (alone, inside) in enumerate(rows):
         print(f"{index:>6} {1 / alone:>12.1f} {1 / inside:>13.1f} {alone / inside:>13.3f}")

@@ -1,6 +1,6 @@
 """The laptop recipe of nanoGPT, here and in PyTorch: the same text, model, optimizer, schedule and number of steps.
 
-    pip install torch
+    pip install '.[benchmarks]'
     python -m benchmarks.nanogpt [--seeds 3]
 
 Both sides train the GPT of `experiments.text_transformer` on windows at random places of the same training text and are

@@ -1,6 +1,6 @@
 """What a sweep costs: `ablate` beside a plain loop, a process a trial, and Optuna with PyTorch.
 
-    pip install torch optuna            # without them that row is left out
+    pip install '.[benchmarks]'         # without it the last row is left out
     python -m benchmarks.sweep [--family mlp cnn lstm transformer] [--trials N] [--rounds 3] [--output FOLDER]
 
 The trials of a family have one program and differ in learning rate and seed. Sides, each in a process of its own and so
@@ -39,7 +39,7 @@ import jax
 import numpy as np
 
 from research.ablation import Study, Trial, ablate, final_seeds, plan, trials
-from research.ablation.choosing import Execution, read_placement
+from research.ablation.choosing import Execution, read_choice
 from research.cli import main as command_line
 from research.data import Batches, Images, Sequences, Text
 from research.devices import place
@@ -124,7 +124,7 @@ def ablated(experiment: Experiment, study: Study, execution: Execution) -> dict[
         seconds = time.perf_counter() - start
         outcomes = store.outcomes()
         (file,) = Path(folder).glob("groups/*/execution.json")
-        placement = read_placement(file)
+        placement = read_choice(file)
     assert all(outcome.status == "done" for outcome in outcomes), [outcome.error for outcome in outcomes]
     scores = [outcome.metrics["validation"][store.goal.metric] for outcome in outcomes]
     phases = {name: sum(outcome.seconds[name] for outcome in outcomes) for name in outcomes[0].seconds}
@@ -338,7 +338,7 @@ def compare(chosen: dict[str, tuple[Experiment, Study]], arguments: argparse.Nam
         if "commands" in sides:
             print(f"commands: {arguments.commands} measured in each round, their mean times {n}")
         if name.endswith("mlp") and "optuna" in arguments.sides and missing():
-            print(f"    optuna: not measured; pip install {' '.join(missing())}")
+            print("    optuna: not measured; pip install '.[benchmarks]'")
     print(f"\n{arguments.output / 'sweep.json'}\n{arguments.output / 'sweep.png'}")
 
 

@@ -1,4 +1,4 @@
-"""What every notebook begins with: the packages that are missing, versions and devices, the compilation cache.
+"""What every notebook begins with: the packages that are missing, versions and devices, what is kept.
 
 Only the standard library is imported before the packages are there.
 """
@@ -45,7 +45,7 @@ def prepare(*extras: str) -> None:
         install(lacking if tested else unbounded(lacking), installed)
         check_fresh(installed, versions())
     show()
-    keep_compilations()
+    keep()
     if SMOKE:
         shrink()
 
@@ -136,10 +136,12 @@ def show() -> None:
     print(f"{jax.device_count()} x {first.platform.upper()}{kind}")
 
 
-def keep_compilations() -> None:
-    """Keep compiled programs on disk, so that a restarted session need not compile them again."""
+def keep() -> None:
+    """Keep memory from step to step, and compiled programs on disk: a restarted session need not compile them again."""
     from research.devices.cache import cache_compilations
+    from research.devices.cpu import keep_memory
 
+    keep_memory()
     if (folder := cache_compilations()) is not None:
         print(f"compiled programs are kept in {folder}")
 

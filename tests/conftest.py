@@ -16,6 +16,7 @@ jax.config.update("jax_platforms", "cpu")
 # Commands keep what they compile in the user's home, and a test must find the same there every time: nothing.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 jax.config.update("jax_enable_compilation_cache", False)
+os.environ["CETERIS_KEEP_MEMORY"] = "false"  # the suite would stay as large as its largest test
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # The same examples on every run: a suite that fails by chance teaches people to run it again.

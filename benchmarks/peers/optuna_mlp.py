@@ -1,6 +1,6 @@
 """Optuna with a PyTorch training loop, as its users write it: one process, one trial after another, eager.
 
-    pip install torch optuna
+    pip install '.[benchmarks]'
     python -m benchmarks.peers.optuna_mlp RECIPE.json DATA.npz
 
 Prints one line of JSON: seconds of the study without imports, the mean validation accuracy of its trials, and how many.

@@ -70,7 +70,7 @@ def measure(
         if needed is not None and needed > FRACTION * available():
             error = f"needs {needed / 2**30:.1f} GiB"
             return Measurement(mode, size, bytes=needed, error=error, steps_per_call=steps)
-        state = for_all(place(init_state, program, once=True)(alone))
+        state = for_all(place(init_state, program, gives="state", once=True)(alone))  # as a run begins
         state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(0, steps)))
         compiled = time.perf_counter()
         state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(steps, steps)))

@@ -1,5 +1,6 @@
 """Running a study does what is missing and nothing else."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,9 +17,12 @@ from research.ablation.execution import ablate, adapted, for_trials
 from research.ablation.measuring import Measurement
 from research.ablation.planning import describe_plan
 from research.ablation.store import Store
+from research.devices.cache import Compilations
 from research.errors import RunError, UsageError
 from research.experiment import Placement, RunOptions, Start, replace
 from research.training import Interrupted, restore, train
+from research.training.loop import open_splits
+from research.training.start import first_state
 
 STUDY = Study(one_at_a_time({"optimizer.learning_rate": (0.05,), "model.dropout": (0.4,)}), seeds=2)
 
@@ -308,6 +312,15 @@ def measured(monkeypatch, seconds):
 
     monkeypatch.setattr("research.ablation.choosing.measure", measure)
     return asked
+
+
+def test_what_is_compiled_to_measure_is_not_compiled_again_to_run(base, options, tmp_path):
+    several = [replace(base, {"seed": seed, "model.channels": (2,)}) for seed in range(2)]
+    splits = open_splits(several[0], options)
+    assert choose(several, splits, options, "auto", True).mode == "loop"
+    with contextlib.closing(Compilations()) as compilations:
+        first_state(several[0], tmp_path, options)
+    assert (compilations.found, compilations.compiled) == (0, 0)
 
 
 def test_the_fastest_way_is_chosen(base, options, monkeypatch):

@@ -4,11 +4,15 @@ import dataclasses
 import json
 
 import chex
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from research.experiment import RunOptions
+from research.experiment import RunOptions, spec, split
 from research.training import Interrupted, restore, train
+from research.training.state import abstract_state
+from research.training.step import train_steps
 from research.training.stepping import together
 
 CALLS = {"steps_per_call": 3, "log_every": 3, "evaluate_every": 6, "checkpoint_every": 3}
@@ -32,6 +36,16 @@ def test_steps_in_one_call_are_those_steps(residency, tiny, options, tmp_path):
         assert (one["step"], one["split"]) == (other["step"], other["split"])
         np.testing.assert_allclose(one["loss"], other["loss"], rtol=1e-4)
     assert [line["step"] for line in lines[0] if line["split"] == "train"] == [3, 6, 9, 11]
+
+
+def test_only_the_last_step_of_a_call_computes_metrics(tiny):
+    """The loop over the others carries the state, the number of the step, and nothing else."""
+    program, hyperparameters = split(tiny)
+    batches = {name: jnp.zeros((3, *item.shape), item.dtype) for name, item in spec(tiny).items()}
+    state = abstract_state(tiny)
+    jaxpr = jax.make_jaxpr(train_steps, static_argnums=0)(program, hyperparameters, state, batches)
+    (loop,) = [equation for equation in jaxpr.eqns if equation.primitive.name == "scan"]
+    assert len(loop.outvars) == len(jax.tree.leaves(state)) + 1
 
 
 def test_an_interrupted_run_takes_the_same_calls(tiny, options, tmp_path):

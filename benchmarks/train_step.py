@@ -1,0 +1,289 @@
+"""How long a training step takes on a CPU, here and in PyTorch: the same network, batch, loss and update, side by side.
+
+    python -m benchmarks.train_step [--peer PYTHON] [--model mlp cnn ...] [--rounds 5] [--output FOLDER]
+
+PyTorch need not be installed beside JAX: --peer, or CETERIS_PEER, is a Python that has it. Sides, each a process that
+lives throughout and takes some steps in its turn, in every second round backwards:
+
+here        the compiled step of `train`, with its metrics
+untuned     the same without what `research.devices.cpu` does
+torch       PyTorch, eager
+compiled    PyTorch after `torch.compile`, which needs a C++ compiler
+
+Each step is waited for. All sides have the same number of threads. `x here` is the median over rounds of the median of
+a side's steps over that of `here` in the same round: above 1, this project is faster.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.machine import heading, machine
+from research.data import Batch, Data
+from research.devices import place
+from research.devices.cpu import VARIABLE, keep_memory
+from research.experiment import Experiment, split
+from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel, resnet
+from research.models.bert import bert_classifier
+from research.optimization import Optimizer
+from research.tasks import Classification, LanguageModeling
+from research.training.state import count_parameters
+from research.training.step import init_state, train_step
+
+SIDES = ("here", "untuned", "torch", "compiled")
+WARM_UP = 3
+SECONDS = 2.0  # of a turn
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn(Data):
+    """Random arrays: entries are (name, shape, greatest integer and one), numbers with a normal distribution for 0."""
+
+    entries: tuple[tuple[str, tuple[int, ...], int], ...]
+
+    def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
+        kinds = {name: (shape, np.int32 if limit else np.float32) for name, shape, limit in self.entries}
+        return {name: jax.ShapeDtypeStruct(shape, kind) for name, (shape, kind) in kinds.items()}
+
+    def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
+        if "targets" not in batch:
+            return batch
+        b, l = batch["targets"].shape
+        return batch | {name: jnp.full(b, l) for name in ("lengths", "bytes")}
+
+    def batch(self, size: int) -> dict[str, np.ndarray]:
+        """Return a batch, always the same."""
+        random = np.random.default_rng(0)
+        return {
+            name: random.integers(0, limit, (size, *shape), np.int32)
+            if limit
+            else random.standard_normal((size, *shape), np.float32)
+            for name, shape, limit in self.entries
+        }
+
+
+def image(side: int, channels: int) -> Drawn:
+    """Return images of ten classes."""
+    return Drawn((("image", (side, side, channels), 0), ("label", (), 10)))
+
+
+def classified(model: Any, data: Drawn, batch_size: int) -> Experiment:
+    """Return the training of a classifier."""
+    return Experiment(model, Classification(), data, ADAM, steps=1000, batch_size=batch_size)
+
+
+ADAM = Optimizer("adam", learning_rate=1e-3, schedule="constant")
+EXPERIMENTS = {
+    "mlp": classified(MLP((256, 256)), Drawn((("features", (784,), 0), ("label", (), 10))), 128),
+    "cnn": classified(CNN(channels=(32, 64), dense=(128,)), image(28, 1), 128),
+    "resnet18": classified(resnet(18, classes=10, stem="small"), image(32, 3), 32),
+    "lstm": classified(
+        RecurrentClassifier(hidden=128, layers=2), Drawn((("features", (128, 32), 0), ("label", (), 10))), 64
+    ),
+    "gpt": Experiment(
+        TransformerLanguageModel(vocabulary=65, layers=6, width=384, heads=6, max_length=256, positions="learned"),
+        LanguageModeling(),
+        Drawn((("tokens", (256,), 65), ("targets", (256,), 65))),
+        ADAM,
+        steps=1000,
+        batch_size=8,
+    ),
+    "bert": classified(
+        bert_classifier(classes=2, layers=4, width=512, heads=8, feed_forward_width=2048, max_length=128, dropout=0.0),
+        Drawn((("tokens", (128,), 30522), ("label", (), 2))),
+        16,
+    ),
+}
+
+
+def here(experiment: Experiment, threads: int) -> None:
+    """Warm up, then take as many steps as a line of standard input asks for, and print the seconds of each."""
+    limit(threads)
+    keep_memory()
+    program, hyperparameters = split(experiment)
+    hyperparameters = jax.device_put(hyperparameters)
+    batch = jax.device_put(experiment.data.batch(experiment.batch_size))
+    step, state = place(train_step, program, donate_state=True), place(init_state, program, once=True)(hyperparameters)
+
+    def timed() -> float:
+        """Take a step and return its seconds."""
+        nonlocal state
+        start = time.perf_counter()
+        state, metrics = step(hyperparameters, state, batch)
+        jax.block_until_ready((state, metrics))
+        return time.perf_counter() - start
+
+    for _ in range(WARM_UP):
+        timed()
+    print(json.dumps({"parameters": count_parameters(state)}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps([timed() for _ in range(int(line))]), flush=True)
+
+
+def limit(threads: int) -> None:
+    """Let this process have so many cores, where that can be said, before XLA counts them."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+
+
+class Side:
+    """A process that takes steps when it is told to; `found` is what it said of itself."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str], threads: int) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), **environment}
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.found: dict[str, Any] = self._answer()
+        self.steps = 1
+        self.steps = max(3, int(SECONDS / self.take()[0]))
+
+    def _answer(self) -> Any:
+        """Return the next line. Raises where the process has ended."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(map(str, self.process.args))} ended: its errors are above")  # type: ignore[arg-type]
+        return json.loads(line)
+
+    def take(self) -> list[float]:
+        """Return the seconds of each step of a turn."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{self.steps}\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def started(model: str, sides: Sequence[str], peer: str | None, threads: int) -> Iterator[dict[str, Side]]:
+    """Start one side after the other, each warm before the next; what PyTorch cannot compile is left out."""
+    mine = [sys.executable, "-m", "benchmarks.train_step", "--model", model, "--threads", str(threads), "--serve"]
+    found: dict[str, Side] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(f"{folder}/batch.npz", **EXPERIMENTS[model].data.batch(EXPERIMENTS[model].batch_size))
+        theirs = [str(peer), str(Path(__file__).parent / "peers/steps.py"), model, f"{folder}/batch.npz"]
+        theirs += ["--threads", str(threads)]
+        commands = {"here": mine, "untuned": mine, "torch": theirs, "compiled": [*theirs, "--compile"]}
+        try:
+            for side in sides:
+                try:
+                    found[side] = Side(commands[side], {VARIABLE: "false"} if side == "untuned" else {}, threads)
+                except RuntimeError as error:
+                    if side != "compiled":
+                        raise
+                    print(f"{model}: {error}", file=sys.stderr)
+            yield found
+        finally:
+            for started_side in found.values():
+                started_side.close()
+
+
+def measured(model: str, sides: Sequence[str], peer: str | None, threads: int, rounds: int) -> dict[str, Any]:
+    """Return the table of a model and all seconds, by side and round."""
+    with started(model, sides, peer, threads) as running:
+        counts = {side: process.found["parameters"] for side, process in running.items()}
+        # cuDNN's form of the LSTM, which PyTorch has, has two biases where one would do.
+        assert max(counts.values()) < 1.01 * min(counts.values()), f"the networks differ: {counts} parameters"
+        seconds: dict[str, list[list[float]]] = {side: [] for side in running}
+        for index in range(rounds):
+            for side in list(running)[:: 1 if index % 2 == 0 else -1]:
+                seconds[side].append(running[side].take())
+        torch = next((side.found["torch"] for side in running.values() if "torch" in side.found), None)
+    return {"table": table(seconds, counts), "seconds": seconds, "torch": torch}
+
+
+def table(seconds: dict[str, list[list[float]]], parameters: dict[str, int]) -> list[dict[str, Any]]:
+    """Return a row a side: least and median seconds of a step, and the ratio to `here` in the same round."""
+    middles = {side: [statistics.median(turn) for turn in turns] for side, turns in seconds.items()}
+    rows = []
+    for side, turns in seconds.items():
+        every = [second for turn in turns for second in turn]
+        row = {"side": side, "min": min(every), "median": statistics.median(every), "parameters": parameters[side]}
+        if "here" in seconds:
+            least = min(second for turn in seconds["here"] for second in turn)
+            pairs = zip(middles[side], middles["here"], strict=True)
+            row |= {"min_ratio": min(every) / least, "ratio": statistics.median(a / b for a, b in pairs)}
+        rows.append(row)
+    return rows
+
+
+def show(model: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print the rows of a model."""
+    print(f"\n{model:<10}{'min ms':>10} {'median ms':>10} {'x here min':>11} {'x here':>8} {'parameters':>12}")
+    for row in rows:
+        ratios = f"{row['min_ratio']:>11.2f} {row['ratio']:>8.2f}" if "ratio" in row else " " * 20
+        times = f"{1e3 * row['min']:>10.2f} {1e3 * row['median']:>10.2f}"
+        print(f"{row['side']:<10}{times} {ratios} {row['parameters']:>12,}", flush=True)
+
+
+def draw(models: dict[str, Any], path: Path) -> None:
+    """Draw how many times as long as here a step takes on the other sides, with the range over rounds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.2 * len(models) + 1, 2.8), layout="constrained", dpi=120)
+    for axes, (name, model) in zip(figure.subplots(1, len(models), squeeze=False)[0], models.items(), strict=True):
+        sides = list(model["seconds"])[::-1]
+        middles = {side: [1e3 * statistics.median(turn) for turn in model["seconds"][side]] for side in sides}
+        centre = [statistics.median(middles[side]) for side in sides]
+        ends = [[c - min(middles[s]) for s, c in zip(sides, centre, strict=True)]]
+        ends += [[max(middles[s]) - c for s, c in zip(sides, centre, strict=True)]]
+        colors = ["tab:orange" if side == "here" else "tab:blue" for side in sides]
+        axes.barh(sides, centre, xerr=ends, color=colors, error_kw={"linewidth": 1})
+        axes.set(xlim=(0, None), xlabel="ms a step", title=name)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, format="png")
+
+
+def main() -> None:
+    """Measure in turn, print a table a model and write both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--peer", default=os.environ.get("CETERIS_PEER"), help="a Python with PyTorch")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--serve", action="store_true", help="be one side: used by this command itself")
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/benchmarks"), help="folder of train_step.json and .png"
+    )
+    arguments = parser.parse_args()
+    if arguments.serve:
+        return here(EXPERIMENTS[arguments.model[0]], arguments.threads)
+    sides = [side for side in arguments.sides if arguments.peer or side in ("here", "untuned")]
+    if sides != arguments.sides:
+        print("PyTorch is not measured: --peer or CETERIS_PEER names a Python that has it", file=sys.stderr)
+    found, models = machine(), dict[str, Any]()
+    print(heading(found) + f", {arguments.threads} threads")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for name in arguments.model:
+        models[name] = measured(name, sides, arguments.peer, arguments.threads, arguments.rounds)
+        show(name, models[name]["table"])
+        content = {"machine": found, "threads": arguments.threads, "models": models}
+        (arguments.output / "train_step.json").write_text(json.dumps(content, indent=2) + "\n")
+    draw(models, arguments.output / "train_step.png")
+    if sides != ["here"]:
+        print(f"\ntorch {', '.join({str(model['torch']) for model in models.values()})}")
+    print(f"{arguments.output / 'train_step.json'}\n{arguments.output / 'train_step.png'}")
+
+
+if __name__ == "__main__":
+    main()
