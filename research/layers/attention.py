@@ -9,6 +9,7 @@ from jax.nn.initializers import Initializer
 
 from research.errors import UsageError
 from research.fields import Rate, Size, is_off
+from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 from research.layers.normalization import Normalization
 from research.layers.positions import RotaryBase, rotary
@@ -84,7 +85,7 @@ class Attention(nn.Module):
 
         def project(source: jax.Array, heads: int, name: str) -> jax.Array:
             width = heads * (d // self.heads)
-            dense = nn.Dense(width, self.bias, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
+            dense = Dense(width, self.bias, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
             return dense(source).reshape(*source.shape[:2], heads, d // self.heads)  # [b, s, heads, d / h]
 
         def place(projected: jax.Array, name: str) -> jax.Array:
@@ -129,7 +130,7 @@ class Attention(nn.Module):
                 local_window_size=None if window is None else (window, 0 if causal else window),
                 implementation=self.implementation,
             )
-        output = nn.Dense(d, self.bias, dtype=self.dtype, kernel_init=self.output_init, name="output")
+        output = Dense(d, self.bias, dtype=self.dtype, kernel_init=self.output_init, name="output")
         return output(y.reshape(b, l, d)), known  # [b, l, d]
 
     def _write(self, cache: KeyValues, new: KeyValues, positions: jax.Array) -> KeyValues:

@@ -7,6 +7,7 @@ import jax
 from jax.nn.initializers import Initializer
 
 from research.fields import Rate, Size
+from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 
 FeedForwardKind = Literal["relu", "gelu", "gelu_tanh", "geglu", "swiglu"]
@@ -31,8 +32,8 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        def dense(width: int, kernel_init: Initializer, name: str) -> nn.Dense:
-            return nn.Dense(width, self.bias, dtype=self.dtype, kernel_init=kernel_init, name=name)
+        def dense(width: int, kernel_init: Initializer, name: str) -> Dense:
+            return Dense(width, self.bias, dtype=self.dtype, kernel_init=kernel_init, name=name)
 
         d = x.shape[-1]
         hidden = dense(self.width, self.kernel_init, "hidden")(x)  # [..., width]

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from research.errors import UsageError
 from research.fields import Rate, Size
-from research.layers.cells import GATES, STATES, Carry, Cell, Nonlinearity, cell_function, unroll
+from research.layers.cells import GATES, STATES, Carry, Cell, Nonlinearity, cell_functions, unroll
+from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 from research.layers.sequences import valid_steps
 
@@ -38,16 +39,17 @@ class Direction(nn.Module):
             matrix = nn.initializers.orthogonal()
             return jnp.concatenate([matrix(part, (h, h), dtype) for part in jax.random.split(key, gates)], axis=1)
 
-        # One product for all steps, before the loop; time leads, as the loop wants it.
-        projected = nn.Dense(gates * h, dtype=self.dtype, bias_init=bias, name="input")(x.swapaxes(0, 1))  # [l, b, g h]
+        # One product for all steps, before the loop, in which time leads.
+        project = Dense(gates * h, dtype=self.dtype, bias_init=bias, name="input")
+        projected = project(x).swapaxes(0, 1)  # [l, b, g h]
         kernel = self.param("recurrent_kernel", orthogonal, (h, gates * h), jnp.float32)
         offset = None
         if self.cell == "gru":  # the candidate's recurrent bias is inside the reset gate, so it cannot join the input's
             candidate = self.param("recurrent_bias", nn.initializers.zeros, (h,), jnp.float32)
             offset = jnp.concatenate([jnp.zeros(2 * h), candidate])
         counts = None if valid is None else valid.swapaxes(0, 1)  # [l, b]
-        advance = cell_function(self.cell, self.nonlinearity)
-        outputs, carry = unroll(advance, projected, kernel, offset, carry, counts, self.reverse, self.dtype)
+        functions = cell_functions(self.cell, self.nonlinearity)
+        outputs, carry = unroll(functions, projected, kernel, offset, carry, counts, self.reverse, self.dtype)
         outputs = outputs.swapaxes(0, 1).astype(self.dtype)  # [b, l, h]
         return outputs if valid is None else jnp.where(valid[..., None], outputs, 0), carry
 

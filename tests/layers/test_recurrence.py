@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from research.errors import UsageError
-from research.layers.cells import GATES, Cell
+from research.layers.cells import GATES, STATES, Cell, cell_functions, unroll
 from research.layers.recurrence import Recurrence, StackedRecurrence
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "recurrent.npz")
@@ -269,15 +269,66 @@ def test_in_bfloat16_the_gradient_is_still_summed_in_float32():
     assert np.linalg.norm(gradients[1] - gradients[0]) < 0.01 * np.linalg.norm(gradients[0])
 
 
-def test_the_input_product_is_outside_the_loop():
-    model = Recurrence(H, "lstm")
-    jaxpr = jax.make_jaxpr(model.apply)(randomized(model, X), X).jaxpr
-    loop = next(equation for equation in jaxpr.eqns if equation.primitive.name == "scan")
-    inside = [equation.primitive.name for equation in loop.params["jaxpr"].eqns]
-    outside = [equation for equation in jaxpr.eqns if equation.primitive.name == "dot_general"]
-    assert inside.count("dot_general") == 1 and [equation.outvars[0].aval.shape for equation in outside] == [
-        (L, B, 4 * H)
-    ]
+def products(jaxpr, looped=False):
+    """Shapes of all matrix products in a program, each with whether it is inside a loop."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield looped, equation.outvars[0].aval.shape
+        inside = looped or equation.primitive.name == "scan"
+        for parameter in equation.params.values():
+            inner = getattr(parameter, "jaxpr", parameter)
+            if hasattr(inner, "eqns"):
+                yield from products(inner, inside)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_only_the_state_is_multiplied_inside_the_loops(cell):
+    model, wide = Recurrence(H, cell), GATES[cell] * H
+    variables = randomized(model, X)
+    forward = list(products(jax.make_jaxpr(model.apply)(variables, X).jaxpr))
+    assert sorted(forward) == [(False, (L * B, wide)), (True, (B, wide))]
+    gradient = jax.grad(lambda variables: model.apply(variables, X)[0].sum())
+    found = list(products(jax.make_jaxpr(gradient)(variables).jaxpr))
+    assert sorted(shape for looped, shape in found if looped) == [(B, H), (B, wide)]
+    kernels = [shape for looped, shape in found if not looped and L * B not in shape]
+    assert sorted(sorted(shape) for shape in kernels) == [[D, wide], [H, wide]]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_all_derivatives_are_those_of_the_steps_one_by_one(cell, reverse):
+    generator = np.random.default_rng(3)
+    draw = lambda *shape: jnp.asarray(generator.normal(size=shape) * 0.5, jnp.float32)  # noqa: E731
+    functions, wide = cell_functions(cell, "tanh"), GATES[cell] * H
+    arrays = (draw(L, B, wide), draw(H, wide), draw(wide), tuple(draw(B, H) for _ in range(STATES[cell])))
+    valid = (np.arange(L)[None] < LENGTHS[:, None]).T
+
+    def steps(projected, kernel, offset, carry):
+        outputs = [None] * L
+        for t in reversed(range(L)) if reverse else range(L):
+            after = functions.advance(functions.gates(projected[t], carry[0] @ kernel + offset[None]), carry)
+            carry = tuple(jnp.where(valid[t][:, None], a, b) for a, b in zip(after, carry, strict=True))
+            outputs[t] = carry[0]
+        return jnp.stack(outputs), carry
+
+    def looped(projected, kernel, offset, carry):
+        return unroll(functions, projected, kernel, offset, carry, valid, reverse, "float32")
+
+    def everything(function):
+        def loss(arrays):
+            outputs, carry = function(*arrays)
+            return (jnp.cos(outputs) * jnp.arange(H)[None, None]).sum() + sum((state**2).sum() for state in carry)
+
+        tangents = jax.tree.map(jnp.cos, arrays)
+        return (
+            function(*arrays),
+            jax.jvp(jax.grad(loss), (arrays,), (tangents,)),
+            jax.grad(jax.checkpoint(loss))(arrays),
+            jax.vmap(jax.grad(loss))(jax.tree.map(lambda leaf: jnp.stack([leaf, 0.3 * leaf]), arrays)),
+        )
+
+    ours, expected = jax.jit(lambda: everything(looped))(), jax.jit(lambda: everything(steps))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(b).max()), ours, expected)
 
 
 def test_shapes_that_do_not_fit_are_refused():
