@@ -110,8 +110,8 @@ class Run(Stepping):
         self.state: Any = replicated(state, layout) if layout.method == "pmap" else state
         self.step = int(state.step)
         self.journal = Journal(folder.metrics, self.step, writes=leads())
-        shown = options.progress if leads() else "none"
-        self.progress: Progress = progress(shown, experiment.steps, self.step, experiment.batch_size)
+        way = options.progress if leads() else "none"
+        self.progress: Progress = progress(way, experiment.steps, self.step, experiment.batch_size)
         self.progress.say(
             f"{fingerprint(experiment)} seed {experiment.seed} on {device(layout.devices)}{layout}, "
             f"{count_parameters(state):,} parameters, {len(records['train']):,} training examples, {folder.root}"

@@ -9,7 +9,7 @@ import pytest
 
 from research.errors import UsageError
 from research.training import evaluate, predict, restore, write_predictions
-from research.training.evaluation import evaluation_sums
+from research.training.evaluation import BATCH_SIZE, evaluation_size, evaluation_sums
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +97,10 @@ def test_a_place_that_cannot_be_written(predictions, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"cannot write"):
         write_predictions(tmp_path / "file" / "out.csv", predictions)
+
+
+@pytest.mark.parametrize("parts", [1, 3, 8])
+def test_a_batch_of_evaluation_divides_among_devices(parts):
+    for n in (1, 5, 180, 257, 5000):
+        size = evaluation_size(range(n), parts)
+        assert size % parts == 0 and min(n, BATCH_SIZE) <= size < 2 * min(n, BATCH_SIZE) + parts
