@@ -187,7 +187,7 @@ class Memory:
             pause(self.root, interrupted)
         try:
             for torn in self._in_state("RUNNING"):
-                if torn.params.keys() != self._space.keys():  # asked for by a process that was killed while it asked
+                if not self._is_whole(torn):  # asked for by a process that was killed while it asked
                     self._study.tell(torn.number, state=self._optuna.trial.TrialState.FAIL)
             asked, pending = len(self._asked()), len(self._in_state("RUNNING"))
             lacking = -asked % batch if pending else batch
@@ -210,7 +210,7 @@ class Memory:
     def tell(self, store: Store) -> None:
         """Tell the results of what was asked for; another process may have done so."""
         values = scores(store)
-        for trial in self._in_state("RUNNING"):
+        for trial in filter(self._is_whole, self._in_state("RUNNING")):  # others are being asked for at this moment
             value = values.get(self._fingerprint(self._setting(trial)))
             if value is None:  # of the next batch: another process told all of this one, and went on
                 continue
@@ -240,8 +240,11 @@ class Memory:
 
     def _asked(self) -> list[Any]:
         """Return the trials that have a whole setting."""
-        trials = self._study.get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.params.keys() == self._space.keys()]
+        return list(filter(self._is_whole, self._study.get_trials(deepcopy=False)))
+
+    def _is_whole(self, trial: Any) -> bool:
+        """Return whether a trial has a whole setting."""
+        return trial.params.keys() == self._space.keys()
 
     def _in_state(self, name: str) -> list[Any]:
         """Return the trials in a state of Optuna's."""

@@ -6,8 +6,8 @@ import math
 import jax
 import pytest
 
-from research.ablation import choice, execution, integers, log_uniform, uniform
-from research.ablation.search import TOP, parse_space, search
+from research.ablation import Study, choice, execution, integers, log_uniform, uniform
+from research.ablation.search import TOP, Memory, parse_space, search
 from research.ablation.store import Store
 from research.ablation.study import TUNING
 from research.errors import UsageError
@@ -108,6 +108,15 @@ def test_killed_at_any_trial_it_asks_the_same(base, options, tmp_path, monkeypat
     assert found == undisturbed
     assert len(begun) == 2 * 5 and len(set(begun)) == 5
     assert asked == [2] * 6 + [4] * 4  # a second batch only when the first, with the baseline, is told
+
+
+def test_what_another_process_is_asking_for_is_not_told_yet(whole, base):
+    root, _ = whole
+    memory = Memory(base, Study(seeds=1, metric="loss", split="validation"), SPACE, root)
+    asking = memory._study.ask()  # without a setting so far
+    memory.tell(Store.of(root, memory.experiment, memory.study()))
+    assert [trial.number for trial in memory._in_state("RUNNING")] == [asking.number]
+    memory._study.tell(asking.number, state=optuna.trial.TrialState.FAIL)
 
 
 def test_a_setting_that_diverges_or_fails_is_told_as_failed(base, options, tmp_path, monkeypatch):
