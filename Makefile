@@ -65,7 +65,7 @@ lock: ## write the lock files anew, keeping their versions where possible (ARGS=
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS) \
 	  --output-file requirements.lock pyproject.toml
 	build/uv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra plan-tpu \
-	  --extra plan-gpu --constraint requirements.lock \
+	  --extra plan-gpu --extra text --constraint requirements.lock \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 	  --output-file plans.lock pyproject.toml
 
