@@ -134,10 +134,14 @@ for path, sharding in jax.tree.leaves_with_path(layout.shardings(params))[:12]:
 # ## What would it take elsewhere?
 #
 # `plan` compiles the training step for devices that need not be here, and says whether it fits. It runs in a process of
-# its own, since this one has taken the devices.
+# its own, since this one has taken the devices. The TPU's compiler comes with TPU runtimes, and with the extra `plan-tpu`;
+# without it the plan is for simulated devices.
 
 # %%
-command("experiments.text_transformer", "plan", "--target", "v5e:2x2", "--batch_size", "64")
+from research.devices.targets import installed, parse_target
+
+target = "v5e:2x2" if installed(parse_target("v5e:2x2")) else "cpu:4"
+command("experiments.text_transformer", "plan", "--target", target, "--batch_size", "64")
 
 # %% [markdown]
 # ## A checkpoint on Drive

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from research.cli.runs import Flat
 from research.devices.memory import GPU_SHARE
-from research.errors import RunError
+from research.errors import RunError, UsageError
 from research.experiment import Experiment, Placement
 from research.fields import Positive, Range, validate
 from research.training.plan import Candidate, Planned, plan
@@ -21,7 +21,8 @@ Share = Annotated[float, Range(0.0, 1.0, open_start=True)]
 class Plan:
     """Say what a run would take of hardware that is not here: its train step is compiled for it, and nothing is run.
 
-    Exits with 1 where it does not fit.
+    Exits with 1 where it does not fit, and with 2 where the target's compiler is missing: the plan is then one for as many
+    simulated CPU devices, and its last line says what to install.
     """
 
     experiment: Annotated[Experiment, Flat]
@@ -50,7 +51,12 @@ class Plan:
 
 
 def print_plan(arguments: Plan, name: str) -> None:
-    """Compile, print the plan, and raise `RunError` where the run does not fit."""
+    """Compile and print the plan.
+
+    Raises:
+        UsageError: the target's compiler is not installed, so that the plan is for simulated devices.
+        RunError: the run does not fit.
+    """
     placement = None if arguments.placement == Placement() else arguments.placement
     planned = plan(
         arguments.experiment,
@@ -63,6 +69,8 @@ def print_plan(arguments: Plan, name: str) -> None:
         arguments.data_dir,
     )
     print("\n".join(lines(planned, name, arguments)))
+    if planned.aim.missing:
+        raise UsageError(planned.aim.missing)
     if planned.candidate.fits == "no":
         raise RunError(refusal(planned))
 
@@ -80,8 +88,8 @@ def refusal(planned: Planned) -> str:
 def lines(planned: Planned, name: str, arguments: Plan) -> Iterator[str]:
     """Yield the plan line by line."""
     yield f"{name} on {planned.target}, {devices(planned)}"
-    if planned.aim.remark:
-        yield f"note: {planned.aim.remark}"
+    if planned.aim.missing:
+        yield f"note: {planned.aim.missing}"
     yield ""
     yield f"mesh        {mesh(planned.candidate.placement)}; {rows(planned)}"
     yield from memory(planned)

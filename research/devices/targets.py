@@ -51,10 +51,10 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Aim:
-    """Devices to compile for, and whether their compiler is the target's own; otherwise the remark says why not."""
+    """Devices to compile for; where their compiler is not installed they are simulated, and `missing` says so."""
 
     devices: tuple[Any, ...]
-    remark: str | None = None
+    missing: str | None = None
 
 
 def parse_target(text: str) -> Target:
@@ -99,9 +99,8 @@ def aim(target: Target) -> Aim:
         extra = EXTRAS[chip.platform]
         return Aim(
             simulated(target.devices),
-            f"the compiler for {chip.name} is not installed (pip install 'ceteris-research[{extra}]'): "
-            f"compiled for {target.devices} simulated CPU devices, so activations and collectives are those of the CPU "
-            "compiler",
+            f"the compiler for {chip.name} is not installed (pip install 'ceteris-research[{extra}]'): this plan is for "
+            f"{target.devices} simulated CPU devices, so activations and collectives are those of the CPU compiler",
         )
     _compute_on_cpu()
     jax.config.update("jax_enable_compilation_cache", False)  # what it keeps only the accelerator itself can read back

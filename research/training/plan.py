@@ -293,7 +293,7 @@ class _Compiling:
 
     def _compiler_options(self) -> dict[str, Any] | None:
         """Return the compiler's options."""
-        if self.aim.remark is not None:
+        if self.aim.missing is not None:
             return None
         match self.target.chip.platform:
             case "tpu":

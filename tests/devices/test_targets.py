@@ -60,7 +60,7 @@ def test_without_a_compiler_devices_are_simulated_and_the_extra_is_named(monkeyp
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     aimed = aim(parse_target(text))
     assert [device.platform for device in aimed.devices] == ["cpu"]
-    assert f"pip install 'ceteris-research[{extra}]'" in aimed.remark
+    assert f"pip install 'ceteris-research[{extra}]'" in aimed.missing
 
 
 def test_every_gpu_can_be_described():
@@ -88,14 +88,14 @@ def test_the_tpu_compiler_knows_every_tpu():
         target = parse_target(f"{name}:{shape}")
         assert installed(target)
         aimed = aim(target)
-        assert (len(aimed.devices), aimed.devices[0].platform, aimed.remark) == (target.devices, "tpu", None)
+        assert (len(aimed.devices), aimed.devices[0].platform, aimed.missing) == (target.devices, "tpu", None)
 
 
 @gpu_compiler
 def test_the_gpu_compiler_takes_every_description():
     for name, gpu in GPUS.items():
         aimed = aim(parse_target(f"{name}:8"))
-        assert (len(aimed.devices), aimed.devices[0].device_kind, aimed.remark) == (8, gpu.title, None)
+        assert (len(aimed.devices), aimed.devices[0].device_kind, aimed.missing) == (8, gpu.title, None)
         sharding = jax.sharding.SingleDeviceSharding(aimed.devices[0])
         x = jax.ShapeDtypeStruct((64, 64), "bfloat16", sharding=sharding)
         assert jax.jit(lambda x: x @ x).lower(x).compile().memory_analysis().argument_size_in_bytes == 2 * 64 * 64
