@@ -134,8 +134,8 @@ for path, sharding in jax.tree.leaves_with_path(layout.shardings(params))[:12]:
 # ## What would it take elsewhere?
 #
 # `plan` compiles the training step for devices that need not be here, and says whether it fits. It runs in a process of
-# its own, since this one has taken the devices. The TPU's compiler comes with TPU runtimes, and with the extra `plan-tpu`;
-# without it the plan is for simulated devices.
+# its own, since this one has taken the devices. The TPU's compiler comes with TPU runtimes, and with the extra
+# `plan-tpu`; without it the plan is for simulated devices.
 
 # %%
 from research.devices.targets import installed, parse_target

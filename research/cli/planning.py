@@ -21,8 +21,8 @@ Share = Annotated[float, Range(0.0, 1.0, open_start=True)]
 class Plan:
     """Say what a run would take of hardware that is not here: its train step is compiled for it, and nothing is run.
 
-    Exits with 1 where it does not fit, and with 2 where the target's compiler is missing: the plan is then one for as many
-    simulated CPU devices, and its last line says what to install.
+    Exits with 1 where it does not fit, and with 2 where the target's compiler is missing: the plan is then one for as
+    many simulated CPU devices, and the error says what to install.
     """
 
     experiment: Annotated[Experiment, Flat]

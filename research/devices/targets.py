@@ -99,8 +99,8 @@ def aim(target: Target) -> Aim:
         extra = EXTRAS[chip.platform]
         return Aim(
             simulated(target.devices),
-            f"the compiler for {chip.name} is not installed (pip install 'ceteris-research[{extra}]'): this plan is for "
-            f"{target.devices} simulated CPU devices, so activations and collectives are those of the CPU compiler",
+            f"the compiler for {chip.name} is not installed (pip install 'ceteris-research[{extra}]'): this plan is "
+            f"for {target.devices} simulated CPU devices, so activations and collectives are those of the CPU compiler",
         )
     _compute_on_cpu()
     jax.config.update("jax_enable_compilation_cache", False)  # what it keeps only the accelerator itself can read back
