@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from research.fields import Fraction, NonNegative
+from research.layers.batch_statistics import normalize_by_batch
 from research.layers.normalization import root_mean_square, standardize
-from research.layers.replicas import mean_over_replicas, replicas
+from research.layers.replicas import replicas
 
 ChannelNorm = Literal["batchnorm", "layernorm", "groupnorm", "rmsnorm", "none"]
 
@@ -39,12 +40,12 @@ class ChannelNormalization(nn.Module):
         if self.kind == "none":
             return x
         b, h, w, c = x.shape
-        scale = self.param("scale", self.scale_init, (c,))[None, None, None]
+        scale = self.param("scale", self.scale_init, (c,))
         x = x.astype(jnp.float32)
         match self.kind:
             case "batchnorm":
-                mean, variance = self._statistics(x, train)
-                y = (x - mean[None, None, None]) * jax.lax.rsqrt(variance + self.epsilon)[None, None, None]
+                bias = self.param("bias", nn.initializers.zeros, (c,))
+                return self._normalized(x, scale, bias, train).astype(self.dtype)
             case "layernorm":
                 y = standardize(x, self.epsilon)
             case "groupnorm":
@@ -53,20 +54,21 @@ class ChannelNormalization(nn.Module):
                 y = standardize(split, self.epsilon).reshape(b, groups, h * w, c // groups)
                 y = jnp.moveaxis(y, 1, 2).reshape(b, h, w, c)
             case "rmsnorm":
-                return (root_mean_square(x, self.epsilon) * scale).astype(self.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (c,))[None, None, None]
-        return (y * scale + bias).astype(self.dtype)
+                return (root_mean_square(x, self.epsilon) * scale[None, None, None]).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (c,))
+        return (y * scale[None, None, None] + bias[None, None, None]).astype(self.dtype)
 
-    def _statistics(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Return mean and variance of each channel, [c] both; in training also update their running averages."""
+    def _normalized(self, x: jax.Array, scale: jax.Array, bias: jax.Array, train: bool) -> jax.Array:
+        """Return the output of batch normalization; in training also update the running averages."""
         b, h, w, c = x.shape
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
         running_variance = self.variable("batch_stats", "var", jnp.ones, (c,))
         if not train:
-            return running_mean.value, running_variance.value
-        mean = mean_over_replicas(x.mean(axis=(0, 1, 2)))
-        variance = mean_over_replicas(jnp.square(x - mean[None, None, None]).mean(axis=(0, 1, 2)))
+            centred = x - running_mean.value[None, None, None]
+            y = centred * jax.lax.rsqrt(running_variance.value + self.epsilon)[None, None, None]
+            return y * scale[None, None, None] + bias[None, None, None]
+        y, mean, variance = normalize_by_batch(x, scale, bias, self.epsilon)
         n = replicas() * b * h * w
         for running, statistic in ((running_mean, mean), (running_variance, variance * n / max(n - 1, 1))):
             running.value = self.momentum * running.value + (1 - self.momentum) * statistic
-        return mean, variance
+        return y

@@ -12,6 +12,7 @@ from research.fields import Fraction, NonNegative, Range, Size
 from research.layers.activations import Activation, activate
 from research.layers.channel_normalization import ChannelNorm, ChannelNormalization
 from research.layers.depthwise import convolve, convolve_depthwise
+from research.layers.windows import largest_of_windows
 
 Pooling = Literal["max", "average"]
 Padding = Literal["centred", "same", "valid"] | Annotated[int, Range(0)]
@@ -28,8 +29,9 @@ def pool(x: jax.Array, kind: Pooling, window: int) -> jax.Array:
     b, h, w, c = x.shape
     if min(h, w) < window:
         raise UsageError(f"an image of {h} x {w} is too small to pool by {window}; use fewer blocks or a smaller pool")
-    reduce = nn.max_pool if kind == "max" else nn.avg_pool
-    return reduce(x, (window, window), strides=(window, window))
+    if kind == "average":
+        return nn.avg_pool(x, (window, window), strides=(window, window))
+    return largest_of_windows(x, window)
 
 
 class ConvolutionBlock(nn.Module):
@@ -41,10 +43,20 @@ class ConvolutionBlock(nn.Module):
     pooling: Pooling = "max"
     activation: Activation = "relu"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    forward_mode: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.Conv(self.channels, (self.kernel, self.kernel), dtype=self.dtype)(x)  # [b, h, w, channels]
+        x = Convolution(
+            self.channels,
+            self.kernel,
+            padding="same",
+            bias=True,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.lecun_normal(),
+            forward_mode=self.forward_mode,
+            name="Conv_0",
+        )(x)  # [b, h, w, channels]
         x = activate(self.activation, x)
         return x if self.pool == 1 else pool(x, self.pooling, self.pool)  # [b, h // pool, w // pool, channels]
 
@@ -58,7 +70,8 @@ class Convolution(nn.Module):
     With `groups` equal to the channels of both sides it is depthwise. `standardized` gives the weights of each output
     channel mean 0 and variance 1 before they are used (Qiao et al., "Micro-batch training with batch-channel
     normalization and weight standardization", 2019), which undoes their initial scale. Kernels begin normal, with the
-    variance 2 / (kernel area * channels) of He et al. (2015), for the backward pass.
+    variance 2 / (kernel area * channels) of He et al. (2015), for the backward pass. `jax.jvp` needs `forward_mode`,
+    and gradients are slower on a CPU with it (`research.layers.depthwise.convolve`).
 
     Raises:
         UsageError: the groups do not divide the channels.
@@ -73,6 +86,7 @@ class Convolution(nn.Module):
     standardized: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     kernel_init: Initializer = he_normal
+    forward_mode: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -87,7 +101,7 @@ class Convolution(nn.Module):
         if self.groups == self.channels == c > 1:
             y = convolve_depthwise(x, kernel, self.stride, padding)  # [b, h', w', channels]
         else:
-            y = convolve(x, kernel, self.stride, padding, self.groups)  # [b, h', w', channels]
+            y = convolve(x, kernel, self.stride, padding, self.groups, self.forward_mode)  # [b, h', w', channels]
         if self.bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.channels,)).astype(self.dtype)[None, None, None]
         return y
@@ -126,6 +140,7 @@ class ConvolutionUnit(nn.Module):
     standardized: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     kernel_init: Initializer = he_normal
+    forward_mode: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -139,6 +154,7 @@ class ConvolutionUnit(nn.Module):
             self.standardized,
             self.dtype,
             self.kernel_init,
+            self.forward_mode,
             name="convolution",
         )(x)  # [b, h', w', channels]
         norm = ChannelNormalization(

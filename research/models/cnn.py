@@ -40,13 +40,22 @@ class CNN(nn.Module):
     """Share of the hidden dense activations that is dropped in training."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the computation; parameters are float32."""
+    forward_mode: bool = False
+    """Whether `jax.jvp` and `jax.hessian` work, besides reverse mode, which always does; slower to train on a CPU."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         b, h, w, c = x.shape
         for index, channels in enumerate(self.channels):
             block = ConvolutionBlock(
-                channels, self.kernel, self.pool, self.pooling, self.activation, self.dtype, name=f"block_{index}"
+                channels,
+                self.kernel,
+                self.pool,
+                self.pooling,
+                self.activation,
+                self.dtype,
+                self.forward_mode,
+                name=f"block_{index}",
             )
             x = block(x)  # [b, h / pool, w / pool, channels]
             self.sow("intermediates", f"block_{index}_output", x)
