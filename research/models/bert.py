@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from research.errors import UsageError
 from research.fields import Size
+from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 from research.layers.normalization import Normalization
 from research.layers.partition import Rules
@@ -82,7 +83,7 @@ class BertPretraining(BertFields):
     def setup(self) -> None:
         kernel_init, _, _ = initializers(self)
         self.bert = Bert(**shared(self), vocabulary=self.vocabulary, max_length=self.max_length, segments=self.segments)
-        self.transform = nn.Dense(self.width, dtype=self.dtype, kernel_init=kernel_init)
+        self.transform = Dense(self.width, dtype=self.dtype, kernel_init=kernel_init)
         self.transform_norm = Normalization(self.norm, self.norm_epsilon, self.dtype)
         self.masked_bias = self.param("masked_bias", nn.initializers.zeros, (self.vocabulary,))
         self.next = nn.Dense(2, dtype=self.dtype, kernel_init=kernel_init)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from research.errors import UsageError
 from research.fields import Rate, Size
 from research.layers.cells import Carry, Cell, Nonlinearity
+from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 from research.layers.partition import Rules
 from research.layers.recurrence import StackedRecurrence
@@ -129,7 +130,7 @@ class RecurrentLanguageModel(RecurrentFields):
         self.embed_dropout, self.output_dropout = Dropout(self.dropout), Dropout(self.dropout)
         self.bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,), jnp.float32)
         if not self.tied:
-            self.head = nn.Dense(self.vocabulary, use_bias=False, dtype=self.dtype)
+            self.head = Dense(self.vocabulary, use_bias=False, dtype=self.dtype)
 
     def __call__(self, inputs: SequenceInputs, train: bool = False) -> jax.Array:
         tokens, lengths = read_sequence(inputs, "tokens")

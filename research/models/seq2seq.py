@@ -11,6 +11,7 @@ from research.errors import UsageError
 from research.fields import Range, Size, is_off
 from research.layers.alignment import Alignment
 from research.layers.cells import STATES, Carry
+from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 from research.layers.partition import Rules
 from research.layers.replicas import draw_rows
@@ -83,7 +84,7 @@ class Seq2Seq(RecurrentFields):
             self.alignment = Alignment(self.attention, self.hidden, self.dtype)
             self.combine = nn.Dense(self.hidden, use_bias=False, dtype=self.dtype)
         self.embed_dropout, self.output_dropout = Dropout(self.dropout), Dropout(self.dropout)
-        self.head = nn.Dense(self.target_vocabulary, dtype=self.dtype)
+        self.head = Dense(self.target_vocabulary, dtype=self.dtype)
 
     def __call__(self, inputs: Mapping[str, jax.Array], train: bool = False) -> jax.Array:
         if not isinstance(inputs, Mapping) or "targets" not in inputs:

@@ -10,6 +10,7 @@ from research.fields import Rate, Size
 from research.layers.activations import Activation, activate
 from research.layers.dropout import Dropout
 from research.layers.partition import Rules
+from research.layers.sequence_convolution import convolve_steps
 from research.layers.sequences import SequenceInputs, pool_steps, read_sequence, valid_steps
 
 
@@ -52,7 +53,14 @@ class TextCNN(nn.Module):
         x = jnp.pad(x, ((0, 0), (0, max(0, max(self.windows, default=1) - l)), (0, 0)))  # room for the widest window
         pooled = []
         for index, width in enumerate(self.windows):
-            convolution = nn.Conv(self.filters, (width,), padding="VALID", dtype=self.dtype, name=f"window_{index}")
+            convolution = nn.Conv(
+                self.filters,
+                (width,),
+                padding="VALID",
+                dtype=self.dtype,
+                conv_general_dilated=convolve_steps,
+                name=f"window_{index}",
+            )
             answers = activate(self.activation, convolution(x))  # [b, l - width + 1, filters]
             pooled.append(pool_steps(answers, jnp.maximum(lengths - width + 1, 1), "max"))  # [b, filters]
         features = jnp.concatenate(pooled, axis=-1)  # [b, filters * windows]
@@ -102,6 +110,7 @@ class CNN1D(nn.Module):
                 (self.kernel,),
                 kernel_dilation=self.dilation**index,
                 dtype=self.dtype,
+                conv_general_dilated=convolve_steps,
                 name=f"block_{index}",
             )
             x = activate(self.activation, convolution(jnp.where(valid, x, 0)))  # [b, l, channels]

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from research.fields import Size
+from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 from research.layers.positions import LearnedPositions, check_length, sinusoidal
 from research.layers.sequences import SequenceInputs, read_sequence, valid_steps
@@ -40,7 +41,7 @@ class TokenEmbedding(TransformerFields):
     def setup(self) -> None:
         kernel_init, _, embedding_init = initializers(self)
         if self.vocabulary is None:
-            self.project = nn.Dense(self.width, dtype=self.dtype, kernel_init=kernel_init)
+            self.project = Dense(self.width, dtype=self.dtype, kernel_init=kernel_init)
         else:
             self.tokens = nn.Embed(self.vocabulary, self.width, dtype=self.dtype, embedding_init=embedding_init)
         if self.positions == "learned":
@@ -70,10 +71,10 @@ class TokenEmbedding(TransformerFields):
         return self.tokens.attend(x).astype(jnp.float32)
 
 
-def head(fields: TransformerFields, vocabulary: int) -> nn.Dense:
+def head(fields: TransformerFields, vocabulary: int) -> Dense:
     """Return an output layer that is not tied; like a tied one it has no bias."""
     kernel_init, _, _ = initializers(fields)
-    return nn.Dense(vocabulary, use_bias=False, dtype=fields.dtype, kernel_init=kernel_init)
+    return Dense(vocabulary, use_bias=False, dtype=fields.dtype, kernel_init=kernel_init)
 
 
 class Cache(NamedTuple):
