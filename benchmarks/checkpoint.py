@@ -1,67 +1,113 @@
-"""What a checkpoint costs: until `save` gives the step its memory back, until it is on disk, and to restore it.
+"""What a checkpoint costs: how long the next step waits for it, until it is on disk, and to restore it.
 
-    python -m benchmarks.checkpoint [--rounds 7] [--output FOLDER]
+    python -m benchmarks.checkpoint [--rounds 7]
 
-Wall and processor time of the state of a small CNN and of a ResNet-18 with Adam, each with the digests of its leaves.
+Of the states of a small CNN and of a ResNet-18 with Adam, each with the digests of its leaves, in turn:
+
+stall       until `save` gives the step its memory back: what training waits
+on disk     until all is written, which goes on beside training
+processor   time of all threads for it
+restore     until the state is on the device again
+
+GB/s are the bytes of the state over the median seconds; the files are in the system's folder for temporary ones, most
+likely in the cache of its file system.
 """
 
-import argparse
-import json
-import statistics
 import tempfile
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from benchmarks.drawing import Bars
 from benchmarks.machine import heading, machine
+from benchmarks.tables import compare, in_turn
 from benchmarks.train_step import EXPERIMENTS
+from benchmarks.writing import parser_of, say_where, write
 from experiments.digits_cnn import experiment as digits
 from research.devices import place
 from research.experiment import Experiment, split
 from research.training.checkpoint import Checkpoints
-from research.training.state import abstract_state
+from research.training.state import TrainState, abstract_state
 from research.training.step import init_state
 
-COLUMNS = ("save", "on disk", "processor", "restore")
+SAVED = {"digits_cnn": digits, "resnet18": EXPERIMENTS["resnet18"]}
+COLUMNS = ("stall", "on disk", "processor", "restore")
 
 
-def measured(experiment: Experiment, rounds: int) -> dict[str, Any]:
-    """Return the bytes of a state, and the seconds of each round by column."""
+def initial(experiment: Experiment) -> TrainState:
+    """Return the state before the first step."""
     program, hyperparameters = split(experiment)
-    state = jax.block_until_ready(place(init_state, program, gives="state", once=True)(hyperparameters))
-    rows = []
-    with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
-        for index in range(rounds + 1):
+    return jax.block_until_ready(place(init_state, program, gives="state", once=True)(hyperparameters))
+
+
+def checkpointed(experiment: Experiment, state: TrainState, folder: Path) -> Generator[dict[str, float]]:
+    """Save and restore, again and again; return the seconds of each time by column."""
+    with Checkpoints(folder) as checkpoints:
+        while True:
             start, before = time.perf_counter(), time.process_time()
-            checkpoints.save("latest", state._replace(step=state.step + index))
+            state = state._replace(step=state.step + 1)
+            checkpoints.save("latest", state)
             saved = time.perf_counter()
             checkpoints.wait()
             done, after = time.perf_counter(), time.process_time()
-            assert checkpoints.restore("latest", abstract_state(experiment)) is not None
-            rows.append((saved - start, done - start, after - before, time.perf_counter() - done))
-    seconds = dict(zip(COLUMNS, zip(*rows[1:], strict=True), strict=True))  # the first opens files and imports
-    return {"bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(state)), "seconds": seconds}
+            assert jax.block_until_ready(checkpoints.restore("latest", abstract_state(experiment))) is not None
+            yield dict(
+                zip(COLUMNS, (saved - start, done - start, after - before, time.perf_counter() - done), strict=True)
+            )
 
 
 def main() -> None:
-    """Measure, print a row each and write them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measure in turn, print a row each and write both files."""
+    parser = parser_of(__doc__, "checkpoint")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"), help="folder of checkpoint.json")
     arguments = parser.parse_args()
-    found, rows = machine(), {}
-    print(heading(found))
-    print(f"{'':>12} {'MiB':>7}" + "".join(f"{name + ' ms min':>18} {'median':>8}" for name in COLUMNS))
-    for name, experiment in (("digits_cnn", digits), ("resnet18", EXPERIMENTS["resnet18"])):
-        rows[name] = measured(experiment, arguments.rounds)
-        several = rows[name]["seconds"].values()
-        cells = "".join(f"{1e3 * min(each):>18.1f} {1e3 * statistics.median(each):>8.1f}" for each in several)
-        print(f"{name:>12} {rows[name]['bytes'] / 2**20:>7.1f}{cells}", flush=True)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "checkpoint.json").write_text(json.dumps({"machine": found, "rows": rows}, indent=2) + "\n")
-    print(arguments.output / "checkpoint.json")
+    on = machine()
+    print(heading(on))
+    seconds: dict[str, dict[str, list[float]]] = {name: {column: [] for column in COLUMNS} for name in SAVED}
+    with tempfile.TemporaryDirectory() as folder:
+        states = {name: initial(experiment) for name, experiment in SAVED.items()}
+        running = {
+            name: checkpointed(experiment, states[name], Path(folder, name)) for name, experiment in SAVED.items()
+        }
+        for each in running.values():
+            next(each)  # opens files and imports
+        for _, name in in_turn(list(SAVED), arguments.rounds):
+            for column, one in next(running[name]).items():
+                seconds[name][column].append(one)
+        for each in running.values():
+            each.close()
+    print(f"{'':>12} {'MiB':>7}" + "".join(f"{column + ' ms, min':>18} {'median':>8}" for column in COLUMNS), end="")
+    print(f" {'save GB/s':>10} {'restore':>8}")
+    rows = {name: row(states[name], each) for name, each in seconds.items()}
+    for name, found in rows.items():
+        times = (found["table"][column] for column in COLUMNS)
+        cells = "".join(f"{1e3 * one['min']:>18.1f} {1e3 * one['median']:>8.1f}" for one in times)
+        speeds = " ".join(
+            f"{found['speeds'][column]:>{width}.3f}" for column, width in (("on disk", 10), ("restore", 8))
+        )
+        print(f"{name:>12} {found['bytes'] / 2**20:>7.1f}{cells} {speeds}")
+    panels = [
+        Bars(
+            f"{name}, {found['bytes'] / 2**20:.1f} MiB",
+            "ms",
+            {column: [1e3 * one for one in each] for column, each in found["seconds"].items()},
+            COLUMNS,
+        )
+        for name, found in rows.items()
+    ]
+    write(arguments.output, "checkpoint", {"machine": on, "rows": rows}, panels)
+    say_where(arguments.output, "checkpoint")
+
+
+def row(state: TrainState, seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """Return the bytes of a state, its seconds by column with least and median, and GB/s written and restored."""
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    found = compare({column: [[one] for one in each] for column, each in seconds.items()})
+    speeds = {column: size / found[column]["median"] / 1e9 for column in ("on disk", "restore")}
+    return {"bytes": size, "table": found, "speeds": speeds, "seconds": seconds}
 
 
 if __name__ == "__main__":

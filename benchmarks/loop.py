@@ -4,25 +4,25 @@
 
 `train` counts its phases "input" and "step", which hold everything that a step costs: reading the batch, the step,
 reports, journal and progress lines, but not compilation, evaluation and checkpoints. The bare loop calls the same
-compiled step on one batch. Both sides run in turn in one process; each round's ratio is printed, and the ratios of the
-fastest rounds and of the medians.
+compiled step on one batch. Both sides run in turn in one process, in every second round backwards; steps a second of
+each round and their ratio are printed, and the ratios of the fastest rounds and of the medians.
 """
 
-import argparse
 import importlib
-import platform
-import statistics
 import tempfile
 import time
 
 import jax
 
+from benchmarks.drawing import Bars
+from benchmarks.machine import heading, machine
+from benchmarks.tables import compare, in_turn
+from benchmarks.writing import parser_of, say_where, write
 from research.data import Batches
 from research.devices import place
 from research.devices.cpu import keep_memory
 from research.experiment import Experiment, RunOptions, replace, split
 from research.training import train, train_step
-from research.training.environment import device, versions
 from research.training.step import init_state
 
 OPTIONS = RunOptions(evaluate_every=0, checkpoint_every=10**9)
@@ -52,8 +52,8 @@ def whole(experiment: Experiment, steps: int) -> float:
 
 
 def main() -> None:
-    """Measure in turn and print a row a round."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measure in turn, print a row a round and write both files."""
+    parser = parser_of(__doc__, "loop")
     parser.add_argument("experiment", nargs="?", default="digits_cnn")
     parser.add_argument("--smoke", action="store_true", help="the experiment's small variant, whose steps are short")
     parser.add_argument("--rounds", type=int, default=9)
@@ -63,15 +63,25 @@ def main() -> None:
     module = importlib.import_module(f"experiments.{arguments.experiment}")
     experiment = replace(module.experiment, module.smoke if arguments.smoke else {})
     whole(experiment, 20)  # compiles
-    rows = [(bare(experiment, arguments.steps), whole(experiment, arguments.steps)) for _ in range(arguments.rounds)]
+    on = machine()
+    print(heading(on))
+    sides = {"bare": bare, "train": whole}
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for _, side in in_turn(list(sides), arguments.rounds):
+        seconds[side].append(sides[side](experiment, arguments.steps))
+    rows = compare({side: [[one] for one in each] for side, each in seconds.items()}, "bare")
     name = arguments.experiment + " --smoke" * arguments.smoke
-    print(f"\n{name} on {device()}, {platform.machine()}, jax {versions()['jax']}")
+    print(f"\n{name}, {arguments.steps} steps a round")
     print(f"{'round':>6} {'bare step/s':>12} {'train step/s':>13} {'train / bare':>13}")
-    for index, (alone, inside) in enumerate(rows):
+    for index, (alone, inside) in enumerate(zip(seconds["bare"], seconds["train"], strict=True)):
         print(f"{index:>6} {1 / alone:>12.1f} {1 / inside:>13.1f} {alone / inside:>13.3f}")
-    for name, choose in (("best", min), ("median", statistics.median)):
-        alone, inside = (choose(column) for column in zip(*rows, strict=True))
-        print(f"{name:>6} {1 / alone:>12.1f} {1 / inside:>13.1f} {alone / inside:>13.3f}")
+    for label, least, relative in (("best", "min", "min_ratio"), ("median", "median", "ratio")):
+        speeds = f"{1 / rows['bare'][least]:>12.1f} {1 / rows['train'][least]:>13.1f}"
+        print(f"{label:>6} {speeds} {1 / rows['train'][relative]:>13.3f}")
+    bars = {side: [1e3 * one for one in each] for side, each in seconds.items()}
+    content = {"machine": on, "experiment": name, "steps": arguments.steps, "table": rows, "seconds": seconds}
+    write(arguments.output, "loop", content, [Bars(name, "ms a step", bars, ("train",))])
+    say_where(arguments.output, "loop")
 
 
 if __name__ == "__main__":

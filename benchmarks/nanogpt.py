@@ -8,9 +8,7 @@ evaluated on every token of the same validation text. They differ in their rando
 run in turn and the losses compared as means. Seconds are those of training without compilation and evaluation.
 """
 
-import argparse
 import math
-import platform
 import statistics
 import tempfile
 import time
@@ -20,10 +18,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks.drawing import Bars
+from benchmarks.machine import heading, machine
+from benchmarks.tables import compare, in_turn
+from benchmarks.writing import parser_of, say_where, write
 from experiments.text_transformer import experiment
 from research.experiment import Experiment, RunOptions, replace
 from research.training import train
-from research.training.environment import device, versions
 
 
 class Block(nn.Module):
@@ -124,23 +125,36 @@ def stream(recipe: Experiment, split: str) -> np.ndarray:
     return np.concatenate([first[0, :1], followed]).astype(np.int64)
 
 
+SIDES = {"here": train_here, "torch": train_torch}
+
+
 def main() -> None:
-    """Measure in turn and print a row a seed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measure in turn, print a row a seed and write both files."""
+    parser = parser_of(__doc__, "nanogpt")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=experiment.steps)
     arguments = parser.parse_args()
     recipe = replace(experiment, {"steps": arguments.steps})
-    rows = []
-    print(f"{device()}, {platform.machine()}, jax {versions()['jax']}, torch {torch.__version__}")
+    on = machine(torch=torch.__version__)
+    print(heading(on))
+    losses: dict[str, list[float]] = {side: [] for side in SIDES}
+    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
     print(f"{'seed':>6} {'loss here':>10} {'loss torch':>11} {'seconds here':>13} {'seconds torch':>14}")
-    for seed in range(arguments.seeds):
-        (ours, seconds), (theirs, torch_seconds) = train_here(recipe, seed), train_torch(recipe, seed)
-        rows.append((ours, theirs))
-        print(f"{seed:>6} {ours:>10.4f} {theirs:>11.4f} {seconds:>13.1f} {torch_seconds:>14.1f}", flush=True)
-    here, there = (statistics.mean(side) for side in zip(*rows, strict=True))
+    for seed, side in in_turn(list(SIDES), arguments.seeds):
+        loss, spent = SIDES[side](recipe, seed)
+        losses[side].append(loss)
+        seconds[side].append(spent)
+        if len(losses["here"]) == len(losses["torch"]):
+            print(f"{seed:>6} {losses['here'][seed]:>10.4f} {losses['torch'][seed]:>11.4f}", end=" ")
+            print(f"{seconds['here'][seed]:>13.1f} {seconds['torch'][seed]:>14.1f}", flush=True)
+    here, there = (statistics.mean(losses[side]) for side in SIDES)
+    rows = compare({side: [[spent] for spent in each] for side, each in seconds.items()}, "here")
     print(f"{'mean':>6} {here:>10.4f} {there:>11.4f}")
-    print(f"difference here - torch {here - there:+.4f}")
+    print(f"difference here - torch {here - there:+.4f}; torch takes {rows['torch']['ratio']:.2f} times the seconds")
+    content = {"machine": on, "steps": arguments.steps, "table": rows, "losses": losses, "seconds": seconds}
+    panels = [Bars("validation", "nats a character", losses, ("here",)), Bars("training", "s", seconds, ("here",))]
+    write(arguments.output, "nanogpt", content, panels)
+    say_where(arguments.output, "nanogpt")
 
 
 if __name__ == "__main__":

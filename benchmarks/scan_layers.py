@@ -2,22 +2,23 @@
 
     python -m benchmarks.scan_layers [--layers 24] [--rounds 3]
 
-Both sides compile the same GPT in turn, ahead of time and with no cache; the ratio of each round and of the fastest is
-printed. The step is the one that `train` takes: forward, backward and update.
+Both sides compile the same GPT in turn, ahead of time and with no cache; least and median seconds are printed, and how
+many times those of the unrolled one. The step is the one that `train` takes: forward, backward and update.
 """
 
-import argparse
-import platform
 import time
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.drawing import Bars
+from benchmarks.machine import heading, machine
+from benchmarks.tables import compare, in_turn
+from benchmarks.writing import parser_of, say_where, write
 from experiments.text_transformer import experiment
 from research.devices import place
 from research.experiment import Experiment, replace, spec, split
 from research.training import train_step
-from research.training.environment import device, versions
 from research.training.state import abstract_state
 
 
@@ -32,21 +33,27 @@ def seconds_to_compile(experiment: Experiment) -> float:
 
 
 def main() -> None:
-    """Measure in turn and print a row a round."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measure in turn, print a row a side and write both files."""
+    parser = parser_of(__doc__, "scan_layers")
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     unrolled = replace(experiment, {"model.layers": arguments.layers})
-    scanned = replace(unrolled, {"model.scan": True})
+    sides = {"unrolled": unrolled, "scanned": replace(unrolled, {"model.scan": True})}
     jnp.zeros(1).block_until_ready()  # starts the device
-    rows = [(seconds_to_compile(unrolled), seconds_to_compile(scanned)) for _ in range(arguments.rounds)]
-    print(f"{arguments.layers} layers on {device()}, {platform.machine()}, jax {versions()['jax']}")
-    print(f"{'round':>6} {'unrolled s':>11} {'scanned s':>10} {'scanned / unrolled':>19}")
-    for index, (plain, scan) in enumerate(rows):
-        print(f"{index:>6} {plain:>11.2f} {scan:>10.2f} {scan / plain:>19.3f}")
-    plain, scan = (min(column) for column in zip(*rows, strict=True))
-    print(f"{'best':>6} {plain:>11.2f} {scan:>10.2f} {scan / plain:>19.3f}")
+    on = machine()
+    print(heading(on))
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for _, side in in_turn(list(sides), arguments.rounds):
+        seconds[side].append(seconds_to_compile(sides[side]))
+    rows = compare({side: [[one] for one in each] for side, each in seconds.items()}, "unrolled")
+    title = f"{arguments.layers} layers"
+    print(f"{title:>10} {'s, min':>8} {'median':>8} {'x unrolled, min':>16} {'x unrolled':>11}")
+    for side, row in rows.items():
+        print(f"{side:>10} {row['min']:>8.2f} {row['median']:>8.2f} {row['min_ratio']:>16.3f} {row['ratio']:>11.3f}")
+    content = {"machine": on, "layers": arguments.layers, "table": rows, "seconds": seconds}
+    write(arguments.output, "scan_layers", content, [Bars(title, "s to compile a step", seconds, ("scanned",))])
+    say_where(arguments.output, "scan_layers")
 
 
 if __name__ == "__main__":

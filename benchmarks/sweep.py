@@ -1,7 +1,6 @@
 """What a sweep costs: `ablate` beside a plain loop, a process a trial, and Optuna with PyTorch.
 
-    pip install '.[benchmarks]'         # without it the last row is left out
-    python -m benchmarks.sweep [--family mlp cnn lstm transformer] [--trials N] [--rounds 3] [--output FOLDER]
+    python -m benchmarks.sweep [--peer PYTHON] [--family mlp cnn lstm transformer] [--trials N] [--rounds 3]
 
 The trials of a family have one program and differ in learning rate and seed. Sides, each in a process of its own and so
 with all its imports and compilation, in turn, in every second round backwards:
@@ -11,33 +10,37 @@ loop, vmap, map
             `ablate` told how
 plain       a loop over the trials that calls one compiled step and evaluates at the end; no folders
 commands    `train` once a trial, a process each; a few are measured, and multiplied
-optuna      Optuna with a PyTorch training loop, the same network, data, batch size and steps (both mlp only)
+optuna      Optuna with a PyTorch training loop, the same network, data, batch size, steps and optimizer; PyTorch need
+            not be installed beside JAX: --peer, or CETERIS_PEER, is a Python with both
 
 Three times are measured: of the call, once everything is imported; of the whole command; and its processor time, which
 suffers less from what else the machine does. `x auto` is the median over rounds of a side's time over that of `auto`
-in the same round. All sides evaluate the validation split at the end; the score, a mean over trials, shows that they do
-the same work. The folder of --output holds what was measured so far, also while more is.
+in the same round. All sides evaluate the validation split at the end; the command fails if scores, means over trials,
+are further apart than random numbers explain, for then they did not do the same work. The folder of --output holds what
+was measured so far, also while more is.
 """
 
 import argparse
 import dataclasses
-import importlib.util
 import json
+import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks.drawing import Bars
+from benchmarks.machine import heading, machine
+from benchmarks.tables import compare, in_turn
+from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
 from research.ablation import Study, Trial, ablate, final_seeds, plan, trials
 from research.ablation.choosing import Execution, read_choice
 from research.cli import main as command_line
@@ -47,14 +50,17 @@ from research.experiment import Experiment, RunOptions, replace, split
 from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel
 from research.optimization import Optimizer
 from research.tasks import Classification, LanguageModeling
-from research.training.environment import device, versions
+from research.training.environment import device
 from research.training.evaluation import evaluation_sums
 from research.training.loop import open_splits
+from research.training.state import abstract_state, count_parameters
 from research.training.step import init_state, train_step
 
 SEEDS = 4
 SIDES = ("auto", "loop", "vmap", "map", "plain", "commands", "optuna")
 TIMES = ("call", "command", "processor")
+TOLERANCE, TOLERANCE_OF_PEERS = 0.01, 0.1  # of scores: the same random numbers, and others
+SIDE = 8  # of a digit, in pixels
 DIGITS = Images("digits", mean=(0.304,), std=(0.376,))
 OPTIMIZER = Optimizer("adam", learning_rate=1e-2, schedule="constant")
 
@@ -162,27 +168,34 @@ def alone(side: str, experiment: Experiment, study: Study) -> None:
     print(json.dumps({**found, "device": device()}))
 
 
-def measured(side: str, family: str, experiment: Experiment, study: Study, commands: int) -> dict[str, Any]:
+def measured(
+    side: str, family: str, experiment: Experiment, study: Study, arguments: argparse.Namespace
+) -> dict[str, Any]:
     """Run one side in processes of its own; return the seconds of its call and of its command, and what it printed."""
     here = [sys.executable, "-m", "benchmarks.sweep", "--family", family, "--steps", str(experiment.steps)]
     n = len(planned(experiment, study))
     with tempfile.TemporaryDirectory() as folder:
         if side == "commands":
-            return of_commands(here, folder, planned(experiment, study), commands)
+            return of_commands(here, folder, planned(experiment, study), arguments.commands)
         if side == "optuna":
-            here = [sys.executable, "-m", "benchmarks.peers.optuna_mlp", *for_peer(experiment, study, Path(folder))]
+            paths = for_peer(experiment, study, Path(folder))
+            here = [arguments.peer, str(PEERS / "optuna_sweep.py"), *paths]
         else:
             here += ["--trials", str(n), "--side", side]
         times, printed = timed(here)
     found = json.loads(printed.splitlines()[-1])
     assert found["trials"] == n, f"{side} ran {found['trials']} of {n} trials"
+    if side == "optuna":
+        ours = count_parameters(abstract_state(experiment))
+        # PyTorch's LSTM has two biases where one would do.
+        assert ours <= found["parameters"] < 1.03 * ours, f"{found['parameters']} parameters, not {ours}"
     return {"call": found.pop("seconds"), **times, **found}
 
 
 def of_commands(here: list[str], folder: str, all_trials: Sequence[Trial], commands: int) -> dict[str, Any]:
     """Train a few trials spread over the sweep by a command each; return the seconds that all would take."""
     few = [all_trials[index] for index in np.linspace(0, len(all_trials) - 1, commands).astype(int)]
-    each = []
+    each: list[dict[str, float]] = []
     for trial in few:
         rate, workdir = trial.experiment.optimizer.learning_rate, f"{folder}/{len(each)}"
         flags = ["--optimizer.learning_rate", repr(rate), "--seed", str(trial.seed), "--workdir", workdir]
@@ -193,15 +206,21 @@ def of_commands(here: list[str], folder: str, all_trials: Sequence[Trial], comma
 
 def for_peer(experiment: Experiment, study: Study, folder: Path) -> list[str]:
     """Write the experiment for another library; return the paths of the recipe and the data."""
-    arrays = {}
+    (family, network), data, arrays = counterpart(experiment), experiment.data, {}
     for name in ("train", "validation"):
-        records = experiment.data.open(name).arrays()
-        pixels = records["image"].reshape(len(records["image"]), -1) / np.float32(255)
-        arrays[f"{name}_features"] = (pixels - np.float32(DIGITS.mean[0])) / np.float32(DIGITS.std[0])
-        arrays[f"{name}_labels"] = records["label"].astype(np.int64)
+        records = data.open(name).arrays()
+        # A window of text begins anywhere in a longer one, so that is what the other side is given.
+        entries = records if family == "transformer" else data.preprocess(records)
+        arrays |= {f"{name}/{entry}": np.asarray(array) for entry, array in entries.items() if entry != "sizes"}
+    arrays = {
+        name: array.astype(np.int64) if np.issubdtype(array.dtype, np.integer) else array
+        for name, array in arrays.items()
+    }
     found = planned(experiment, study)
     recipe = {
-        "widths": [arrays["train_features"].shape[1], *experiment.model.hidden, experiment.model.classes],
+        "family": family,
+        "network": network,
+        "metric": experiment.task.monitor,
         "steps": experiment.steps,
         "batch_size": experiment.batch_size,
         "learning_rates": list(dict.fromkeys(trial.experiment.optimizer.learning_rate for trial in found)),
@@ -210,6 +229,22 @@ def for_peer(experiment: Experiment, study: Study, folder: Path) -> list[str]:
     (folder / "recipe.json").write_text(json.dumps(recipe))
     np.savez(folder / "data.npz", **arrays)
     return [str(folder / "recipe.json"), str(folder / "data.npz")]
+
+
+def counterpart(experiment: Experiment) -> tuple[str, dict[str, Any]]:
+    """Return what the other side calls the network, and with which arguments it makes the same one."""
+    data, model = experiment.data, experiment.model
+    match model:
+        case MLP():
+            return "mlp", {"hidden": model.hidden, "pixels": SIDE**2, "classes": model.classes}
+        case CNN():
+            return "cnn", {"channels": model.channels, "dense": model.dense, "side": SIDE, "classes": model.classes}
+        case RecurrentClassifier():
+            return "lstm", {"hidden": model.hidden, "channels": data.channels, "classes": model.classes}
+        case TransformerLanguageModel():
+            names = ("vocabulary", "layers", "width", "heads")
+            return "transformer", {**{name: getattr(model, name) for name in names}, "length": data.length}
+    raise AssertionError(f"{type(model).__name__} has no counterpart")
 
 
 def timed(command: list[str]) -> tuple[dict[str, float], str]:
@@ -221,25 +256,30 @@ def timed(command: list[str]) -> tuple[dict[str, float], str]:
     return {"command": wall, "processor": processor}, printed
 
 
-def missing() -> list[str]:
-    """Return the packages of the peer that are not installed."""
-    return [name for name in ("torch", "optuna") if importlib.util.find_spec(name) is None]
-
-
 def table(rounds: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     """Return a row a side: least and median seconds of each kind, and how many times those of auto."""
-    rows = []
-    for side in rounds[0]:
-        row: dict[str, Any] = {"side": side, **{key: rounds[-1][side].get(key) for key in ("score", "mode", "phases")}}
-        for name in TIMES:
-            if name in rounds[0][side]:
-                seconds = [found[side][name] for found in rounds]
-                row[name] = {"min": min(seconds), "median": statistics.median(seconds)}
-                if "auto" in rounds[0]:
-                    row[name]["ratio"] = statistics.median(found[side][name] / found["auto"][name] for found in rounds)
+    rows = {
+        side: {"side": side, **{key: rounds[-1][side].get(key) for key in ("score", "mode", "phases")}}
+        for side in rounds[0]
+    }
+    for name in TIMES:
+        turns = {side: [[found[side][name]] for found in rounds] for side in rows if name in rounds[0][side]}
+        for side, compared in compare(turns, reference="auto").items():
+            rows[side][name] = compared
+    for side, row in rows.items():
         row["modes"] = sorted({found[side]["mode"] for found in rounds if "mode" in found[side]})
-        rows.append(row)
-    return rows
+    return list(rows.values())
+
+
+def disagreeing(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the sides whose score is not that of the first one."""
+    scores = {row["side"]: row["score"] for row in rows if row["score"] is not None}
+    tolerances = {side: TOLERANCE_OF_PEERS if side == "optuna" else TOLERANCE for side in scores}
+    return [
+        side
+        for side, score in scores.items()
+        if not math.isclose(score, next(iter(scores.values())), rel_tol=tolerances[side])
+    ]
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
@@ -255,46 +295,31 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         print(" ".join(cells) + f"  {score}  {' or '.join(row['modes'])}".rstrip())
 
 
-def draw(families: dict[str, Any], path: Path) -> None:
-    """Draw the median seconds of every side's command as bars on a log axis, with the range over rounds."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * len(families), 3.2), layout="constrained", dpi=120)
-    for axes, (name, family) in zip(figure.subplots(1, len(families), squeeze=False)[0], families.items(), strict=True):
-        rows = family["table"][::-1]
-        middle = [row["command"]["median"] for row in rows]
-        spread = [[found[row["side"]]["command"] for found in family["rounds"]] for row in rows]
-        ends = np.abs([[min(seconds), max(seconds)] - np.array(m) for m, seconds in zip(middle, spread, strict=True)]).T
-        colors = ["tab:orange" if row["side"] == "auto" else "tab:blue" for row in rows]
-        axes.barh([row["side"] for row in rows], middle, xerr=ends, color=colors, error_kw={"linewidth": 1})
-        axes.set(
-            xscale="log",
-            xlim=(1, None),
-            xlabel="seconds of the whole command",
-            title=f"{name}, {family['trials']} trials",
+def panels(families: dict[str, Any]) -> list[Bars]:
+    """Return a panel a family: seconds of every side's command, with the range over rounds."""
+    return [
+        Bars(
+            f"{name}, {family['trials']} trials of {family['steps']} steps",
+            "seconds of the whole command",
+            {row["side"]: [found[row["side"]]["command"] for found in family["rounds"]] for row in family["table"]},
+            ours=("auto",),
+            log=True,
         )
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, format="png")
-
-
-def write(content: dict[str, Any], folder: Path) -> None:
-    """Write what was measured as a file and as a picture."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sweep.json").write_text(json.dumps(content, indent=2) + "\n")
-    draw(content["families"], folder / "sweep.png")
+        for name, family in families.items()
+    ]
 
 
 def main() -> None:
     """Measure in turn, print a table a family and write both files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "sweep")
+    add_peer(parser, "torch", "optuna")
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=list(FAMILIES))
-    parser.add_argument("--trials", type=int, help=f"a multiple of {SEEDS}; default: 32 of both mlp, 16 of the others")
+    parser.add_argument("--trials", type=int, help=f"a multiple of {SEEDS}; default: 32 of each MLP, 16 of the others")
     parser.add_argument("--steps", type=int, help="of a trial; default: the experiment's")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--commands", type=int, default=3, help="train commands to measure in each round")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--side", choices=SIDES, help="run this side alone, in this process")
-    parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"), help="folder of sweep.json and .png")
     arguments, flags = parser.parse_known_args()
     chosen = {}
     for name in arguments.family:
@@ -309,37 +334,43 @@ def main() -> None:
         return alone(arguments.side, experiment, study)
     if flags:
         parser.error(f"unknown arguments: {' '.join(flags)}")
-    compare(chosen, arguments)
+    measure(chosen, arguments)
 
 
-def compare(chosen: dict[str, tuple[Experiment, Study]], arguments: argparse.Namespace) -> None:
+def measure(chosen: dict[str, tuple[Experiment, Study]], arguments: argparse.Namespace) -> None:
     """Measure all sides of the chosen families; print and write what was found."""
-    peers = {name: version(name) for name in ("torch", "optuna") if name not in missing()}
-    machine = {"platform": platform.platform(), "cores": os.cpu_count(), "versions": {**versions(), **peers}}
-    print(f"{machine['platform']}, {machine['cores']} cores")
-    print(", ".join(f"{name} {number}" for name, number in machine["versions"].items()))
-    families: dict[str, Any] = {}
+    all_sides = [side for side in arguments.sides if side != "optuna" or arguments.peer]
+    if all_sides != arguments.sides:
+        without_peer("Optuna with PyTorch")
+    on, families = machine(), dict[str, Any]()
+    print(heading(on))
+    wrong = []
     for name, (experiment, study) in chosen.items():
-        sides = [side for side in arguments.sides if side != "optuna" or (name.endswith("mlp") and not missing())]
         n, rounds, loads = len(planned(experiment, study)), list[dict[str, Any]](), []
-        for index in range(arguments.rounds):
-            loads.append(os.getloadavg()[0])
-            found = {}
-            for side in sides if index % 2 == 0 else sides[::-1]:
-                found[side] = measured(side, name, experiment, study, arguments.commands)
-                print(f"{name}, round {index}, {side}: {found[side]['command']:.1f} s", file=sys.stderr, flush=True)
-            rounds.append({side: found[side] for side in sides})
-            rows = table(rounds)
-            families[name] = {"trials": n, "steps": experiment.steps, "load": loads, "table": rows, "rounds": rounds}
-            write({"machine": machine, "families": families}, arguments.output)
+        for index, side in in_turn(all_sides, arguments.rounds):
+            if index == len(rounds):
+                loads.append(os.getloadavg()[0])
+                rounds.append({})
+            rounds[index][side] = measured(side, name, experiment, study, arguments)
+            print(f"{name}, round {index}, {side}: {rounds[index][side]['command']:.1f} s", file=sys.stderr, flush=True)
+            if len(rounds[index]) == len(all_sides):
+                rows = table([{side: found[side] for side in all_sides} for found in rounds])
+                found = {"trials": n, "steps": experiment.steps, "load": loads, "table": rows, "rounds": rounds}
+                families[name] = found
+                write(arguments.output, "sweep", {"machine": on, "families": families}, panels(families))
         print(f"\n{name}: {n} trials of {experiment.steps} steps, {len(rounds)} rounds", end="; ")
         print(f"load average at their start {', '.join(f'{load:.1f}' for load in loads)}")
         show(rows)
-        if "commands" in sides:
+        if "commands" in all_sides:
             print(f"commands: {arguments.commands} measured in each round, their mean times {n}")
-        if name.endswith("mlp") and "optuna" in arguments.sides and missing():
-            print("    optuna: not measured; pip install '.[benchmarks]'")
-    print(f"\n{arguments.output / 'sweep.json'}\n{arguments.output / 'sweep.png'}")
+        if "optuna" in all_sides:
+            print(f"optuna: {', '.join(' '.join(pair) for pair in rounds[0]['optuna']['versions'].items())}")
+        wrong += [f"{side} of {name}" for side in disagreeing(rows)]
+    say_where(arguments.output, "sweep")
+    if wrong:
+        raise SystemExit(
+            f"not the same work, their scores are too far from those of the first side: {', '.join(wrong)}"
+        )
 
 
 if __name__ == "__main__":

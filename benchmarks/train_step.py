@@ -2,7 +2,8 @@
 
     python -m benchmarks.train_step [--peer PYTHON] [--model mlp cnn ...] [--rounds 5] [--output FOLDER]
 
-PyTorch need not be installed beside JAX: --peer, or CETERIS_PEER, is a Python that has it. Sides, each a process that
+PyTorch need not be installed beside JAX: --peer, or CETERIS_PEER, is a Python that has it; where neither is given and
+`pip install '.[benchmarks]'` has installed it here, this one. Sides, each a process that
 lives throughout and takes some steps in its turn, in every second round backwards:
 
 here        the compiled step of `train`, with its metrics
@@ -14,7 +15,6 @@ Each step is waited for. All sides have the same number of threads. `x here` is 
 a side's steps over that of `here` in the same round: above 1, this project is faster.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import json
@@ -25,14 +25,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.drawing import Bars
 from benchmarks.machine import heading, machine
+from benchmarks.tables import compare, in_turn
+from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
 from research.data import Batch, Data
 from research.devices import place
 from research.devices.cpu import VARIABLE, keep_memory
@@ -180,7 +182,7 @@ def started(model: str, sides: Sequence[str], peer: str | None, threads: int) ->
     found: dict[str, Side] = {}
     with tempfile.TemporaryDirectory() as folder:
         np.savez(f"{folder}/batch.npz", **EXPERIMENTS[model].data.batch(EXPERIMENTS[model].batch_size))
-        theirs = [str(peer), str(Path(__file__).parent / "peers/steps.py"), model, f"{folder}/batch.npz"]
+        theirs = [str(peer), str(PEERS / "steps.py"), model, f"{folder}/batch.npz"]
         theirs += ["--threads", str(threads)]
         commands = {"here": mine, "untuned": mine, "torch": theirs, "compiled": [*theirs, "--compile"]}
         try:
@@ -204,26 +206,18 @@ def measured(model: str, sides: Sequence[str], peer: str | None, threads: int, r
         # cuDNN's form of the LSTM, which PyTorch has, has two biases where one would do.
         assert max(counts.values()) < 1.01 * min(counts.values()), f"the networks differ: {counts} parameters"
         seconds: dict[str, list[list[float]]] = {side: [] for side in running}
-        for index in range(rounds):
-            for side in list(running)[:: 1 if index % 2 == 0 else -1]:
-                seconds[side].append(running[side].take())
+        for _, side in in_turn(list(running), rounds):
+            seconds[side].append(running[side].take())
         torch = next((side.found["torch"] for side in running.values() if "torch" in side.found), None)
     return {"table": table(seconds, counts), "seconds": seconds, "torch": torch}
 
 
 def table(seconds: dict[str, list[list[float]]], parameters: dict[str, int]) -> list[dict[str, Any]]:
-    """Return a row a side: least and median seconds of a step, and the ratio to `here` in the same round."""
-    middles = {side: [statistics.median(turn) for turn in turns] for side, turns in seconds.items()}
-    rows = []
-    for side, turns in seconds.items():
-        every = [second for turn in turns for second in turn]
-        row = {"side": side, "min": min(every), "median": statistics.median(every), "parameters": parameters[side]}
-        if "here" in seconds:
-            least = min(second for turn in seconds["here"] for second in turn)
-            pairs = zip(middles[side], middles["here"], strict=True)
-            row |= {"min_ratio": min(every) / least, "ratio": statistics.median(a / b for a, b in pairs)}
-        rows.append(row)
-    return rows
+    """Return a row a side: least and median seconds of a step, and the ratios to `here`."""
+    return [
+        {"side": side, **row, "parameters": parameters[side]}
+        for side, row in compare(seconds, reference="here").items()
+    ]
 
 
 def show(model: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -235,54 +229,44 @@ def show(model: str, rows: Sequence[dict[str, Any]]) -> None:
         print(f"{row['side']:<10}{times} {ratios} {row['parameters']:>12,}", flush=True)
 
 
-def draw(models: dict[str, Any], path: Path) -> None:
-    """Draw how many times as long as here a step takes on the other sides, with the range over rounds."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.2 * len(models) + 1, 2.8), layout="constrained", dpi=120)
-    for axes, (name, model) in zip(figure.subplots(1, len(models), squeeze=False)[0], models.items(), strict=True):
-        sides = list(model["seconds"])[::-1]
-        middles = {side: [1e3 * statistics.median(turn) for turn in model["seconds"][side]] for side in sides}
-        centre = [statistics.median(middles[side]) for side in sides]
-        ends = [[c - min(middles[s]) for s, c in zip(sides, centre, strict=True)]]
-        ends += [[max(middles[s]) - c for s, c in zip(sides, centre, strict=True)]]
-        colors = ["tab:orange" if side == "here" else "tab:blue" for side in sides]
-        axes.barh(sides, centre, xerr=ends, color=colors, error_kw={"linewidth": 1})
-        axes.set(xlim=(0, None), xlabel="ms a step", title=name)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, format="png")
+def panels(models: dict[str, Any]) -> list[Bars]:
+    """Return a panel a model: milliseconds of a step, with the range of the medians of the rounds."""
+    return [
+        Bars(
+            name,
+            "ms a step",
+            {side: [1e3 * statistics.median(turn) for turn in turns] for side, turns in model["seconds"].items()},
+            ours=("here",),
+        )
+        for name, model in models.items()
+    ]
 
 
 def main() -> None:
     """Measure in turn, print a table a model and write both files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "train_step")
     parser.add_argument("--model", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
-    parser.add_argument("--peer", default=os.environ.get("CETERIS_PEER"), help="a Python with PyTorch")
+    add_peer(parser, "torch")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--serve", action="store_true", help="be one side: used by this command itself")
-    parser.add_argument(
-        "--output", type=Path, default=Path("runs/benchmarks"), help="folder of train_step.json and .png"
-    )
     arguments = parser.parse_args()
     if arguments.serve:
         return here(EXPERIMENTS[arguments.model[0]], arguments.threads)
     sides = [side for side in arguments.sides if arguments.peer or side in ("here", "untuned")]
     if sides != arguments.sides:
-        print("PyTorch is not measured: --peer or CETERIS_PEER names a Python that has it", file=sys.stderr)
+        without_peer("PyTorch")
     found, models = machine(), dict[str, Any]()
     print(heading(found) + f", {arguments.threads} threads")
-    arguments.output.mkdir(parents=True, exist_ok=True)
     for name in arguments.model:
         models[name] = measured(name, sides, arguments.peer, arguments.threads, arguments.rounds)
         show(name, models[name]["table"])
         content = {"machine": found, "threads": arguments.threads, "models": models}
-        (arguments.output / "train_step.json").write_text(json.dumps(content, indent=2) + "\n")
-    draw(models, arguments.output / "train_step.png")
+        write(arguments.output, "train_step", content, panels(models))
     if sides != ["here"]:
         print(f"\ntorch {', '.join({str(model['torch']) for model in models.values()})}")
-    print(f"{arguments.output / 'train_step.json'}\n{arguments.output / 'train_step.png'}")
+    say_where(arguments.output, "train_step")
 
 
 if __name__ == "__main__":

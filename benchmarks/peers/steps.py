@@ -1,8 +1,10 @@
 """Training steps in PyTorch as its users write them, timed one by one: see `benchmarks.train_step`.
 
-    python benchmarks/peers/steps.py MODEL BATCH.npz [--compile] [--threads 2]
+    python benchmarks/peers/steps.py MODEL BATCH.npz [--compile] [--threads 2] [--memory STEPS]
 
-Once warm prints a line of JSON, then for every line of standard input, a number of steps, the seconds of each as JSON.
+With --memory takes so many steps and prints the greatest resident memory at three moments: see `benchmarks.memory`.
+Otherwise, once warm, prints a line of JSON, then for every line of standard input, a number of steps, the seconds of
+each as JSON.
 Modules are PyTorch's own where it has them; the update is Adam, fused.
 """
 
@@ -14,6 +16,7 @@ import time
 
 import numpy as np
 import torch
+from resident import greatest
 from torch import nn
 from torch.nn import functional
 
@@ -156,11 +159,13 @@ def main() -> None:
     parser.add_argument("batch")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--memory", type=int, metavar="STEPS")
     arguments = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
+    memory = {"start": greatest()} if arguments.memory else {}
     batch = {name: torch.from_numpy(array) for name, array in np.load(arguments.batch).items()}
     inputs = next(batch[name] for name in INPUTS if name in batch)
     inputs = inputs.long() if inputs.dtype == torch.int32 else inputs
@@ -179,6 +184,12 @@ def main() -> None:
         loss.item()
         return time.perf_counter() - start
 
+    if arguments.memory:
+        memory["built"] = greatest()
+        for _ in range(arguments.memory):
+            step()
+        print(json.dumps({**memory, "peak": greatest(), "torch": torch.__version__}))
+        return
     for _ in range(3):
         step()
     parameters = sum(parameter.numel() for parameter in model.parameters())

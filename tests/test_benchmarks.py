@@ -1,0 +1,105 @@
+"""Benchmarks: every command describes itself, tables and pictures say what was measured, and both sides do the same."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import decode, memory, startup, sweep
+from benchmarks.drawing import Bars, Lines
+from benchmarks.tables import compare, in_turn
+from benchmarks.writing import write
+
+COMMANDS = (
+    "checkpoint",
+    "decode",
+    "input",
+    "loop",
+    "memory",
+    "scan_layers",
+    "startup",
+    "sweep",
+    "train_step",
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_the_command_and_where_its_files_go(name, monkeypatch, capsys):
+    module = importlib.import_module(f"benchmarks.{name}")
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"python -m benchmarks.{name}" in printed
+    assert f"{name}.json and {name}.png" in " ".join(printed.split())
+
+
+def test_a_ratio_is_the_median_over_rounds_of_ratios_within_a_round():
+    rows = compare({"one": [[1.0, 3.0, 2.0], [10.0]], "other": [[6.0], [10.0]]}, "one")
+    # Medians of rounds: 2 and 10 here, 6 and 10 there.
+    assert rows["other"] == {"min": 6.0, "median": 8.0, "min_ratio": 6.0, "ratio": (3.0 + 1.0) / 2}
+    assert rows["one"] == {"min": 1.0, "median": 2.5, "min_ratio": 1.0, "ratio": 1.0}
+    assert compare({"other": [[6.0]]}, "one") == {"other": {"min": 6.0, "median": 6.0}}
+
+
+def test_every_second_round_is_backwards():
+    assert in_turn("ab", 3) == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]
+
+
+def test_growth_is_the_slope_of_the_second_half():
+    # Allocates 50 MiB at first, then a quarter of one every tenth step; the trials that are left count down.
+    noted = [(100 - step, 100.0 + min(step, 50) + max(step - 50, 0) / 40) for step in range(0, 101, 10)]
+    found = memory.row("trials", True, 200, noted)
+    assert found["growth"] == pytest.approx(1024 / 40)
+    assert found["share"] == pytest.approx(200 / 40 / 150)
+    assert (found["first"], found["greatest"], found["last"]) == (100, 151.25, 151.25)
+
+
+def test_startup_is_told_in_times_of_the_import_of_the_same_round():
+    rounds = [dict.fromkeys(startup.COLUMNS, seconds) for seconds in (3.0, 20.0, 8.0)]
+    rows = startup.table(rounds, [1.0, 10.0, 2.0])
+    assert (rows["until"]["min"], rows["until"]["median"], rows["until"]["ratio"]) == (3.0, 8.0, 3.0)
+
+
+def test_scores_that_are_far_apart_are_told():
+    rows = [{"side": side, "score": score} for side, score in (("auto", 1.0), ("loop", 1.02), ("optuna", 1.09))]
+    assert sweep.disagreeing(rows) == ["loop"]
+    assert sweep.disagreeing([{"side": "commands", "score": None}]) == []
+
+
+def test_a_picture_has_a_panel_for_each(tmp_path):
+    panels = [Bars(str(n), "ms", {"here": [1.0, 2.0], "torch": [300.0]}, ("here",), log=n > 1) for n in range(3)]
+    panels.append(Lines("growth", "steps", "MiB", {"here": [(0, 1.0), (1, 2.0)]}))
+    write(tmp_path, "name", {"rows": 1}, panels)
+    assert (tmp_path / "name.json").read_text() == '{\n  "rows": 1\n}\n'
+    from matplotlib.image import imread
+
+    height, width, _ = imread(tmp_path / "name.png").shape
+    assert (height, width) == (2 * 348, 2 * 528)  # four panels in two rows of two, of 2.9 x 4.4 inches
+
+
+def test_both_ways_of_decoding_write_what_a_plain_loop_does(quick_compilation):
+    model = decode.model_of(3).clone(layers=1, width=8, heads=2, vocabulary=11)
+    first = np.array([3, 5, 2, 7, 1], np.int32)
+    variables = jax.jit(model.init)(jax.random.key(1), first[:, None])
+    text = first[:, None]
+    for _ in range(3):
+        following = np.asarray(jax.jit(model.apply)(variables, text))[:, -1].argmax(axis=-1)
+        text = np.concatenate([text, following[:, None].astype(np.int32)], axis=1)
+    assert (text[:, 1:] != text[:, :-1]).any()
+    for side, write_text in decode.writers(model).items():
+        np.testing.assert_array_equal(jax.jit(write_text)(variables, first), text[:, 1:], err_msg=side)
+
+
+def test_the_other_library_is_given_the_same_network_and_data(tmp_path):
+    experiment = sweep.FAMILIES["lstm"].experiment
+    recipe, data = sweep.for_peer(experiment, sweep.sweep(experiment, 8), tmp_path)
+    arrays = np.load(data)
+    raw = experiment.data.open("train").arrays()
+    np.testing.assert_allclose(arrays["train/features"], experiment.data.preprocess(raw)["features"])
+    np.testing.assert_array_equal(arrays["train/lengths"], raw["lengths"])
+    assert '"hidden": 32, "channels": 12, "classes": 9' in Path(recipe).read_text()
