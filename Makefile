@@ -1,4 +1,4 @@
-# `make` lists what can be made. Only `install` and `lock` use the network, and only when something changed.
+# `make` lists what can be made. Only `install`, `lock` and `audit` use the network, and only when something changed.
 # Every path is relative, so the checkout may lie in a folder with spaces in its name.
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 PLANS := build/plans
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-plans lint lock clean
+.PHONY: help install demo test test-quick test-plans lint audit lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,12 @@ lint: install ## check style, formatting, the direction of imports, and types
 	$(RUN) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(RUN) -m mypy
+
+# A package that the database does not know is an error too (--strict): else nothing known would look like no weakness.
+audit: ## compare the locked packages with the database of known weaknesses; needs the network
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock $(ARGS)
 
 # uv lives in a folder of its own, so that a broken lock can still be mended.
 lock: ## write the lock files anew, keeping their versions where possible (ARGS=--upgrade takes the newest)

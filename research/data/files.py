@@ -7,8 +7,6 @@ import io
 import json
 import math
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -109,11 +107,12 @@ def _columns(path: str, version: tuple[int, int]) -> dict[str, Sequence[str]]:
         raise UsageError(f"{path}, line {line}: this is not UTF-8 text; save the file as UTF-8") from error
     try:
         # An empty line of a file of one column is an empty cell.
-        header, *rows = [row or [""] for row in csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True)]
+        reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True)
+        header, *rows = [row or [""] for row in reader]
     except ValueError as error:
         raise UsageError(f"{path} is empty; its first line must name the columns") from error
     except csv.Error as error:
-        raise UsageError(f"{path} is not comma-separated text: {error}") from error
+        raise UsageError(f"{path}, line {reader.line_num}: this is not comma-separated text: {error}") from error
     header = [name.strip() for name in header]
     if len(header) == 1 and (other := next((mark for mark in (";", "\t") if mark in header[0]), None)):
         raise UsageError(f"{path}, line 1: {other!r} separates the columns; save the file with commas")
@@ -133,11 +132,17 @@ def _arrays(path: str, version: tuple[int, int]) -> dict[str, np.ndarray]:
     """Return the arrays of an NPZ file by name."""
     try:
         with np.load(io.BytesIO(_read(path)), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
+    except MemoryError as error:
+        raise UsageError(f"{path} says that it holds more than there is memory for") from error
     except (AttributeError, TypeError) as error:  # one array, which has neither names nor an end
         raise UsageError(f"{path} holds one array without a name; write it with numpy.savez") from error
-    except (ValueError, EOFError, OSError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # whatever zipfile, tokenize and NumPy raise on garbage
         raise UsageError(f"{path} is not a whole NPZ file of plain numbers; write it with numpy.savez") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # a file in it that does not begin as one of NumPy's
+            raise UsageError(f'{path}: "{name}" in it is no array; write it with numpy.savez')
+    return arrays
 
 
 def _read(path: str) -> bytes:

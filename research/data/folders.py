@@ -39,6 +39,12 @@ def existing(name: str) -> Path:
     return root
 
 
+def check_link(path: Path) -> None:
+    """Raise `UsageError` where a path is a link to nothing: a part of the data would be left out without a word."""
+    if path.is_symlink() and not path.exists():
+        raise UsageError(f"{path} is a link to a file that is not there; bring it back, or remove the link")
+
+
 def read_files(folder: str) -> list[File]:
     """Return every file that ends with one of `SUFFIXES`, by path; hidden files and folders are left out.
 
@@ -46,10 +52,13 @@ def read_files(folder: str) -> list[File]:
         UsageError: there is no such folder, it has no such file, or a file cannot be read or is not UTF-8.
     """
     root = existing(folder)
-    found = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    named = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
     files = []
-    for path in sorted(found, key=lambda path: path.parts):
+    for path in sorted(named, key=lambda path: path.parts):
         if any(part.startswith(".") for part in path.parts):
+            continue
+        check_link(root / path)
+        if not (root / path).is_file():
             continue
         try:
             content = (root / path).read_bytes()

@@ -174,9 +174,12 @@ def _images(folder: Path) -> list[Path]:
 def _entries(folder: Path) -> list[Path]:
     """Return what lies in a folder, sorted by name, hidden entries left out."""
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise UsageError(f"cannot read {folder}: {error.strerror}") from error
+    for path in entries:
+        folders.check_link(path)
+    return entries
 
 
 def _is_image(path: Path) -> bool:

@@ -116,4 +116,15 @@ def read(source: Source, keys: Sequence[int]) -> Sequence[dict[str, Any]]:
         raise
     except (RuntimeError, ValueError, OSError) as error:  # what a truncated or garbled ArrayRecord raises
         reason = str(error).splitlines()[0][:200]
-        raise RunError(f"the prepared dataset is damaged: {reason}; prepare it in another --data-dir") from error
+        where = "" if (first := _first_damaged(source, keys)) is None else f" at example {first} of a split"
+        raise RunError(f"the prepared dataset is damaged{where}: {reason}; prepare it in another --data-dir") from error
+
+
+def _first_damaged(source: Source, keys: Sequence[int]) -> int | None:
+    """Return the first of the examples numbered `keys` that cannot be read alone, None where each can."""
+    for key in keys:
+        try:
+            source.__getitems__([key])
+        except (RuntimeError, ValueError, OSError):
+            return key
+    return None

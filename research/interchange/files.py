@@ -1,8 +1,10 @@
 """Files of tensors by name: safetensors, read and written, and PyTorch's own, read."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,11 +58,23 @@ def _read_safetensors(content: bytes) -> Tensors:
     from safetensors.numpy import load
 
     try:
-        return load(content)
-    except SafetensorError as error:
+        tensors = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")], object_pairs_hook=_once)
+        if header.keys() - {"__metadata__"} != tensors.keys():
+            raise ValueError("its header and its tensors differ")
+        return tensors
+    except (SafetensorError, ValueError) as error:  # ValueError: more axes than NumPy has
         raise UsageError(f"it is no safetensors file, or damaged ({error})") from error
     except KeyError as error:
         raise UsageError(f"it has numbers of type {error.args[0]}, which NumPy does not: save it as float32") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON. Raises `ValueError` where a name is there twice: readers differ in which they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice")
+    return found
 
 
 def _check_installed() -> None:

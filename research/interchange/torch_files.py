@@ -3,11 +3,16 @@
 A pickle can call any function of any module. This one may name ordered dictionaries, the functions that rebuild a
 tensor, and the kinds of storage; whatever else it names is refused before it is imported. Both forms are read: the zip
 archive that PyTorch has written since version 1.6, and the pickles one after another, then bytes, of before.
+
+What a file says of sizes is not believed: tensors are views of its own bytes, so that no file takes more memory than a
+few times its length.
 """
 
+import functools
 import io
 import math
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -69,24 +74,29 @@ def read_torch(content: bytes) -> dict[str, np.ndarray]:
 def _read_archive(content: bytes) -> dict[str, np.ndarray]:
     """Read a zip archive, in which every storage is a file."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        _check_members(archive.infolist(), len(content))
         (pickled,) = (name for name in archive.namelist() if name.endswith("data.pkl"))
         folder = pickled.removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("its numbers are big-endian")
+        read = functools.cache(archive.read)
+        return _tensors(_load(io.BytesIO(archive.read(pickled))), lambda it: read(f"{folder}data/{it.key}"))
 
-        def stored(storage: Storage) -> bytes:
-            """Return the bytes of a storage."""
-            return archive.read(f"{folder}data/{storage.key}")
 
-        if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
-            raise ValueError("it is compressed")  # PyTorch never does; a few bytes could become a full memory
-        return _tensors(Restricted(io.BytesIO(archive.read(pickled))).load(), stored)
+def _check_members(members: list[zipfile.ZipInfo], length: int) -> None:
+    """Raise `ValueError` where few bytes of an archive could fill the memory, or a name means two of its files."""
+    if any(item.compress_type != zipfile.ZIP_STORED for item in members):
+        raise ValueError("it is compressed")  # PyTorch never does
+    if sum(item.file_size for item in members) > length:
+        raise ValueError("its files are larger than it is")
+    if len({item.filename for item in members}) < len(members):
+        raise ValueError("two of its files have one name")
 
 
 def _read_sequence(content: bytes) -> dict[str, np.ndarray]:
     """Read pickles one after another, then the bytes of every storage in the order of the last pickle."""
     file = io.BytesIO(content)
-    magic, protocol, system, views, keys = (Restricted(file).load() for _ in range(5))
+    magic, protocol, system, views, keys = (_load(file) for _ in range(5))
     if (magic, protocol) != (MAGIC, PROTOCOL) or not system["little_endian"]:
         raise ValueError("it begins with other numbers")
     sizes = {view.storage.key: view.storage for view in views.values() if isinstance(view, View)}
@@ -104,13 +114,15 @@ def _tensors(views: Any, stored: Callable[[Storage], bytes]) -> dict[str, np.nda
     if not isinstance(views, dict):
         raise UsageError(f"it holds a {type(views).__name__}, not tensors by name")
     for name, view in views.items():
+        if not isinstance(name, str):
+            raise UsageError(f"it names a tensor by a {type(name).__name__}")
         if not isinstance(view, View):
             raise UsageError(f'"{name}" in it is a {type(view).__name__}, not a tensor: save model.state_dict() alone')
-    return {str(name): _array(view, stored(view.storage)) for name, view in views.items()}
+    return {name: _array(view, stored(view.storage)) for name, view in views.items()}
 
 
 def _array(view: View, content: bytes) -> np.ndarray:
-    """Return a copy of what a view shows of its storage's bytes."""
+    """Return what a view shows of its storage's bytes, not a copy: a thousand views of one are no larger than it."""
     storage, offset, shape, strides = view
     numbers = np.frombuffer(content, STORAGES[storage.dtype])
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
@@ -119,7 +131,18 @@ def _array(view: View, content: bytes) -> np.ndarray:
     if math.prod(shape) and last >= storage.size:
         raise ValueError("a tensor goes beyond its storage")
     steps = tuple(stride * numbers.itemsize for stride in strides)
-    return np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps).copy()
+    return np.lib.stride_tricks.as_strided(numbers[offset:], shape, steps, writeable=False)
+
+
+def _load(file: io.BytesIO) -> Any:
+    """Return what the next pickle of a file holds."""
+    start = file.tell()
+    for count, (code, argument, _) in enumerate(pickletools.genops(file)):
+        # The unpickler makes room for as many things as this number says.
+        if "PUT" in code.name and isinstance(argument, int) and argument > count:
+            raise ValueError("it numbers more than it has")
+    file.seek(start)
+    return Restricted(file).load()
 
 
 class Restricted(pickle.Unpickler):
@@ -136,23 +159,26 @@ class Restricted(pickle.Unpickler):
                 return self._rebuild_parameter
             case "torch", _ if name in STORAGES:
                 return name
-        raise UsageError(f'it names "{module}.{name}", which is no tensor, and might run code; nothing of it was read')
+        shown = ascii(f"{module}.{name}")[1:-1][:100]
+        raise UsageError(f'it names "{shown}", which is no tensor, and might run code; nothing of it was read')
 
     def persistent_load(self, identifier: Any) -> Storage:
         """Return the storage that a pickle refers to."""
         kind, dtype, key, _, size, *rest = identifier
-        if kind != "storage" or dtype not in STORAGES or not isinstance(size, int) or any(rest):
-            raise ValueError(f"it refers to {identifier}")
-        return Storage(str(key), dtype, size)
+        # What is wrong is not shown, nor hashed: of tuples in tuples in tuples, each twice, that would take for ever.
+        if not (isinstance(dtype, str) and isinstance(key, str) and isinstance(size, int)):
+            raise ValueError("it refers to a storage by other things than words and a number")
+        if kind != "storage" or dtype not in STORAGES or rest not in ([], [None]):
+            raise ValueError("it refers to something that is no storage")
+        return Storage(key, dtype, size)
 
     def _rebuild_tensor(
         self, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
     ) -> View:
         """Return a tensor; whether it had a gradient, and its hooks, are left out."""
-        view = View(storage, offset, tuple(shape), tuple(strides))
         if not isinstance(storage, Storage) or not all(isinstance(n, int) for n in (offset, *shape, *strides)):
-            raise ValueError(f"it has a tensor of {view}")
-        return view
+            raise ValueError("it has a tensor of other things than numbers")
+        return View(storage, offset, tuple(shape), tuple(strides))
 
     def _rebuild_parameter(self, view: View, *_: Any) -> View:
         """Return the tensor of a parameter."""

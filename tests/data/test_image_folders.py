@@ -257,6 +257,7 @@ WRONG = {
 }
 
 
+@pytest.mark.fault("F29")
 @pytest.mark.parametrize("kind", WRONG)
 def test_a_wrong_file_is_named_when_the_folder_is_opened(kind, folder):
     write, reason = WRONG[kind]
@@ -267,6 +268,7 @@ def test_a_wrong_file_is_named_when_the_folder_is_opened(kind, folder):
     assert str(caught.value).startswith(f"{path} ") and reason in str(caught.value)
 
 
+@pytest.mark.fault("F29")
 def test_damaged_pixels_are_named_when_they_are_read(folder):
     for path in folder.glob("*/*.png"):
         data = path.read_bytes()

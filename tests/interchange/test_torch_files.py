@@ -88,6 +88,7 @@ def call(module, name, *arguments):
     return f"c{module}\n{name}\n(".encode() + b"".join(literal(argument) for argument in arguments) + b"tR"
 
 
+@pytest.mark.fault("F25")
 @FORMS
 @pytest.mark.parametrize(
     "name",
@@ -109,12 +110,14 @@ def test_what_is_no_tensor_is_named_and_never_called(form, identifier, name, tmp
     assert not touched.exists()
 
 
+@pytest.mark.fault("F25")
 def test_a_name_with_a_dot_in_it_reaches_nothing():
     spelled = b"\x80\x04" + literal("torch._utils") + literal("_rebuild_tensor_v2.__globals__") + b"\x93."
     with pytest.raises(UsageError, match="which is no tensor"):
         read_torch(archive(spelled))
 
 
+@pytest.mark.fault("F26")
 @pytest.mark.parametrize(
     ("pickled", "said"),
     [
@@ -142,6 +145,7 @@ def test_numbers_the_other_way_round_and_compressed_files_are_refused():
         read_torch(archive(dictionary(w=tensor()), MATRIX, compression=zipfile.ZIP_DEFLATED))
 
 
+@pytest.mark.fault("F26")
 @FORMS
 def test_a_truncated_file_is_damaged_wherever_it_ends(form, identifier):
     whole = form(dictionary(weight=tensor(identifier=identifier)), MATRIX)
@@ -150,6 +154,7 @@ def test_a_truncated_file_is_damaged_wherever_it_ends(form, identifier):
             read_torch(whole[:length])
 
 
+@pytest.mark.fault("F26")
 def test_a_flipped_bit_in_an_archive_is_found():
     whole = bytearray(archive(dictionary(weight=tensor()), MATRIX))
     whole[whole.index(MATRIX.tobytes()) + 5] ^= 1

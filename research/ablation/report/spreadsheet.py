@@ -24,17 +24,24 @@ def spreadsheet(table: Table) -> str:
     return text.getvalue()
 
 
+def harmless(text: str) -> str:
+    """Return text that no spreadsheet takes for a formula, which can run programs: with an apostrophe before."""
+    text = text.replace("\r", " ")  # which Python 3.11 does not quote, so that a row would end with it
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+
+
 def _fields(table: Table, row: Row, several: bool) -> Iterator[tuple[str, str]]:
     """Yield (name, text) of a row."""
-    yield from (("variant", row.name), ("aliases", "; ".join(row.aliases)), ("tuned", row.tuned))
+    names = (("variant", row.name), ("aliases", "; ".join(row.aliases)), ("tuned", row.tuned))
+    yield from ((name, harmless(text)) for name, text in names)
     for column, entry in zip(table.columns, row.entries, strict=True):
         if entry is not None:
             prefix = f"{column.study}." if several else ""
             for name, value in _numbers(column, entry):
-                yield f"{prefix}{column.split}.{column.metric}.{name}", _text(value)
+                yield harmless(f"{prefix}{column.split}.{column.metric}.{name}"), _text(value)
     for receipt in row.receipts:
         prefix = f"{receipt.study}." if several else ""
-        yield from ((prefix + name, text) for name, text in _receipt(receipt))
+        yield from ((harmless(prefix + name), text) for name, text in _receipt(receipt))
 
 
 def _numbers(column: Column, entry: Entry) -> Iterator[tuple[str, float | bool | str | None]]:
@@ -62,12 +69,19 @@ def _numbers(column: Column, entry: Entry) -> Iterator[tuple[str, float | bool |
 
 def _receipt(receipt: Receipt) -> Iterator[tuple[str, str]]:
     """Yield where the numbers of a row come from."""
-    yield "overrides", "; ".join(f"{path}={value}" for path, value in receipt.overrides.items())
-    yield from (("parameters", _text(receipt.parameters)), ("seconds", _text(receipt.seconds)))
-    yield from (("fingerprint", receipt.fingerprint), ("seeds", " ".join(map(str, receipt.seeds))))
-    yield from (("mode", "; ".join(receipt.modes)), ("device", "; ".join(receipt.devices)))
-    yield from (("commit", "; ".join(receipt.commits)), ("versions", "; ".join(receipt.versions)))
-    yield "errors", "; ".join(f"seed {seed}: {error}" for seed, error in receipt.errors.items())
+    texts = (
+        ("overrides", "; ".join(f"{path}={value}" for path, value in receipt.overrides.items())),
+        ("parameters", _text(receipt.parameters)),
+        ("seconds", _text(receipt.seconds)),
+        ("fingerprint", receipt.fingerprint),
+        ("seeds", " ".join(map(str, receipt.seeds))),
+        ("mode", "; ".join(receipt.modes)),
+        ("device", "; ".join(receipt.devices)),
+        ("commit", "; ".join(receipt.commits)),
+        ("versions", "; ".join(receipt.versions)),
+        ("errors", "; ".join(f"seed {seed}: {error}" for seed, error in receipt.errors.items())),
+    )
+    yield from ((name, harmless(text)) for name, text in texts)
 
 
 def _text(value: float | bool | str | None) -> str:
