@@ -26,6 +26,7 @@ from research.fields import (
     Length,
     Seed,
     Size,
+    Switch,
     annotations,
     canonical,
     children,
@@ -67,6 +68,13 @@ class Experiment:
     accumulation: Size = 1
     """Parts of a batch that are computed one after the other, their gradients added up: less memory. Batch norm and
     dropout see a part at a time, so this is a part of the value."""
+    nonfinite: Literal["stop", "skip", "rewind"] = "stop"
+    """What follows a loss or gradient that is not finite: stop ends the run, which keeps its last good checkpoint; skip
+    leaves that update out, though 11 in a row end the run; rewind first takes the steps since the last checkpoint once
+    more, as hardware may have failed in passing, and leaves out what comes twice."""
+    spike: Switch = 0.0
+    """Standard deviations above the mean of the last 128 losses from which on an update is left out, once 64 are known
+    and but for the 11th in a row; 6 is usual, 0 leaves none out."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -141,6 +149,9 @@ class RunOptions:
     """Steps between checkpoints; one is also written at the end and on interruption."""
     keep: Size = 2
     """Latest checkpoints kept, besides the best one."""
+    save_errors: Literal["stop", "warn"] = "stop"
+    """What follows a checkpoint that cannot be saved: stop ends the run, warn says so and goes on, though a run whose
+    last one is missing never ends well."""
     stop_after: Size | None = None
     """Stop after this step as an interruption would, keeping the schedule; the same command goes on."""
     start_dir: str | None = None
@@ -154,6 +165,15 @@ class RunOptions:
     slowest. Nothing is traced of steps that were taken before."""
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     """Progress bar or plain lines; auto shows a bar on a terminal."""
+    chaos: str | None = None
+    """KIND:PROBABILITY,...: let faults strike before steps at random, start the run again after each, and end as an
+    undisturbed one does. Kinds are kill, term, nan (in a parameter), enospc (a full disk) and bitflip (in the newest
+    checkpoint), such as kill:0.01,nan:0.005."""
+    chaos_seed: Seed = 0
+    """Decides when they strike."""
+    stop_diverged: bool = True
+    """Whether a run whose numbers are no longer finite ends at once; trials of a study go on and are reported as
+    diverged."""
 
     def __post_init__(self) -> None:
         validate(self)

@@ -12,7 +12,6 @@ once by a second one.
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import os
 import shutil
@@ -22,18 +21,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
 import tyro
 
+from research.children import INTERRUPTED, POLL_SECONDS, dying_with_this_process, signal_name, signals
 from research.errors import UsageError
 
-POLL_SECONDS = 0.05
 PATIENCE_SECONDS = 5  # for the others to say what they have to, after one has failed
 SHOWN_LINES = 20
-INTERRUPTED = 75
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +115,7 @@ def log_folder(given: str | None) -> Iterator[Logs]:
 
 def run(launch: Launch, command: list[str], logs: Logs) -> int:
     """Run until all processes are done, failed or interrupted; return the exit code."""
-    with signals() as received:
+    with signals("all processes save and end; once more ends them at once") as received:
         restarts = 0
         while True:
             with Group(launch, command, logs) as group:
@@ -218,37 +215,6 @@ class Group:
             process.wait()
 
 
-@contextlib.contextmanager
-def signals() -> Iterator[list[int]]:
-    """Give a list of the signals that have come."""
-    received: list[int] = []
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        os.write(2, b"\nall processes save and end; once more ends them at once\n" if len(received) == 1 else b"\n")
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def dying_with_this_process() -> Callable[[], None] | None:
-    """Return what a new process does first, to end with this one even where this one is killed; on Linux only."""
-    if not sys.platform.startswith("linux"):
-        return None
-    library, parent, request = ctypes.CDLL(None), os.getpid(), 1  # PR_SET_PDEATHSIG
-
-    def prepare() -> None:
-        library.prctl(request, int(signal.SIGKILL))
-        if os.getppid() != parent:  # it has been killed already
-            os._exit(1)
-
-    return prepare
-
-
 def environment(before: Mapping[str, str], launch: Launch, port: int) -> dict[str, str]:
     """Return the environment of every process but for its number."""
     address = f"127.0.0.1:{port}"
@@ -267,13 +233,6 @@ def environment(before: Mapping[str, str], launch: Launch, port: int) -> dict[st
         flags = [flag for flag in after.get("XLA_FLAGS", "").split() if "host_platform_device_count" not in flag]
         after["XLA_FLAGS"] = " ".join(flags)
     return after
-
-
-def signal_name(number: int) -> str:
-    """Return the name of a signal, its number where it has none."""
-    with contextlib.suppress(ValueError):
-        return signal.Signals(number).name
-    return f"signal {number}"
 
 
 def free_port() -> int:

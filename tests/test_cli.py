@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from experiments.digits_cnn import experiment, smoke
 from research import cli
 from research.errors import UsageError
 from research.experiment import Experiment, fingerprint, replace
+from research.training.folder import Folder
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def nothing_compiled(monkeypatch):
     monkeypatch.setattr("jax._src.compiler.compile_or_get_cached", refuse)
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.usefixtures("nothing_compiled")
 @pytest.mark.parametrize(
     ("arguments", "named"),
@@ -57,6 +60,12 @@ def nothing_compiled(monkeypatch):
         (("--seed", "-1"), "seed must be in"),
         (("--optimizer.algorithm", "adam"), "optimizer.l2"),
         (("trian",), 'did you mean "train"?'),
+        (("--chaos", "kil:0.1"), 'did you mean "kill"?'),
+        (("--chaos", "kill:-1"), "a probability from 0 to 1 of kill, not -1"),
+        (("--chaos", "nan:0.1", "--nonfinite", "skip"), "set nonfinite to stop or rewind"),
+        (("--chaos", "kill:0.1", "--processes.count", "2"), "--processes.count needs"),
+        (("ablate", "--chaos", "kill:0.1"), "chaos is for train"),
+        (("rollback",), "--step"),
         (("--data.name", "digitz"), 'did you mean "digits"?'),
         (("--data.name", "mnist"), "python -m research.data prepare mnist"),
         (("--data.validation", "dev"), '"dev"'),
@@ -68,7 +77,7 @@ def nothing_compiled(monkeypatch):
     ],
 )
 def test_bad_usage_exits_with_2_and_writes_nothing(arguments, named, run, data_dir, tmp_path):
-    if arguments[0] not in ("describe", "trian"):
+    if arguments[0] not in ("describe", "rollback", "trian"):
         arguments = (*arguments, "--data_dir", data_dir)
     code, out, err = run(*arguments)
     assert code == 2
@@ -77,6 +86,7 @@ def test_bad_usage_exits_with_2_and_writes_nothing(arguments, named, run, data_d
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault("F30")
 def test_wrong_flags_are_found_within_two_seconds_of_the_imports(run):
     start = time.perf_counter()
     assert run("--model.dropuot", "0.1")[0] == 2
@@ -128,6 +138,20 @@ def test_folder_that_cannot_be_written(run, data_dir, tmp_path):
     assert code == 2 and "cannot write to" in err and err.count("\n") == 1
 
 
+@pytest.mark.fault("F16")
+def test_rollback(run, data_dir, trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    code, _, err = run("rollback", "--smoke", "--workdir", folder, "--step", "7")
+    assert code == 2 and "step 7 is not kept" in err and err.rstrip().endswith("the steps that are kept: 20")
+    code, out, _ = run("rollback", "--smoke", "--workdir", folder, "--step", "20")
+    assert code == 0 and out == f"{folder} is back at step 20; what came later is in {folder / 'archive' / '1'}\n"
+    with Folder(folder).claimed():
+        code, _, err = run("rollback", "--smoke", "--workdir", folder, "--step", "20")
+    assert code == 1 and "is running in" in err
+    code, _, err = run("rollback", "--smoke", "--workdir", tmp_path / "none", "--step", "20")
+    assert code == 1 and "is not a run folder" in err
+
+
 def test_stop_after_exits_with_75(run, data_dir, tmp_path):
     arguments = ("--smoke", "--workdir", tmp_path / "run", "--data_dir", data_dir, "--progress", "none")
     code, _, err = run(*arguments, "--stop_after", 7)
@@ -166,6 +190,7 @@ def test_evaluate_without_a_run(run, tmp_path):
         assert code == 1 and "is not a run folder" in err
 
 
+@pytest.mark.fault("F30")
 def test_flags_that_contradict_the_folder_are_refused(run, data_dir, trained):
     code, _, err = run("evaluate", "--workdir", trained, "--smoke", "--model.kernel", 5, "--data_dir", data_dir)
     assert code == 2 and "model.kernel: 3 -> 5" in err
@@ -222,6 +247,7 @@ def test_an_experiment_may_bring_its_own_classes(data_dir, tmp_path, capsys):
         assert not exit.value.code, capsys.readouterr().err
 
 
+@pytest.mark.fault("F31")
 def test_output_may_be_cut_short():
     """`head` closing the pipe is no error, whether Python buffers its output or not."""
     words = [sys.executable, "-m", "experiments.digits_cnn", "describe"]

@@ -184,6 +184,7 @@ def test_nothing_to_replace_gives_an_equal_experiment():
     assert replace(BASE, {}) == BASE
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize(
     "path, named",
     [
@@ -466,6 +467,7 @@ PROGRAM = {
     "model.activation": "step",
     "model.dropout": 0.0,
     "model.dtype": "bfloat16",
+    "model.forward_mode": True,
     "data.size": 5,
     "task.label_smoothing": 0.0,
     "task.class_weights": (1.0,),
@@ -495,6 +497,8 @@ PROGRAM = {
     "batch_size": 19,
     "start": Start(BASE, ("block_0",)),
     "accumulation": 2,
+    "nonfinite": "skip",
+    "spike": 6.0,
 }
 
 
@@ -699,6 +703,7 @@ def test_hostile_json_is_refused(text):
         from_json(text)
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize("name", ["os.system", "antigravity.geohash", "antigravity", "builtins.eval", "__import__"])
 def test_nothing_is_imported_or_called_by_name(name, monkeypatch):
     called = []
@@ -776,6 +781,7 @@ def test_any_text_is_read_or_a_usage_error(text):
     only_usage_errors(text)
 
 
+@pytest.mark.fault("F30")
 @given(st.sampled_from([*FIELDS, "model", "task", "data", "optimizer", "class", "model.class"]), JSON)
 @settings(max_examples=300)
 def test_any_change_of_a_valid_file_is_read_or_a_usage_error(path, item):

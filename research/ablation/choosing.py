@@ -18,21 +18,23 @@ from research.training.folder import write
 from research.training.loop import Splits
 
 Execution = Literal["auto"] | Mode
+Gain = Literal["much", "some", "little"]
 
 # A CPU gains nothing from more than a few small models at once: 7 times at 8 multilayer perceptrons, 4 times at 32.
 LARGEST = {"cpu": (8,)}
 LARGEST_ELSEWHERE = (8, 32)
 PER_DEVICE = (1, 4)
 NOISE = 0.9  # of the time of a loop is what another way must stay below
-# Below this time of a step, what a call costs by itself is most of it, so a call takes many steps: that made the steps
-# of a small multilayer perceptron 3 times as fast one trial at a time, and 4 to 5 times 8 trials at a time. It does not
-# pay for an LSTM or a CNN of 0.8 ms; the CNN's convolutions leave the fast path in a loop on a CPU.
+# A call costs something by itself, so it takes as many steps as stay below this time, one trial at a time. With twenty
+# in a call the steps of a small multilayer perceptron became 4 times as fast one trial at a time and 7 times 8 at a
+# time, those of a CNN and an LSTM of a millisecond 1.5 and 1.7 times, of a Transformer of 9 ms 1.4 and 1.9 times.
+CALL_SECONDS = 0.1
+MANY_STEPS = (50, 10, 5)
+# Below this time of a step, what a call costs by itself is most of it.
 TINY_SECONDS = 3e-4
-MANY_STEPS = 50
 # A way is tried only if the best one so far would take this many times as long as compiling a loop: at most a twentieth
-# is lost where nothing is gained, and as much as a half where much is.
-PATIENCE = 20.0
-PATIENCE_TINY = 2.0
+# is lost where nothing is to be expected, a fifth where something is, and a half where much is.
+PATIENCE: dict[Gain, float] = {"much": 2.0, "some": 5.0, "little": 20.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +89,16 @@ def choose(
 def fastest(experiments: Sequence[Experiment], splits: Splits, options: RunOptions, loop: Measurement) -> Choice:
     """Return the fastest way; a loop of single steps unless another one is faster by more than noise."""
     assert loop.step_seconds is not None and loop.compile_seconds is not None
-    best, found, patience = loop, [loop], PATIENCE
+    best, found = loop, [loop]
     ways = list(candidates(len(experiments)))
-    if loop.step_seconds < TINY_SECONDS:
-        ways, patience = [*ways, ("loop", 1)], PATIENCE_TINY
-        options = dataclasses.replace(options, steps_per_call=MANY_STEPS)
+    steps = steps_of_a_call(loop.step_seconds)
+    gain: Gain = "little" if steps == 1 else "some" if loop.step_seconds > TINY_SECONDS else "much"
+    if steps > 1:
+        ways = [*ways, ("loop", 1)]
+        options = dataclasses.replace(options, steps_per_call=steps)
     for mode, size in ways:
         assert best.step_seconds is not None
-        if best.step_seconds * experiments[0].steps * len(experiments) < patience * loop.compile_seconds:
+        if best.step_seconds * experiments[0].steps * len(experiments) < PATIENCE[gain] * loop.compile_seconds:
             break
         found.append(fitting(experiments, splits, options, mode, size, loop))
         seconds = found[-1].step_seconds
@@ -104,12 +108,17 @@ def fastest(experiments: Sequence[Experiment], splits: Splits, options: RunOptio
     return Choice(best.mode, best.size, reason, tuple(found), best.steps_per_call)
 
 
+def steps_of_a_call(seconds: float) -> int:
+    """Return how many steps of so many seconds a call may take."""
+    return next((steps for steps in MANY_STEPS if steps * seconds < CALL_SECONDS), 1)
+
+
 def candidates(n: int) -> Iterator[tuple[Mode, int]]:
     """Yield the ways worth trying to run `n` trials together, and how many at a time."""
     if jax.device_count() > 1:
         yield from (("shard", size) for size in sizes("shard", n))
     yield from (("vmap", size) for size in sizes("vmap", n))
-    # On a CPU, convolutions in a loop of XLA leave the fast path: 5 to 7 times slower than one by one.
+    # On a CPU, what XLA loops over leaves fast paths, as of convolutions whose kernels differ.
     if jax.default_backend() != "cpu":
         yield from (("map", size) for size in sizes("map", n))
 

@@ -8,17 +8,12 @@ and no claim is ever removed, so of two that find the same dead claim one gets t
 import contextlib
 import json
 import os
-import secrets
-import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.training.folder import write
-
-BEAT = 10.0  # seconds between two signs of life
-STALE = 600.0  # seconds without one after which a process on another host counts as dead: sixty missed beats
+from research.training.liveness import BEAT, STALE, age, born, host
 
 
 class Claim(NamedTuple):
@@ -69,7 +64,7 @@ class Claims:
         claim.file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with claim.file.open("x") as file:
-                file.write(json.dumps({"host": _host(), "pid": os.getpid(), "born": _born(os.getpid())}) + "\n")
+                file.write(json.dumps({"host": host(), "pid": os.getpid(), "born": born(os.getpid())}) + "\n")
         except FileExistsError:
             return None
         with self._lock:
@@ -110,9 +105,10 @@ def is_claimed(folder: Path, stale: float = STALE) -> bool:
     claim = _read(file)
     if claim.get("over"):
         return False
-    if claim.get("host") == _host():
-        return _born(claim["pid"]) == claim["born"]
-    return _age(file) < stale
+    if claim.get("host") == host():
+        pid = claim.get("pid")
+        return isinstance(pid, int) and born(pid) == claim.get("born")
+    return age(file) < stale
 
 
 def _file(folder: Path, number: int) -> Path:
@@ -123,50 +119,7 @@ def _file(folder: Path, number: int) -> Path:
 def _read(file: Path) -> dict[str, Any]:
     """Return the content of a claim; of one not yet written, nothing."""
     try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError):
+        claim = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
-
-
-def _host() -> str:
-    """Return a name of what process numbers are unique within: this host, or this container of it."""
-    namespace = Path("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {os.readlink(namespace) if namespace.exists() else ''}".strip()
-
-
-def _born(pid: int) -> str | None:
-    """Return when a process began, None where there is no such process; numbers are given again, to younger ones."""
-    try:
-        # The fields after the name, which may hold anything: state, ..., start in clock ticks since boot.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
-    except FileNotFoundError:
-        return None if Path("/proc/self").exists() or not _exists(pid) else ""
-
-
-def _exists(pid: int) -> bool:
-    """Return whether there is a process, where /proc does not tell."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _age(file: Path) -> float:
-    """Return the seconds since a file was touched, by the clock of the file system: clocks of hosts differ."""
-    with _probe(file.parent) as probe:
-        return probe.stat().st_mtime - file.stat().st_mtime
-
-
-@contextlib.contextmanager
-def _probe(folder: Path) -> Iterator[Path]:
-    """Give a file made just now."""
-    probe = folder / f".{secrets.token_hex(8)}"
-    try:
-        probe.touch()
-        yield probe
-    finally:
-        probe.unlink(missing_ok=True)
+    return claim if isinstance(claim, dict) else {}

@@ -27,6 +27,7 @@ from research.training.environment import device
 from research.training.folder import Folder
 from research.training.guard import interruptible
 from research.training.loop import Splits
+from research.training.progress import progress
 from research.training.start import start_folder
 
 log = logging.getLogger(__name__)
@@ -89,11 +90,14 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 def for_trials(options: RunOptions, execution: Execution) -> tuple[RunOptions, Execution]:
     """Return options and execution of trials: each on one device, or one after the other in a placement of their own.
 
+    One that diverges goes on, however it is run, and so is told from one that fails.
+
     Raises:
         UsageError: both are asked for, or a trace, which is of a single run.
     """
     if options.profile is not None:
         raise UsageError("--profile is for a single run: train one of the cells")
+    options = dataclasses.replace(options, stop_diverged=False)
     if options.placement == Placement():
         return dataclasses.replace(options, placement=Placement(data=1)), execution
     if execution not in ("auto", "loop"):
@@ -135,7 +139,7 @@ class Sweep:
         interrupted: Callable[[], bool],
     ) -> None:
         self._store, self._execution, self._retry, self._fail_fast = store, execution, retry, fail_fast
-        self._quiet = options.progress == "none"
+        self._progress = progress("none" if options.progress == "none" else "lines", 0, 0, 0)
         start_dir = options.start_dir or str(store.root / "start")
         self._options = dataclasses.replace(
             options, progress="none", pictures=False, keep_best=False, start_dir=start_dir
@@ -148,8 +152,7 @@ class Sweep:
 
     def say(self, text: str) -> None:
         """Show one line."""
-        if not self._quiet:
-            print(text, flush=True)
+        self._progress.say(text)
 
     def run_all(self, trials: Sequence[Trial], phase: Phase) -> None:
         """Run trials, and wait for those that other processes are at; of a process that dies, take them over."""

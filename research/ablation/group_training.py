@@ -1,6 +1,7 @@
 """Several runs of one program in lockstep: one call of the compiled step advances them all."""
 
 import contextlib
+import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -100,7 +101,8 @@ class Group(Stepping):
         stack: contextlib.ExitStack,
     ) -> None:
         self.experiments = [*experiments, *[experiments[-1]] * (size - len(experiments))]
-        self.splits, self.options, self.mode, self.clock = splits, options, mode, Clock()
+        self.splits, self.mode, self.clock = splits, mode, Clock()
+        self.options = dataclasses.replace(options, stop_diverged=False)  # one that diverges leaves the others alone
         self.progress, self._ended = progress("none", 0, 0, 0), ended
         self.program, _ = split(experiments[0])
         self.hyperparameters = stacked_hyperparameters(self.experiments)
@@ -120,7 +122,7 @@ class Group(Stepping):
         self.step = int(self.state.step[0])
         self.members: dict[int, Member] = {}
         for index, folder in folders.items():
-            checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, options.keep))
+            checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, options.keep, errors=options.save_errors))
             clock = Share(self.clock, len(folders))
             if saved:
                 checkpoints.forget_best_after(self.step)
@@ -205,6 +207,7 @@ class Group(Stepping):
                 action(member)
             except Exception as error:
                 del self.members[index]
+                member.failed(error)
                 self._ended(index, error)
         if not self.members:
             raise NobodyLeft

@@ -44,6 +44,8 @@ def read_study(file: Path, known: Iterable[type] = (), like: Iterable[Any] = ())
     try:
         content = json.loads(file.read_text())
         experiment = _decoded(content.pop("experiment"), known)
+        if not isinstance(experiment, Experiment):
+            raise UsageError("it holds no experiment")
         del content["plan"]
         fields: dict[str, Any] = {
             **{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()},
@@ -51,9 +53,10 @@ def read_study(file: Path, known: Iterable[type] = (), like: Iterable[Any] = ())
             **{name: tuple(_decoded_overrides(item, known) for item in content[name]) for name in AXES},
         }
         study = Study(**fields)
+        plan(experiment, study)
     except FileNotFoundError:
         raise RunError(f"{file.parent} holds no study: it has no study.json") from None
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError) as error:
         raise RunError(f"{file} is damaged: {error}; restore it or choose another folder") from error
     return experiment, study
 

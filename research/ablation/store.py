@@ -21,10 +21,13 @@ from research.ablation.study import Cell, Goal, Study, Trial, final_seeds, goal,
 from research.ablation.tuning import Tuning, nuisance_plan, tuning_seeds, winners
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, explain, fingerprint
+from research.fields import annotations, canonical
 from research.training.folder import Folder, finite, write
 
 Phase = Literal["tuning", "final"]
 Status = Literal["planned", "running", "done", "failed", "diverged", "pruned"]
+
+KNOWN = frozenset(("status", "mode", "group", "device", "error", "traceback"))  # what status.json says of a trial
 
 MARK = "screening.json"  # what a screening was asked for; no folder without it is one
 
@@ -214,10 +217,10 @@ def _read_status(folder: Path) -> dict[str, Any]:
     """Return the content of status.json; nothing where it is missing or damaged, so that the trial is run again."""
     try:
         status = json.loads((folder / "status.json").read_text())
-    except (OSError, ValueError):
+        known = {name: status[name] for name in KNOWN & status.keys()}
+        return {name: canonical(value, annotations(Outcome)[name], name) for name, value in known.items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
         return {}
-    names = {field.name for field in dataclasses.fields(Outcome)}
-    return {name: value for name, value in status.items() if name in names} if isinstance(status, dict) else {}
 
 
 def check_unscreened(root: Path) -> None:

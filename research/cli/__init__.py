@@ -4,6 +4,7 @@
     python -m experiments.NAME evaluate  evaluate a trained run on a split
     python -m experiments.NAME predict   write predictions of a split to FILE.csv, FILE.jsonl or FILE.npz
     python -m experiments.NAME describe  show fields, layers, parameters, FLOPs and fingerprint
+    python -m experiments.NAME rollback  go back to an earlier checkpoint of a run; what came later is kept in archive/
     python -m experiments.NAME plan      say what it would take of hardware: memory, communication, time, cost
     python -m experiments.NAME ablate    run a study: what is missing of it, and nothing else; then report
     python -m experiments.NAME report    write the report of a study, or one of several studies together

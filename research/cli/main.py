@@ -16,12 +16,13 @@ from research.ablation.study import Study
 from research.cli import planning as ahead
 from research.cli import runs as one
 from research.cli import studies as many
+from research.cli.streams import open_streams
 from research.devices.cache import cache_compilations
 from research.devices.cpu import keep_memory
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, RunOptions, classes, replace
 
-COMMANDS = ("train", "evaluate", "predict", "describe", "plan", "ablate", "report", "power", "verify")
+COMMANDS = ("train", "evaluate", "predict", "describe", "rollback", "plan", "ablate", "report", "power", "verify")
 
 
 def main(
@@ -43,6 +44,7 @@ def main(
         doc: the module's docstring, shown by `--help`.
         arguments: the command line; default `sys.argv[1:]`.
     """
+    open_streams()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         words = list(sys.argv[1:] if arguments is None else arguments)
@@ -82,6 +84,7 @@ def run(
     arguments: list[str],
 ) -> None:
     """Parse a command line and do what it says."""
+    again = [sys.executable, *sys.orig_argv[1:]] if arguments == sys.argv[1:] else [*module(name), *arguments]
     command = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "train"
     if command not in COMMANDS:
         raise UsageError(f'there is no command "{command}"{suggestion(command, COMMANDS)}')
@@ -96,13 +99,15 @@ def run(
 
     match command:
         case "train":
-            one.train(parsed(one.Train(changed, RunOptions())), name)
+            one.train(parsed(one.Train(changed, RunOptions())), name, again)
         case "evaluate":
             one.evaluate(parsed(one.Evaluate(changed)), changed, name)
         case "predict":
             one.predict(parsed(one.Predict(changed, output=tyro.MISSING)), changed, name)
         case "describe":
             one.describe(parsed(one.Describe(changed)))
+        case "rollback":
+            one.rollback(parsed(one.Rollback(changed, step=tyro.MISSING)), name)
         case "plan":
             ahead.print_plan(parsed(ahead.Plan(changed)), name)
         case "ablate":
@@ -113,6 +118,11 @@ def run(
             many.power(parsed(many.Power(tyro.MISSING, tyro.MISSING)), classes(experiment))
         case "verify":
             many.verify(parsed(many.Verify(tyro.MISSING, tyro.MISSING, tyro.MISSING)), classes(experiment))
+
+
+def module(name: str) -> list[str]:
+    """Return the words that run an experiment's command line."""
+    return [sys.executable, "-m", f"experiments.{name}"]
 
 
 def parse(default: Any, name: str, doc: str, arguments: list[str]) -> Any:

@@ -1,15 +1,19 @@
 """The commands of one run: train, evaluate, predict, describe."""
 
 import dataclasses
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from research import training
+from research import children, training
 from research.data import Split
 from research.devices import Processes, join, leads
-from research.errors import UsageError
+from research.devices.processes import find
+from research.errors import RunError, UsageError
 from research.experiment import (
     Experiment,
     Placement,
@@ -21,6 +25,7 @@ from research.experiment import (
     fingerprint,
     replace,
 )
+from research.training import chaos
 from research.training.checkpoint import Kind
 from research.training.description import describe as description
 from research.training.folder import Folder
@@ -74,6 +79,19 @@ class Predict(Evaluate):
 
 
 @dataclasses.dataclass(frozen=True)
+class Rollback:
+    """Go back to a checkpoint: what came later is moved to archive/ in the run folder, and train goes on from there."""
+
+    experiment: Annotated[Experiment, Flat]
+    workdir: str | None = None
+    """Run folder; default: the one of this experiment, runs/NAME/FINGERPRINT-seedN."""
+    step: int = dataclasses.field(kw_only=True)
+    """The step to go back to; a step that is not kept is answered with those that are."""
+    smoke: bool = False
+    """Use the small variant."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Describe:
     """Show fingerprint, every field, layers, parameters and FLOPs; trains nothing."""
 
@@ -96,8 +114,11 @@ def imported(experiment: Experiment, workdir: str | Path) -> Experiment:
     return replace(experiment, {"start": held.start}) if isinstance(held.start, Pretrained) else experiment
 
 
-def train(arguments: Train, name: str) -> None:
-    """Train and name the files to look at."""
+def train(arguments: Train, name: str, command: Sequence[str]) -> None:
+    """Train and name the files to look at; `command` is what starts this again after faults that are asked for."""
+    if arguments.options.chaos is not None and not chaos.supervised():
+        train_again_and_again(arguments, name, command)
+        return
     join(arguments.processes)
     workdir = arguments.workdir or default_workdir(arguments.experiment, name)
     folder = Folder(workdir)
@@ -121,6 +142,29 @@ def train(arguments: Train, name: str) -> None:
         (folder.experiment, "the full configuration"),
     ):
         print(f"  {path}  {content}")
+
+
+def train_again_and_again(arguments: Train, name: str, command: Sequence[str]) -> None:
+    """Start the command in a process of its own, again after each fault of `--chaos`, until it is done."""
+    options, folder = arguments.options, Folder(arguments.workdir or default_workdir(arguments.experiment, name))
+    chaos.check(arguments.experiment, options)
+    if find(arguments.processes, os.environ, tpu=False) is not None:
+        raise UsageError("chaos strikes one process alone: train without it in several")
+    environment = {**os.environ, chaos.SUPERVISOR: str(os.getpid())}
+    with children.signals("the run saves and ends; once more ends it at once") as received:
+        code, reason = chaos.supervise(lambda: children.run(command, environment, received), folder, received)
+    print(chaos.told(chaos.strikes(folder)), flush=True)
+    if reason:
+        raise RunError(reason)
+    if code:
+        sys.exit(code)
+
+
+def rollback(arguments: Rollback, name: str) -> None:
+    """Go back and say where the rest is."""
+    workdir = arguments.workdir or default_workdir(arguments.experiment, name)
+    archive = training.rollback(workdir, arguments.step)
+    print(f"{workdir} is back at step {arguments.step}; what came later is in {archive}")
 
 
 def restored(arguments: Evaluate, default: Experiment, name: str) -> tuple[Experiment, Any]:

@@ -141,6 +141,8 @@ def ablate(arguments: Ablate, studies: Mapping[str, Study], name: str) -> None:
     ):
         if getattr(arguments, flag) and not fits:
             raise UsageError(f"--{flag} goes with {needed}")
+    if arguments.options.chaos is not None:
+        raise UsageError("chaos is for train: the trials of a study are not started again after a fault")
     if arguments.search is not None:
         run_search(arguments, name)
     elif arguments.screen is not None:

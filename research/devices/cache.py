@@ -35,7 +35,8 @@ def cache_compilations(folder: str | Path | None = None) -> Path | None:
     A folder that JAX has been given, as JAX_COMPILATION_CACHE_DIR or by `jax.config`, stays as it is, and
     JAX_ENABLE_COMPILATION_CACHE=false turns this off. Otherwise it is `folder`, by default
     ceteris/compilations in XDG_CACHE_HOME or ~/.cache. That one is kept small and free of entries cut short; where it
-    cannot be written nothing is kept, and None returned.
+    cannot be written nothing is kept, and None returned. Whoever writes into it decides what runs here, so it is made
+    this user's alone, and left where it is another's.
     """
     if not _setting("jax_enable_compilation_cache"):
         return None
@@ -43,6 +44,8 @@ def cache_compilations(folder: str | Path | None = None) -> Path | None:
         try:
             root = Path(folder) if folder is not None else _user_folder()
             root.mkdir(parents=True, exist_ok=True)
+            if folder is None:
+                _make_private(root)
             tidy(root, LARGEST)
         except (OSError, RuntimeError):  # RuntimeError: there is no home
             return None
@@ -57,6 +60,13 @@ def _user_folder() -> Path:
     """Return the user's own folder. Raises `RuntimeError` where there is no home."""
     caches = Path(os.environ.get("XDG_CACHE_HOME", ""))  # to be ignored unless absolute, says its specification
     return (caches if caches.is_absolute() else Path.home() / ".cache") / "ceteris" / "compilations"
+
+
+def _make_private(folder: Path) -> None:
+    """Let nobody else read or write a folder. Raises `PermissionError` where it is another user's."""
+    if folder.stat().st_uid != os.getuid():  # asked, because root may do anything with it, and so may its owner
+        raise PermissionError(f"{folder} is another user's")
+    folder.chmod(0o700)
 
 
 def _setting(name: str) -> Any:

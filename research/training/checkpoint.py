@@ -1,10 +1,14 @@
 """Checkpoints: Orbax for the files, a digest of every leaf for the truth."""
 
+import collections
 import contextlib
+import functools
 import hashlib
 import json
 import logging
+import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +25,12 @@ log = logging.getLogger(__name__)
 
 Kind = Literal["latest", "best"]
 
+# Against accidents it is as good as a cryptographic digest, and takes a fraction of the time.
+ALGORITHM = "xxh3_128"
+
+# Manifests of that release say neither which fields a state had nor that its digests are BLAKE2b.
+FIELDS_OF_0_1_0 = ("step", "params", "variables", "opt_state", "ema")
+
 
 class Checkpoints:
     """The checkpoints of one run: the latest few, and apart from them the best one.
@@ -29,24 +39,37 @@ class Checkpoints:
     checkpoint by renaming, but restores a flipped bit without a word; so every leaf's digest is saved beside it, in a
     manifest that has one itself, and compared on restore. A damaged checkpoint is reported and the one before it is
     used; unless opened `read_only`, it is moved to `damaged/`, so that its step can be saved again.
+
+    A save that fails is reported by the next call of any method, of which `look` costs nothing. With `errors` "stop" it
+    raises; with "warn" a line is logged and only `wait` raises, where nothing has been saved since.
     """
 
-    def __init__(self, folder: Path, keep: int = 2, read_only: bool = False) -> None:
-        self._folder, self._read_only = folder.absolute(), read_only
+    def __init__(
+        self, folder: Path, keep: int = 2, read_only: bool = False, errors: Literal["stop", "warn"] = "stop"
+    ) -> None:
+        self._folder, self._read_only, self._errors = folder.absolute(), read_only, errors
         self._keep: dict[Kind, int] = {"latest": keep, "best": 1}
         self._opened: dict[Kind, Any] = {}
+        self._saving: dict[Kind, int] = {}  # the steps that are being saved
+        self._failed: dict[Kind, str] = {}  # why the last save failed, where it did
+        self.left_out: list[tuple[Kind, int, str]] = []
+        """Checkpoints found damaged: kind, step and reason."""
 
     def _manager(self, kind: Kind) -> Any:
         """Return the Orbax manager of one kind, opened on first use."""
         if kind not in self._opened:
-            with _failures(self._folder):
-                self._opened[kind] = self._open(kind)
+            self._opened[kind] = self._open(kind)
         return self._opened[kind]
 
     def _open(self, kind: Kind) -> Any:
         """Open the Orbax manager of one kind."""
         import orbax.checkpoint as ocp  # only runs and restores need it
 
+        logging.getLogger("absl").addFilter(_said_by_others)
+        if not self._read_only and leads():  # known now rather than at the first save
+            (self._folder / kind).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder / kind):
+                pass
         options = ocp.CheckpointManagerOptions(max_to_keep=self._keep[kind], create=not self._read_only)
         manager = ocp.CheckpointManager(self._folder / kind, options=options, item_names=("state", "manifest"))
         # It would tell jax's service the number of a step where `stop_agreed` tells the number of its calls, so that
@@ -60,24 +83,55 @@ class Checkpoints:
 
         # A copy: the buffers of `state` are donated to the next step. Several processes each save what they hold of it.
         copied = jax.tree.map(jnp.copy if jax.process_count() > 1 else np.array, state)
-        step, manager = int(copied.step), self._manager(kind)
-        if step in manager.all_steps():
-            return
-        arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(copied), manifest=ocp.args.JsonSave(manifest(copied, seconds or {}))
-        )
-        with _failures(self._folder):
-            # A run resumes from the latest and does not come back to a best one before it: that must be there first.
-            if "best" in self._opened:
-                self._opened["best"].wait_until_finished()
-            if not manager.save(step, args=arguments, force=True):
+        step = int(copied.step)
+        # A run resumes from the latest and does not come back to a best one before it: that must be there first.
+        self._settle("best")
+        self._settle(kind)
+        with self._failing(kind, step):
+            if step in self._manager(kind).all_steps():
+                return
+            arguments = ocp.args.Composite(
+                state=ocp.args.StandardSave(copied), manifest=ocp.args.JsonSave(manifest(copied, seconds or {}))
+            )
+            if not self._manager(kind).save(step, args=arguments, force=True):
                 raise RunError(f"step {step} was not saved to {self._folder / kind}: a later checkpoint is there")
+            self._saving[kind] = step
+
+    def look(self) -> None:
+        """Report a save that has failed, if one has, without waiting. Raises `RunError`."""
+        for kind in [kind for kind in self._saving if not self._opened[kind].is_saving_in_progress()]:
+            self._settle(kind)
 
     def wait(self) -> None:
-        """Wait until everything is on disk. Raises `RunError` when a save failed."""
-        with _failures(self._folder):
-            for manager in self._opened.values():
-                manager.wait_until_finished()
+        """Wait until everything is on disk. Raises `RunError` where the last save failed."""
+        for kind in tuple(self._saving):
+            self._settle(kind)
+        for sentence in self._failed.values():
+            raise RunError(sentence)
+
+    def _settle(self, kind: Kind) -> None:
+        """Wait for a save that is under way, and report it when it failed."""
+        if kind in self._saving:
+            with self._failing(kind, self._saving.pop(kind)):
+                self._opened[kind].wait_until_finished()
+
+    @contextlib.contextmanager
+    def _failing(self, kind: Kind, step: int) -> Iterator[None]:
+        """Report that what is within failed to save."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            # Orbax takes the step for saved: what there is now is what the folder has.
+            manager = self._opened.pop(kind, None)
+            with contextlib.suppress(OSError, ValueError):
+                if manager is not None:
+                    manager.close()
+            self._failed[kind] = f"saving step {step} to {self._folder / kind} failed: {cause(error)}"
+            if self._errors == "stop":
+                raise RunError(self._failed[kind]) from error
+            log.warning("%s; going on", self._failed[kind])
+        else:
+            self._failed.pop(kind, None)
 
     def restore(
         self, kind: Kind, abstract: TrainState, layout: Layout = ONE_DEVICE
@@ -89,18 +143,20 @@ class Checkpoints:
         Raises:
             RunError: all that was saved is damaged, or it is the state of other code: a leaf differs from `abstract`.
         """
-        steps = sorted(self._manager(kind).all_steps(), reverse=True)
+        with _failures(self._folder):
+            steps = sorted(self._manager(kind).all_steps(), reverse=True)
         for step in steps:
             try:
                 saved = self._read_manifest(kind, step)
                 if differing := first_difference(saved["leaves"], leaves(abstract)):
                     raise _OtherState(f"{self._folder / kind / str(step)} was saved by other code: {differing}")
-                return self._read_state(kind, step, abstract, saved["digests"], layout), saved["seconds"]
+                return self._read_state(kind, step, abstract, saved, layout), saved["seconds"]
             except _OtherState:
                 raise
             except Exception as error:  # whatever Orbax raises on a file that is truncated, missing or garbage
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                log.warning("checkpoint %s/%d is damaged and left out: %s", kind, step, reason[:200])
+                reason = cause(error)
+                log.warning("checkpoint %s/%d is damaged and left out: %s", kind, step, reason)
+                self.left_out.append((kind, step, reason))
                 if not self._read_only:
                     self._set_aside(kind, step)
         if steps or any((self._folder / "damaged").glob(f"{kind}-*")):
@@ -112,21 +168,33 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         arguments = ocp.args.Composite(manifest=ocp.args.JsonRestore())
-        saved = _in_all(lambda: self._reader(kind).restore(step, args=arguments).manifest)
-        if saved.pop("digest") != _digest_json(saved):
+        try:
+            saved = _in_all(lambda: self._reader(kind).restore(step, args=arguments).manifest)
+            digest = saved.pop("digest")
+        except Exception as error:  # whatever Orbax raises
+            raise ValueError(f"its manifest cannot be read: {cause(error)}") from error
+        if digest != _digest_json(saved):
             raise ValueError("the digest of its manifest does not agree")
         return saved
 
     def _read_state(
-        self, kind: Kind, step: int, abstract: TrainState, expected: dict[str, str], layout: Layout
+        self, kind: Kind, step: int, abstract: TrainState, saved: dict[str, Any], layout: Layout
     ) -> TrainState:
         """Return a state whose digests agree. Raises where they do not."""
         import orbax.checkpoint as ocp
 
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(_wanted(abstract, layout)))
-        state = _in_all(lambda: self._reader(kind).restore(step, args=arguments).state)
-        found = digests(state)
-        if wrong := [path for path, digest in expected.items() if found[path] != digest]:
+        # Orbax compares fields as well, even those that are None, so it is asked for those that there were.
+        fields: list[str] = list(saved.get("fields", FIELDS_OF_0_1_0))
+        form: Any = collections.namedtuple("form", fields)  # type: ignore[misc]
+        target = form(*(getattr(_wanted(abstract, layout), name, None) for name in fields))
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        try:
+            found = _in_all(lambda: self._reader(kind).restore(step, args=arguments).state)._asdict()
+            state = TrainState(**{name: found.get(name) for name in TrainState._fields})
+        except Exception as error:  # whatever Orbax raises
+            raise ValueError(f"{named(error, abstract)} cannot be read: {cause(error)}") from error
+        actual = digests(state, saved.get("algorithm", "blake2b"))
+        if wrong := [path for path, digest in saved["digests"].items() if actual[path] != digest]:
             raise ValueError(f"the digest of {wrong[0]} does not agree")
         return layout.put(state)
 
@@ -152,14 +220,17 @@ class Checkpoints:
         """Move a damaged checkpoint out of the way, replacing an older one set aside at the same step."""
         source, target = self._folder / kind / str(step), self._folder / "damaged" / f"{kind}-{step}"
         if leads():
-            shutil.rmtree(target, ignore_errors=True)
-            target.parent.mkdir(exist_ok=True)
-            shutil.move(source, target)
+            with _failures(self._folder):
+                shutil.rmtree(target, ignore_errors=True)
+                target.parent.mkdir(exist_ok=True)
+                shutil.move(source, target)
         barrier(f"{target.name} is set aside")
         self._manager(kind).reload()
 
     def close(self) -> None:
-        """Wait for what is being saved and release the threads."""
+        """Wait for what is being saved and release the threads. Raises `RunError` where a save failed."""
+        for kind in tuple(self._saving):
+            self._settle(kind)
         with _failures(self._folder):
             for manager in self._opened.values():
                 manager.close()
@@ -190,7 +261,13 @@ def _in_all(read: Callable[[], Any]) -> Any:
 
 def manifest(state: Any, seconds: dict[str, float]) -> dict[str, Any]:
     """Return what is saved beside a state: its leaves, their digests, the seconds spent, and a digest of all that."""
-    content = {"leaves": leaves(state), "digests": digests(state), "seconds": seconds}
+    content = {
+        "fields": state._fields,
+        "leaves": leaves(state),
+        "algorithm": ALGORITHM,
+        "digests": digests(state),
+        "seconds": seconds,
+    }
     return {**content, "digest": _digest_json(content)}
 
 
@@ -217,15 +294,34 @@ def first_difference(saved: dict[str, str], expected: dict[str, str]) -> str:
     return ""
 
 
-def digests(state: Any) -> dict[str, str]:
-    """Return a digest of every leaf of `state` over its path, type, shape and bytes, by path."""
+def digests(state: Any, algorithm: str = ALGORITHM) -> dict[str, str]:
+    """Return a digest of every leaf of `state` over its path, type, shape and bytes, by path.
+
+    Raises:
+        RunError: the algorithm is none of ours.
+    """
+    new = _hashes(algorithm)
 
     def digest(path: str, leaf: np.ndarray) -> str:
-        header = f"{path} {leaf.dtype} {leaf.shape}".encode()
-        return hashlib.blake2b(header + np.ascontiguousarray(leaf).tobytes(), digest_size=16).hexdigest()
+        content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)  # without a copy
+        found = new(f"{path} {leaf.dtype} {leaf.shape}".encode())
+        found.update(content)
+        return found.hexdigest()
 
     found = ((jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state))
     return {path: digest(path, whole(leaf)) for path, leaf in found}
+
+
+def _hashes(algorithm: str) -> Callable[[bytes], Any]:
+    """Return what begins a digest of 128 bits."""
+    match algorithm:
+        case "xxh3_128":
+            import xxhash  # only runs and restores need it
+
+            return xxhash.xxh3_128
+        case "blake2b":
+            return functools.partial(hashlib.blake2b, digest_size=16)
+    raise _OtherState(f"a newer release saved the checkpoint: its digests are {algorithm}")
 
 
 def _digest_json(tree: dict[str, Any]) -> str:
@@ -239,4 +335,24 @@ def _failures(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise RunError(f"saving to {folder} failed: {str(error).splitlines()[0]}") from error
+        raise RunError(f"saving to {folder} failed: {cause(error)}") from error
+
+
+def _said_by_others(record: logging.LogRecord) -> bool:
+    """Return whether to log a message: Orbax's come with tracebacks, of what is reported here in a sentence."""
+    return "orbax" not in record.pathname
+
+
+def named(error: Exception, state: Any) -> str:
+    """Return the first leaf of `state` that what TensorStore says is about; where it is about none, all of it."""
+    for path, _ in jax.tree_util.tree_leaves_with_path(state):
+        if f'"{jax.tree_util.keystr(path, simple=True, separator=".")}/' in str(error):
+            return jax.tree_util.keystr(path)
+    return "its description of the state"
+
+
+def cause(error: Exception) -> str:
+    """Return in a few words why a file could not be read or written."""
+    text = getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
+    # TensorStore says which driver opened which, then the cause, then all of its settings.
+    return re.sub(r" \[(tensorstore_spec|os_error_code)=.*", "", text).rpartition('": ')[2][:200]

@@ -1,6 +1,7 @@
 """What a run ran on: versions, devices, commit."""
 
 import functools
+import hashlib
 import importlib.metadata
 import platform
 import subprocess
@@ -22,19 +23,26 @@ def versions() -> dict[str, str]:
 @functools.cache
 def commit() -> str | None:
     """Return the commit this code is checked out at, with `-dirty` where files were changed; None when installed."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str | None:
-        """Return what git prints, None where it fails or is not there."""
-        try:
-            answer = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return answer.stdout.strip()
-
-    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
-    return f"{git('rev-parse', 'HEAD')}{'-dirty' if git('status', '--porcelain', '--untracked-files=no') else ''}"
+    return f"{_git('rev-parse', 'HEAD')}{'-dirty' if _git('status', '--porcelain', '--untracked-files=no') else ''}"
+
+
+@functools.cache
+def uncommitted() -> str | None:
+    """Return a digest of what was changed since the commit, None where nothing was."""
+    if not (commit() or "").endswith("-dirty"):
+        return None
+    return hashlib.sha256((_git("diff", "HEAD") or "").encode()).hexdigest()[:10]
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git prints of this code, None where it fails or is not there."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, check=True).stdout.decode(errors="replace").strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def device(count: int | None = None) -> str:
@@ -49,6 +57,35 @@ def environment() -> dict[str, Any]:
         "devices": [str(item) for item in jax.devices()],
         "device": device(),
         "commit": commit(),
+        "uncommitted": uncommitted(),
         "platform": platform.platform(),
         "command": sys.argv,
     }
+
+
+def drift(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what of two environments differs that may change numbers: {name: (before, now)}.
+
+    An environment written before there was a name does not know it, which is no difference.
+    """
+
+    def facts(environment: dict[str, Any]) -> dict[str, Any]:
+        names, packages = ("commit", "uncommitted", "device"), environment.get("versions")
+        known = {name: environment[name] for name in names if name in environment}
+        return {**known, **(packages if isinstance(packages, dict) else {})}
+
+    old, new = facts(before), facts(now)
+    return {name: (old[name], new[name]) for name in new if name in old and old[name] != new[name]}
+
+
+def explain_drift(changed: dict[str, tuple[Any, Any]]) -> str:
+    """Return what has changed in words: ``jax 0.10.1 -> 0.10.2, commit 1f3c -> none``."""
+    words = {"uncommitted": "uncommitted changes"}
+
+    def short(name: str, value: Any) -> str:
+        text = "none" if value is None else str(value)
+        return text[:10] + "-dirty" * text.endswith("-dirty") if name == "commit" else text
+
+    return ", ".join(
+        f"{words.get(name, name)} {short(name, old)} -> {short(name, new)}" for name, (old, new) in changed.items()
+    )

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator
@@ -11,6 +12,12 @@ from typing import Any
 
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, classes, difference, explain, from_json, to_json
+from research.fields import validate
+from research.training.environment import drift, explain_drift
+from research.training.lineage import Lineage
+from research.training.lock import Lock, held
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +25,8 @@ class Result:
     """What a finished run came to: the content of result.json.
 
     `metrics` is {split: {name: value}}, `details` what a task keeps besides numbers, `seconds` the wall time by phase
-    over all parts of the run, `illustrations` the pictures and samples in the folder and what they show.
+    over all parts of the run, with what came to nothing as `lost`, `illustrations` the pictures and samples in the
+    folder and what they show.
     """
 
     experiment: dict[str, Any]
@@ -47,6 +55,10 @@ class Folder:
         self.curves = self.root / "curves.png"
         self.profile = self.root / "profile"
         self.result = self.root / "result.json"
+        self.lineage = self.root / "lineage.jsonl"
+        self.chaos = self.root / "chaos.jsonl"
+        self.archive = self.root / "archive"
+        self.lock: Lock | None = None
 
     def read_experiment(self, known: set[type] | None = None) -> Experiment:
         """Return the experiment of this folder. Raises `RunError` where there is none or it is damaged."""
@@ -66,15 +78,11 @@ class Folder:
             return None
         try:
             result = Result(**json.loads(self.result.read_text()))
-            metrics = {split: dict(values) for split, values in result.metrics.items()}
-        except (ValueError, TypeError, AttributeError) as error:
+            validate(result)
+            metrics = {split: numbers(values) for split, values in result.metrics.items()}
+            return dataclasses.replace(result, metrics=metrics, seconds=numbers(result.seconds))
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
             raise RunError(f"{self.result} is damaged: {error}; delete it and run again") from error
-        # JSON has no word for NaN: it was written as null.
-        numbers = {
-            split: {name: math.nan if value is None else value for name, value in values.items()}
-            for split, values in metrics.items()
-        }
-        return dataclasses.replace(result, metrics=numbers)
 
     def check(self, experiment: Experiment) -> None:
         """Raise unless the folder is new, or holds this very experiment; writes nothing."""
@@ -91,29 +99,38 @@ class Folder:
             raise RunError(f"{self.root} has {others[0]} but no experiment.json; choose another folder")
 
     @contextlib.contextmanager
-    def claimed(self) -> Iterator[None]:
+    def claimed(self, since: float | None = None) -> Iterator[None]:
         """Make the folder and keep other processes from running in it; a killed process gives it free.
+
+        What one that was killed has left is written into the lineage. `since` is when what runs began, by default now.
 
         Raises:
             UsageError: the folder cannot be written.
-            RunError: another process is running in it.
+            RunError: another process is running in it; names it.
         """
-        import fcntl  # POSIX only
-
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / ".lock").open("a")
-        except OSError as error:
-            raise UsageError(f"cannot write to {self.root}: {error.strerror}; choose another --workdir") from error
-        with file:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(f"another process is running in {self.root}; wait for it or stop it") from None
-            yield
+                self.root.mkdir(parents=True, exist_ok=True)
+                self.lock = stack.enter_context(held(self.root / ".lock", since))
+            except OSError as error:
+                raise UsageError(f"cannot write to {self.root}: {error.strerror}; choose another --workdir") from error
+            if left := self.lock.left:
+                facts = {"pid": left.owner.pid, "host": left.owner.host, "since": left.owner.since}
+                Lineage(self.lineage).add("lost", **facts, until=left.until)
+            try:
+                yield
+            finally:
+                self.lock = None
+
+    def beat(self) -> None:
+        """Give a sign of life, where this process claimed the folder. Raises `RunError` where another took over."""
+        if self.lock is not None:
+            self.lock.beat()
 
     def create(self, experiment: Experiment, environment: dict[str, Any], files: dict[str, str]) -> None:
         """Write what is known at the start: the experiment, the environment, and the `files` of its dataset.
+
+        An environment that is not the one of the last start is warned of, and written into the lineage.
 
         Raises:
             UsageError: that is not allowed.
@@ -123,11 +140,22 @@ class Folder:
         try:
             if not self.experiment.exists():
                 write(self.experiment, to_json(experiment) + "\n")
+            elif changed := drift(self.read_environment(), environment):
+                log.warning("%s goes on where numbers may differ: %s", self.root, explain_drift(changed))
+                Lineage(self.lineage).add("drifted", changed=changed)
             write(self.environment, json.dumps(environment, indent=2) + "\n")
             for name, text in files.items():
                 write(self.root / name, text)
         except OSError as error:
             raise UsageError(f"cannot write to {self.root}: {error.strerror}; choose another --workdir") from error
+
+    def read_environment(self) -> dict[str, Any]:
+        """Return what the run was started on last; nothing where that is not known."""
+        try:
+            found = json.loads(self.environment.read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def check_data(self, files: dict[str, str]) -> None:
         """Raise `RunError` where the `files` of a dataset are not those that the run began with."""
@@ -140,8 +168,19 @@ class Folder:
                 )
 
     def write_result(self, result: Result) -> None:
-        """Write result.json."""
-        write(self.result, json.dumps(finite(dataclasses.asdict(result)), indent=2) + "\n")
+        """Write result.json. Raises `RunError` where that fails."""
+        with writing(self.result):
+            write(self.result, json.dumps(finite(dataclasses.asdict(result)), indent=2) + "\n")
+
+
+def numbers(values: dict[Any, Any]) -> dict[Any, float]:
+    """Return numbers by name as JSON has them, null as NaN, for which it has no word. Raises `TypeError` for others."""
+    found = {name: math.nan if value is None else value for name, value in values.items()}
+    for name, value in found.items():
+        if type(value) not in (int, float):
+            raise TypeError(f'"{name}" is no number')
+        float(value)  # raises `OverflowError` for an integer that is too great
+    return found
 
 
 def finite(tree: Any) -> Any:
@@ -157,6 +196,15 @@ def write(path: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     with partial_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system raises when a run cannot write `path` into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; mend that and run it again") from error
 
 
 @contextlib.contextmanager

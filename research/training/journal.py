@@ -2,11 +2,12 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 from research.errors import RunError
-from research.training.folder import finite, partial_file
+from research.training.folder import finite, partial_file, writing
 
 
 class Journal:
@@ -22,7 +23,7 @@ class Journal:
         self.lines = [line for line in read(path) if line["step"] <= step]
         self._written = {(line["step"], line["split"]) for line in self.lines}
         if writes:
-            with partial_file(path) as partial:
+            with writing(path), partial_file(path) as partial:
                 partial.write_text("".join(map(_encode, self.lines)))
 
     def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
@@ -32,7 +33,9 @@ class Journal:
         self._written.add((step, split))
         self.lines.append({"step": step, "split": split, **metrics})
         if self._writes:
-            with self._path.open("a") as file:
+            # Not "a": where the folder is gone, that would begin another journal in one that a save has made anew.
+            with writing(self._path), self._path.open("r+") as file:
+                file.seek(0, os.SEEK_END)
                 file.write(_encode(self.lines[-1]))
 
 
@@ -48,7 +51,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             lines.append(_decode(text))
-        except (ValueError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise RunError(f"line {number} of {path} is damaged; restore the file or choose another folder") from error
     return lines
 
@@ -66,4 +69,7 @@ def _encode(line: dict[str, Any]) -> str:
 
 def _decode(text: bytes) -> dict[str, Any]:
     """Return the line that JSON describes, null as NaN."""
-    return {key: math.nan if value is None else value for key, value in json.loads(text).items()}
+    line = {key: math.nan if value is None else value for key, value in json.loads(text).items()}
+    if type(line["step"]) is not int or not isinstance(line["split"], str):
+        raise TypeError("it says neither step nor split")
+    return line

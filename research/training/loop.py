@@ -3,32 +3,48 @@
 import contextlib
 import dataclasses
 import json
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import jax
+import numpy as np
 
-from research.data import Batches, Records, Split
-from research.devices import ONE_DEVICE, Layout, first_replica, lay_out, leads, replicated, whole
+from research.data import Batches, Records, Split, gather
+from research.devices import ONE_DEVICE, Layout, first_replica, lay_out, leads, place, replicated, whole
 from research.devices.cache import Compilations
 from research.devices.profile import Profile, window
+from research.errors import UsageError
 from research.experiment import Experiment, RunOptions, Start, fingerprint, split
+from research.training import chaos, lineage
 from research.training.checking import check
 from research.training.checkpoint import Checkpoints, Kind
-from research.training.clock import Clock
+from research.training.clock import Clock, goodput
 from research.training.curves import draw_curves
 from research.training.environment import commit, device, environment, versions
 from research.training.evaluation import evaluation_sums, open_split
-from research.training.folder import Folder, Result
+from research.training.folder import Folder, Result, writing
 from research.training.guard import Interrupted, interruptible
 from research.training.illustration import illustrate
 from research.training.journal import Journal, is_best
+from research.training.liveness import host
+from research.training.nonfinite import (
+    Diverged,
+    NotFinite,
+    Sentry,
+    diverged,
+    examine,
+    first_fault,
+    first_not_finite,
+    passed,
+)
 from research.training.progress import Progress, progress, shown
 from research.training.start import check_tokens, first_state, start_folder
 from research.training.state import TrainState, abstract_state, count_parameters
 from research.training.step import Metrics
-from research.training.stepping import Stepping, placed_step
+from research.training.stepping import Call, Stepping, placed_step, together
 from research.training.watch import Watch
 
 Splits = dict[Split, Records]
@@ -44,12 +60,15 @@ def train(
 
     Raises:
         UsageError: the parts of the experiment do not fit, the dataset is not there, or `workdir` cannot be written or
-            holds another experiment; found before anything is computed or written.
+            holds another experiment; found before anything is computed or written. Also where `options.chaos` asks for
+            faults and nothing would start this process again: only the command does.
         Interrupted: SIGINT, SIGTERM or `options.stop_after` ended the run early; it is saved.
+        Diverged: the numbers are no longer finite, and `experiment.nonfinite` does not say to go on.
         RunError: the folder is damaged, another process runs in it, or saving failed.
     """
     options = options or RunOptions()
     steps = None if options.profile is None else window(options.profile, experiment.steps)
+    schedule = None if options.chaos is None else schedule_of_faults(experiment, options)
     folder, clock = Folder(workdir), Clock()
     folder.check(experiment)
     if (finished := folder.read_result()) is not None:
@@ -59,27 +78,41 @@ def train(
     records = splits or open_splits(experiment, options)
     if isinstance(experiment.start, Start):
         check_tokens(experiment, options)
-        before = dataclasses.replace(options, stop_after=None, profile=None)
+        before = dataclasses.replace(options, stop_after=None, profile=None, chaos=None)
         train(experiment.start.experiment, start_folder(experiment.start, folder.root, options), before)
     with (
-        folder.claimed() if leads() else contextlib.nullcontext(),
+        folder.claimed(clock.began) if leads() else contextlib.nullcontext(),
         interruptible() as interrupted,
         contextlib.closing(Compilations()) as compilations,
     ):
         if leads():
             folder.create(experiment, environment(), experiment.data.files(options.data_dir))
-        with Checkpoints(folder.checkpoints, options.keep) as checkpoints:
+        with Checkpoints(folder.checkpoints, options.keep, errors=options.save_errors) as checkpoints:
             run = Run(experiment, options, folder, clock, records, checkpoints, layout)
             profile = Profile(steps, folder.profile) if steps is not None and leads() else None
             run.watch = Watch(run.progress.say, compilations, profile)
+            run.faults = None if schedule is None else chaos.Faults(schedule, folder)
             if steps is not None and run.step >= steps.stop:
                 run.progress.say("nothing is traced: the steps of --profile were taken before")
             try:
                 run.train(interrupted)
                 return run.finish()
+            except BaseException as error:
+                run.failed(error)
+                raise
             finally:
                 run.progress.close()
                 run.watch.close()
+                if run.faults is not None:
+                    run.faults.close()
+
+
+def schedule_of_faults(experiment: Experiment, options: RunOptions) -> chaos.Schedule:
+    """Return what `options.chaos` asks for. Raises `UsageError` unless another process will start this one again."""
+    schedule = chaos.check(experiment, options)
+    if not chaos.supervised():
+        raise UsageError("chaos kills the process it strikes: use the command python -m experiments.NAME train --chaos")
+    return schedule
 
 
 def open_splits(experiment: Experiment, options: RunOptions) -> Splits:
@@ -89,6 +122,8 @@ def open_splits(experiment: Experiment, options: RunOptions) -> Splits:
 
 class Run(Stepping):
     """The moving parts of one call of `train`: its state, journal and what it shows."""
+
+    faults: chaos.Faults | None = None
 
     def __init__(
         self,
@@ -104,14 +139,17 @@ class Run(Stepping):
         self.experiment, self.options, self.folder, self.clock = experiment, options, folder, clock
         self.records, self.checkpoints, self.total = records, checkpoints, experiment.steps
         self.layout = layout
+        self.lineage = lineage.Lineage(folder.lineage, writes=leads())
+        self._before = self.lineage.events()
         self.program, hyperparameters = split(experiment)
         self.hyperparameters = layout.numbers(hyperparameters)
         state = self._restore() if state is None else state
-        self.state: Any = replicated(state, layout) if layout.method == "pmap" else state
-        self.step = int(state.step)
+        self._stand_at(state)
         self.journal = Journal(folder.metrics, self.step, writes=leads())
         way = options.progress if leads() else "none"
         self.progress: Progress = progress(way, experiment.steps, self.step, experiment.batch_size)
+        self.sentry = Sentry(experiment, len(records["train"]), self.progress.say)
+        self.sentry.begin(state)
         self.progress.say(
             f"{fingerprint(experiment)} seed {experiment.seed} on {device(layout.devices)}{layout}, "
             f"{count_parameters(state):,} parameters, {len(records['train']):,} training examples, {folder.root}"
@@ -120,19 +158,46 @@ class Run(Stepping):
             self.progress.say(f"{idle} other devices are not used: they do not divide the batch, or placement says so")
         if self.step:
             self.progress.say(f"resumed at step {self.step}")
+        self.lineage.add(
+            "resumed" if self.step else "began",
+            step=self.step,
+            pid=os.getpid(),
+            host=host(),
+            commit=commit(),
+            device=device(layout.devices),
+        )
 
-    def _restore(self) -> TrainState:
-        """Return the latest saved state, or a new one."""
-        layout = self.layout.jitted()
+    def _stand_at(self, state: TrainState) -> None:
+        """Go on from a state as it is restored."""
+        self.state: Any = replicated(state, self.layout) if self.layout.method == "pmap" else state
+        self.step = int(state.step)
+
+    def _restore(self, again: bool = False) -> TrainState:
+        """Return the latest saved state, or a new one; `again` in the middle of a run, whose clock goes on."""
+        layout, known = self.layout.jitted(), len(self.checkpoints.left_out)
         with self.clock.phase("checkpoint"):
             restored = self.checkpoints.restore("latest", abstract_state(self.experiment), layout)
+        for kind, damaged, reason in self.checkpoints.left_out[known:]:
+            self.lineage.add("damaged", kind=kind, step=damaged, reason=reason)
+        self._carry(restored, again)
         if restored is None:
             with self.clock.phase("compile"):
                 return jax.block_until_ready(first_state(self.experiment, self.folder.root, self.options, layout))
-        state, spent = restored
-        self.checkpoints.forget_best_after(int(state.step))
-        self.clock.carry(spent)
+        state, _ = restored
+        if not again:
+            self.checkpoints.forget_best_after(int(state.step))
         return state
+
+    def _carry(self, restored: tuple[TrainState, dict[str, float]] | None, again: bool) -> None:
+        """Let the clock know what was spent up to a state, and what of the time since or of other processes is lost."""
+        spent = restored[1] if restored else {}
+        if again:
+            self.clock.repeat(spent)
+            return
+        if restored:
+            spent = lineage.carried(self._before, int(restored[0].step), spent)
+        self.clock.carry(spent)
+        self.clock.lose(lineage.lives(self._before) - spent.get("total", 0.0))
 
     def train(self, interrupted: Callable[[], bool]) -> None:
         """Take the steps that are left."""
@@ -141,10 +206,74 @@ class Run(Stepping):
         batches = Batches(
             self.records["train"], experiment.batch_size, experiment.seed, self.options.residency, rows, put
         )
+
+        def feeds_at(step: int, count: int) -> Any:
+            """Return the input of `count` steps from `step` on."""
+            return layout.feed(batches.feeds_at(step, count), count > 1)
+
+        def struck_feeds_at(step: int, count: int) -> Any:
+            """Return the input of `count` steps from `step` on; what is to go wrong in them begins here."""
+            self.checkpoints.look()
+            if self.faults is not None:
+                self.state = self.faults.before(step, count, self.state)
+            return feeds_at(step, count)
+
         try:
-            self.take_steps(lambda step, count: layout.feed(batches.feeds_at(step, count), count > 1), interrupted)
+            while self.step < self.total:
+                try:
+                    self.take_steps(struck_feeds_at, interrupted)
+                except NotFinite as found:
+                    self.checkpoints.wait()
+                    self._stand_at(self._restore(again=True))
+                    if not found.again:
+                        raise self._located(found, feeds_at, interrupted) from None
+                    self._begin_again(found)
         finally:
             batches.close()
+
+    def wait(self, call: Call) -> None:
+        """Wait until the device has done a call. Raises `NotFinite` where the run cannot go on from there."""
+        if not self.options.stop_diverged:
+            return super().wait(call)
+        # Reading what is ready takes a microsecond or two, less than waiting for each of the metrics.
+        faults = np.asarray(call.metrics["fault"])
+        self.sentry.look(call.step, faults[0].reshape(-1) if self.layout.method == "pmap" else faults.reshape(-1))
+
+    def _begin_again(self, found: NotFinite) -> None:
+        """Forget what came after the last checkpoint, whose state is restored."""
+        self.checkpoints.forget_best_after(self.step)
+        self.journal = Journal(self.folder.metrics, self.step, writes=leads())
+        self.sentry.begin(self.current)
+        self.progress.say(f"{found}: once more from step {self.step}")
+        self.lineage.add("rewound", step=found.step, to=self.step, reason=str(found))
+
+    def _located(
+        self, found: NotFinite, feeds_at: Callable[[int, int], Any], interrupted: Callable[[], bool]
+    ) -> Diverged:
+        """Repeat the steps from the last checkpoint, and return what to raise, with what was the first not finite."""
+        saved = self.step or None
+        self.progress.say(f"{found}: repeating from step {self.step} to find where it begins")
+        while self.step < found.step:
+            if interrupted():
+                return diverged(found.what, self.sentry.rows(found.step), found.step, self.total, saved)
+            count = together(self.step, self.total, self.options)
+            if found.leaf is None and self.step + count >= found.step:
+                count = 1
+                if fault := first_fault(*self._examined(feeds_at)):
+                    return diverged(*fault, self.step + 1, self.total, saved)
+            self.state, _ = self.take(count)(self.hyperparameters, self.state, feeds_at(self.step, count))
+            self.step += count
+            if found.leaf and (leaf := first_not_finite(self.current)):
+                return diverged(leaf, self.sentry.rows(self.step), self.step, self.total, saved)
+        return passed(found.step, self.total, saved)
+
+    def _examined(self, feeds_at: Callable[[int, int], Any]) -> tuple[dict[str, Any], list[int]]:
+        """Return what is finite at the next update, and the rows of its batch."""
+        layout, feed = self.layout.jitted(), feeds_at(self.step, 1)
+        if self.layout.method == "pmap":
+            feed = jax.device_get(gather(feed))
+        findings = place(examine, self.program, layout)(self.hyperparameters, self.current, feed)
+        return jax.device_get(findings), self.sentry.rows(self.step + 1)
 
     def take(self, count: int) -> Callable[..., Any]:
         """Return the compiled program that takes `count` steps in one call."""
@@ -154,9 +283,11 @@ class Run(Stepping):
         """Write metrics into the journal and show the few that matter."""
         with self.clock.phase("step"):
             host = jax.device_get(first_replica(metrics) if self.layout.method == "pmap" else metrics)
+            host.pop("fault")
             headline = self._headline(self.experiment.task.summarize(host.pop("sums")))
             self.journal.write(step, "train", {**headline, **{name: float(value) for name, value in host.items()}})
             self.progress.report(step, headline, seconds)
+            self.folder.beat()
 
     def evaluate_between(self) -> None:
         """Evaluate on validation and keep the best state."""
@@ -169,7 +300,9 @@ class Run(Stepping):
 
     def stopped(self) -> Interrupted:
         """Wait until all is saved and return what to raise."""
-        self.checkpoints.wait()
+        with self.clock.phase("checkpoint"):
+            self.checkpoints.wait()
+        self.lineage.add("interrupted", step=self.step, seconds=self._say_goodput(), life=self.clock.life())
         return Interrupted(
             f"stopped at step {self.step} of {self.total}, saved in {self.folder.root}; "
             "the same command goes on from there"
@@ -193,6 +326,8 @@ class Run(Stepping):
         self.journal.write(self.step, name, metrics)
         last = self.step == self.experiment.steps
         self.progress.say(f"{name} at step {self.step}: {shown(metrics if last else self._headline(metrics))}")
+        if strange := [metric for metric, value in metrics.items() if not math.isfinite(value)]:
+            self.progress.say(f"{name} at step {self.step}: {', '.join(strange)} not finite, so never best; going on")
         return metrics, task.details(sums)
 
     def _sums(self, name: Split) -> Any:
@@ -204,14 +339,34 @@ class Run(Stepping):
         if not self.options.keep_best:
             return
         task = self.experiment.task
-        history = [line[task.monitor] for line in self.journal.lines if line["split"] == "validation"]
-        if is_best(history, task.maximize):
+        values = [line[task.monitor] for line in self.journal.lines if line["split"] == "validation"]
+        if is_best([value if math.isfinite(value) else math.nan for value in values], task.maximize):
             self._save("best")
 
     def _save(self, kind: Kind) -> None:
         """Start to save the state."""
+        self.folder.beat()
         with self.clock.phase("checkpoint"):
-            self.checkpoints.save(kind, self.current, self.clock.seconds())
+            state = self.current
+            if self.options.stop_diverged:
+                self.sentry.check(state)
+            if self.faults is None:
+                self.checkpoints.save(kind, state, self.clock.seconds())
+                return
+            with self.faults.saving(self.checkpoints.wait):
+                self.checkpoints.save(kind, state, self.clock.seconds())
+
+    def _say_goodput(self) -> dict[str, float]:
+        """Say which share of the time of all processes of this run were steps that count; return where it went."""
+        seconds = self.clock.seconds()
+        self.progress.say(goodput(seconds, lineage.starts(self._before) + 1))
+        return seconds
+
+    def failed(self, error: BaseException) -> None:
+        """Write down that the run ended before its time, unless it was interrupted, which is written down already."""
+        if not isinstance(error, Interrupted):
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.lineage.add("failed", step=self.step, reason=reason, life=self.clock.life())
 
     def finish(self) -> Result:
         """Evaluate the final state, draw the curves and write the result."""
@@ -220,7 +375,9 @@ class Run(Stepping):
         self._keep_best()
         with self.clock.phase("checkpoint"):
             self.checkpoints.wait()
-        illustrations = self._pictures() if self.options.pictures else {}
+        with writing(self.folder.root):
+            illustrations = self._pictures() if self.options.pictures else {}
+        seconds = self._say_goodput()
         result = Result(
             experiment=json.loads(self.folder.experiment.read_text()),
             fingerprint=fingerprint(self.experiment),
@@ -228,7 +385,7 @@ class Run(Stepping):
             steps=self.step,
             metrics={name: metrics for name, (metrics, _) in evaluated.items()},
             details={name: details for name, (_, details) in evaluated.items()},
-            seconds=self.clock.seconds(),
+            seconds=seconds,
             parameters=count_parameters(abstract_state(self.experiment)),
             device=device(self.layout.devices),
             versions=versions(),
@@ -237,6 +394,7 @@ class Run(Stepping):
         )
         if leads():
             self.folder.write_result(result)
+        self.lineage.add("finished", step=self.step, seconds=seconds, life=self.clock.life())
         return result
 
     def _pictures(self) -> dict[str, str]:

@@ -1,12 +1,17 @@
 """What a run shows: a bar on a terminal, plain lines anywhere else."""
 
 import contextlib
+import logging
+import os
 import sys
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+log = logging.getLogger(__name__)
 
 Metrics = dict[str, float]
 
@@ -31,8 +36,8 @@ def progress(kind: Literal["auto", "bar", "lines", "none"], steps: int, start: i
     """Return what shows a run from step `start` to `steps`; auto is a bar where standard output is a terminal."""
     if kind == "none":
         return Silence()
-    bar = kind == "bar" or (kind == "auto" and sys.stdout.isatty())
-    return TerminalBar(steps, start, batch_size) if bar else Lines(steps, start, batch_size)
+    bar = kind == "bar" or (kind == "auto" and sys.stdout is not None and sys.stdout.isatty())
+    return Enduring(TerminalBar(steps, start, batch_size) if bar else Lines(steps, start, batch_size))
 
 
 def shown(metrics: Metrics) -> str:
@@ -69,6 +74,39 @@ class Silence:
         """Have nothing to undo."""
 
 
+class Enduring:
+    """Shows what another does, until that cannot be shown any more: whoever stops looking does not stop the run."""
+
+    def __init__(self, shows: Progress) -> None:
+        self._shows = shows
+
+    def say(self, text: str) -> None:
+        """Show one line."""
+        self._try(lambda shows: shows.say(text))
+
+    def advance(self, step: int) -> None:
+        """Take note that `step` is under way."""
+        self._try(lambda shows: shows.advance(step))
+
+    def report(self, step: int, metrics: Metrics, seconds: float) -> None:
+        """Show metrics."""
+        self._try(lambda shows: shows.report(step, metrics, seconds))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._try(lambda shows: shows.close())
+
+    def _try(self, show: Callable[[Progress], None]) -> None:
+        """Do something, for the last time where it fails: a pipe or terminal that is gone, a disk that is full."""
+        try:
+            show(self._shows)
+        except (OSError, ValueError) as error:
+            self._shows = Silence()
+            log.warning("progress is not shown any more, as standard output failed (%s); the run goes on", error)
+            with contextlib.suppress(OSError, ValueError):  # what is still to be written there must not fail again
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Lines:
     """A line a report, for files and pipes."""
 
@@ -76,9 +114,8 @@ class Lines:
         self._steps, self._speed = steps, Speed(steps, start, batch_size)
 
     def say(self, text: str) -> None:
-        """Print one line at once; whoever stops reading does not stop the run."""
-        with contextlib.suppress(BrokenPipeError):
-            print(text, flush=True)
+        """Print one line at once."""
+        print(text, flush=True)
 
     def advance(self, step: int) -> None:
         """Print nothing between reports."""

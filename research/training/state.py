@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from research.experiment import Experiment, spec
 from research.fields import is_off
+from research.training.skipping import WINDOW, skips
 
 # Streams of randomness. A key is fold_in(fold_in(key(seed), stream), step): no generator state exists, none is saved.
 INIT, DROPOUT, AUGMENTATION = range(3)
@@ -16,7 +17,9 @@ class TrainState(NamedTuple):
     """A run between two steps: arrays only, so that equal runs have equal trees.
 
     `step` int32 scalar, steps done; `params` float32; `variables` the model's other collections, such as batch
-    statistics; `opt_state` of optax; `ema` the moving average of `params`, None where the optimizer keeps none.
+    statistics; `opt_state` of optax; `ema` the moving average of `params`, None where the optimizer keeps none;
+    `skipped` int32 [2], updates left out in all and the last ones in a row, None where none ever is; `losses` float32
+    [128], those of the last updates taken, the n-th at n modulo 128, None where no spike is looked for.
     """
 
     step: jax.Array
@@ -24,6 +27,8 @@ class TrainState(NamedTuple):
     variables: Any
     opt_state: Any
     ema: Any = None
+    skipped: Any = None
+    losses: Any = None
 
     @property
     def evaluated(self) -> Any:
@@ -49,6 +54,8 @@ def init(experiment: Experiment, key: jax.Array) -> TrainState:
         variables=variables,
         opt_state=experiment.optimizer.transformation(0.0).init(params),
         ema=None if is_off(experiment.optimizer.ema) else jax.tree.map(jnp.copy, params),
+        skipped=jnp.zeros(2, jnp.int32) if skips(experiment) else None,
+        losses=None if is_off(experiment.spike) else jnp.zeros(WINDOW, jnp.float32),
     )
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from research.data import Rows, gather
@@ -10,6 +11,7 @@ from research.experiment import Experiment, Hyperparameters, join
 from research.fields import is_off
 from research.optimization.groups import kept
 from research.training.gradient import gradient
+from research.training.skipping import loss_fault, settled, skips
 from research.training.state import AUGMENTATION, TrainState, init, stream
 
 Metrics = dict[str, Any]
@@ -34,7 +36,7 @@ def train_step(
     """Return the state after one update, and metrics of the state before it.
 
     `batch` is a dictionary of raw arrays with a leading batch axis, or `Rows` still to be gathered. Metrics are
-    scalars, but for `sums`, which the task summarises on the host.
+    scalars, but for `sums`, which the task summarises on the host; `fault` is what came of the update.
     """
     return update(program, hyperparameters, state, training_batch(program, hyperparameters, state.step, batch))
 
@@ -58,15 +60,21 @@ def update(
     ema = None
     if not is_off(optimizer.ema):
         ema = kept(frozen, state.ema, optax.incremental_update(params, state.ema, 1 - optimizer.ema))
+    gradient_norm = optax.tree.norm(gradients)
+    after = TrainState(state.step + 1, params, variables, opt_state, ema, state.skipped, state.losses)
+    after, fault = settled(experiment, state, after, loss, gradient_norm)
     metrics = {
         "sums": sums,
         "objective": loss,
         "learning_rate": learning_rate,
-        "gradient_norm": optax.tree.norm(gradients),
+        "gradient_norm": gradient_norm,
         "update_norm": optax.tree.norm(updates),
         "parameter_norm": optax.tree.norm(state.params),
+        "fault": fault,
     }
-    return TrainState(state.step + 1, params, variables, opt_state, ema), metrics
+    if skips(experiment):
+        metrics["skipped"] = after.skipped[0]
+    return after, metrics
 
 
 def replica_batches(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:
@@ -81,7 +89,8 @@ def train_steps(
 ) -> tuple[TrainState, Metrics]:
     """Return the state after one update for each batch in turn, and the metrics of the last one.
 
-    `batches` are those of several steps, stacked along a first axis; of `Rows`, the indices alone are.
+    `batches` are those of several steps, stacked along a first axis; of `Rows`, the indices alone are. `fault` is what
+    came of each, int32 [steps]; where no update is left out, of those before the last one by their losses alone.
     """
     rows = isinstance(batches, Rows)
     stacked = batches.indices if rows else batches
@@ -92,9 +101,18 @@ def train_steps(
         batch = jax.tree.map(lambda each: jax.lax.dynamic_index_in_dim(each, index, keepdims=False), stacked)
         return train_step(program, hyperparameters, state, Rows(batches.arrays, batch) if rows else batch)
 
+    def take_silently(index: Any, carried: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
+        """Take the step of a batch before the last one, and keep of its metrics what came of it."""
+        state, faults = carried
+        state, metrics = take(index, state)
+        fault = metrics["fault"] if skips(program) else loss_fault(metrics["objective"])
+        return state, faults.at[index].set(fault)
+
     # The last one stands alone, so that the loop computes no metrics: they were a third of the time of a step of the
     # networks for which a call takes many.
-    return take(last, jax.lax.fori_loop(0, last, lambda index, state: take(index, state)[0], state))
+    state, faults = jax.lax.fori_loop(0, last, take_silently, (state, jnp.zeros(last + 1, jnp.int32)))
+    state, metrics = take(last, state)
+    return state, {**metrics, "fault": faults.at[last].set(metrics["fault"])}
 
 
 def eval_step(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:

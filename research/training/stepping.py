@@ -19,6 +19,14 @@ from research.training.watch import Watch
 
 Report = tuple[int, Metrics, float]  # step, metrics still on the device, seconds of training
 
+
+class Call(NamedTuple):
+    """A call of the compiled program, made after `step` steps, which the device may still be at."""
+
+    step: int
+    metrics: Metrics
+
+
 IN_FLIGHT = 2  # steps dispatched ahead of the device: enough to keep it busy, few enough to stop promptly
 
 
@@ -85,6 +93,10 @@ class Stepping(abc.ABC):
     def take(self, count: int) -> Callable[..., Any]:
         """Return the compiled program that takes `count` steps in one call."""
 
+    def wait(self, call: Call) -> None:
+        """Wait until the device has done a call."""
+        jax.block_until_ready(call.metrics)
+
     @abc.abstractmethod
     def report(self, step: int, metrics: Metrics, seconds: float) -> None:
         """Read metrics from the device and write them down."""
@@ -108,7 +120,7 @@ class Stepping(abc.ABC):
         """
         clock = self.clock
         compiled: set[int] = set()
-        in_flight: deque[Metrics] = deque()
+        in_flight: deque[Call] = deque()
         unread: Report | None = None  # read one report late, so that the device never waits for the host
         while self.step < self.total:
             count = together(self.step, self.total, self.options)
@@ -118,9 +130,9 @@ class Stepping(abc.ABC):
             with clock.phase("step" if count in compiled else "compile"):
                 with self.watch.call(self.step, count, self.state):
                     self.state, metrics = call(self.hyperparameters, self.state, feed)
-                in_flight.append(metrics)
+                in_flight.append(Call(self.step, metrics))
                 if len(in_flight) > IN_FLIGHT or count not in compiled:
-                    jax.block_until_ready(in_flight.popleft())
+                    self.wait(in_flight.popleft())
                 compiled.add(count)
                 self.step += count
                 self.progress.advance(self.step)
@@ -130,9 +142,11 @@ class Stepping(abc.ABC):
             if follows.report:
                 unread = self._read(unread, (self.step, metrics, clock.training()))
             if follows.evaluation or follows.checkpoint:
-                unread = self._read(unread)
                 with clock.phase("step"):
+                    while in_flight:
+                        self.wait(in_flight.popleft())
                     jax.block_until_ready(self.state)
+                unread = self._read(unread)
             if follows.evaluation:
                 self.evaluate_between()
             if follows.checkpoint:

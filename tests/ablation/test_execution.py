@@ -12,7 +12,7 @@ import pytest
 
 from research import training
 from research.ablation import Study, execution, grid, one_at_a_time
-from research.ablation.choosing import Choice, balanced, candidates, choose, halved, reduced
+from research.ablation.choosing import Choice, balanced, candidates, choose, halved, reduced, steps_of_a_call
 from research.ablation.execution import ablate, adapted, for_trials
 from research.ablation.measuring import Measurement
 from research.ablation.planning import describe_plan
@@ -88,6 +88,7 @@ def test_every_trial_is_a_run(finished, options, tmp_path):
     chex.assert_trees_all_equal(restore(tmp_path)[1], state)
 
 
+@pytest.mark.fault("F32")
 def test_what_is_finished_is_not_run_again(finished, base, options, trained):
     before = {path: path.stat().st_mtime_ns for path in (finished.root / "trials").rglob("*")}
     ablate(base, STUDY, finished.root, options)
@@ -129,6 +130,7 @@ def failing(monkeypatch, when):
     monkeypatch.setattr(execution, "train", broken)
 
 
+@pytest.mark.fault("F32")
 def test_a_failing_cell_is_recorded_and_the_others_go_on(base, options, tmp_path, monkeypatch, capsys):
     failing(monkeypatch, lambda experiment: experiment.optimizer.learning_rate == 0.05)
     store = ablate(base, STUDY, tmp_path, options, "loop")
@@ -147,6 +149,7 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(base, options, tmp_path
     assert store.outcomes()[1].error == ""
 
 
+@pytest.mark.fault("F32")
 def test_a_cell_that_does_not_fit_in_memory_fails_alone(base, options, tmp_path):
     """64 terabytes of weights: the allocation fails at once, wherever this runs."""
     study = Study(one_at_a_time({"model.dense": ((4_000_000, 4_000_000),)}), seeds=1)
@@ -214,6 +217,7 @@ def test_a_full_disk_fails_a_trial_and_not_the_study(base, options, tmp_path, mo
     assert statuses(store) == ["failed", *["done"] * 5]
 
 
+@pytest.mark.fault("F32")
 def test_an_interrupted_study_goes_on(base, options, finished, trained, tmp_path):
     with pytest.raises(Interrupted, match="6 trials: 6 planned"):
         ablate(base, STUDY, tmp_path, dataclasses.replace(options, stop_after=3), "loop")
@@ -331,8 +335,11 @@ def test_the_fastest_way_is_chosen(base, options, monkeypatch):
     assert asked == [("loop", 1), ("vmap", 8)]
     measured(monkeypatch, {("loop", 1): 0.1, ("vmap", 8): 0.095})
     assert choose(eight, {}, options, "auto", True).mode == "loop"
-    asked = measured(monkeypatch, {("loop", 1): 0.0024})
+    asked = measured(monkeypatch, {("loop", 1): 0.0006})
     assert choose(eight, {}, options, "auto", True).mode == "loop" and asked == [("loop", 1)]
+    asked = measured(monkeypatch, {("loop", 1): 0.02})
+    few = [replace(experiment, {"steps": 120}) for experiment in eight]
+    assert choose(few, {}, options, "auto", True).mode == "loop" and asked == [("loop", 1)]
     measured(monkeypatch, {("loop", 1): 0.1, ("vmap", 8): NotImplementedError("no batching rule")})
     choice = choose(eight, {}, options, "auto", True)
     assert choice.mode == "loop" and "no batching rule" in choice.measurements[1].error
@@ -353,6 +360,22 @@ def test_where_a_step_takes_no_time_a_call_takes_many(base, options, monkeypatch
     assert asked == [("loop", 1), ("vmap", 8)], "what is left is not worth another try"
     measured(monkeypatch, {("loop", 1): 0.0002})
     assert choose(eight, {}, options, "auto", True).steps_per_call == 1, "too little is left to do"
+
+
+def test_where_a_step_takes_little_time_a_call_takes_several(base, options, monkeypatch):
+    assert [steps_of_a_call(seconds) for seconds in (1e-4, 1.9e-3, 2.1e-3, 9e-3, 1.1e-2, 2.1e-2)] == [
+        50,
+        50,
+        10,
+        10,
+        5,
+        1,
+    ]
+    eight = [replace(base, {"steps": 1000, "seed": seed}) for seed in range(8)]
+    asked = measured(monkeypatch, {("loop", 1): 0.005, ("vmap", 8): 0.04})
+    choice = choose(eight, {}, options, "auto", True)
+    assert (choice.mode, choice.size, choice.steps_per_call) == ("loop", 1, 10)
+    assert asked == [("loop", 1), ("vmap", 8), ("loop", 1)]
 
 
 def test_memory_bounds_how_many_run_together(base, options, monkeypatch):
@@ -393,10 +416,11 @@ def test_an_error_of_ours_is_shown_without_its_kind():
 
 
 def test_devices_share_the_trials_unless_each_trial_has_a_placement_of_its_own():
-    options = RunOptions()
-    assert for_trials(options, "vmap") == (dataclasses.replace(options, placement=Placement(data=1)), "vmap")
+    one = RunOptions(placement=Placement(data=1), stop_diverged=False)
+    assert for_trials(RunOptions(), "vmap") == (one, "vmap")
     many = RunOptions(placement=Placement(fsdp=2))
-    assert for_trials(many, "auto") == for_trials(many, "loop") == (many, "loop")
+    each = dataclasses.replace(many, stop_diverged=False)
+    assert for_trials(many, "auto") == for_trials(many, "loop") == (each, "loop")
     with pytest.raises(UsageError, match='together, as "vmap" does, are on one device each: choose loop'):
         for_trials(many, "vmap")
     with pytest.raises(UsageError, match="--profile is for a single run"):

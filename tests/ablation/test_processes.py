@@ -155,6 +155,7 @@ def reported(root):
         return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
+@pytest.mark.fault("F32")
 def test_killed_at_ten_moments(undisturbed, data_dir, tmp_path):
     """Each time a while after the process has begun a trial or gone on with one: compiling, training or saving."""
     generator = np.random.default_rng(0)

@@ -88,6 +88,7 @@ def test_a_different_study_is_refused(overrides, study, message, experiment, sto
     assert (store.root / "study.json").read_bytes() == before
 
 
+@pytest.mark.fault("F29")
 @pytest.mark.parametrize("text", ["", "{}", '{"experiment": 3}', "[]", "\x00"])
 def test_a_damaged_study_is_left_alone(text, experiment, tmp_path):
     (tmp_path / "study.json").write_text(text)
@@ -134,6 +135,7 @@ def test_outcomes(store):
     assert found[store.folder(running)].attempt == 1
 
 
+@pytest.mark.fault("F29")
 def test_a_damaged_result_is_a_failure(store):
     trial = store.final_trials()[0]
     finish(store, trial)

@@ -17,8 +17,10 @@ from research.devices import Layout, lay_out
 from research.errors import UsageError
 from research.experiment import Experiment, Placement, RunOptions, replace, split
 from research.layers import partition
-from research.training import Interrupted, init, restore, train
+from research.models import MLP
+from research.training import Diverged, Interrupted, init, restore, train
 from research.training.lowering import lowered
+from tests.training import numbers
 
 ONE = Placement(data=1)
 TOLERANCE = 1e-5
@@ -120,6 +122,24 @@ def elastic(folder: Path, data_dir: str) -> None:
     with pytest.raises(Interrupted):
         trained(experiment, run, data_dir, Placement(method="pmap"), stop_after=3)
     assert_same(trained(experiment, run, data_dir, ONE), alone)
+
+
+def not_finite(folder: Path, data_dir: str) -> None:
+    """However eight devices share a run, a number that is none is found in the same row, and left out of all alike."""
+    whole = numbers.experiment(nan=(17,), batch_size=16, steps=5, model=MLP(hidden=(8,), classes=3))
+    skips, rewinds = (replace(whole, {"nonfinite": policy}) for policy in ("skip", "rewind"))
+    alone = trained(skips, folder / "one", data_dir, ONE)
+    with pytest.raises(Diverged) as expected:
+        trained(whole, folder / "one_stops", data_dir, ONE)
+    assert "row 17 of the training split" in str(expected.value) and lines(alone)[-1]["skipped"] > 1
+    for name, placement in {"fsdp": Placement(fsdp=8), "pmap": Placement(method="pmap")}.items():
+        run = trained(rewinds, folder / name, data_dir, placement, checkpoint_every=2)
+        for found, wanted in zip(lines(run), lines(alone), strict=True):
+            assert found["skipped"] == wanted["skipped"]
+            np.testing.assert_allclose(found["parameter_norm"], wanted["parameter_norm"], rtol=TOLERANCE)
+        with pytest.raises(Diverged) as raised:
+            trained(whole, folder / f"{name}_stops", data_dir, placement)
+        assert str(raised.value) == str(expected.value)
 
 
 def compiles_once(folder: Path, data_dir: str) -> None:

@@ -1,6 +1,7 @@
 import contextlib
 import os
 import re
+import stat
 import time
 import zlib
 
@@ -40,6 +41,19 @@ def test_the_folder_is_the_users_own(untouched, monkeypatch):
     assert cache_compilations() == untouched / ".cache/ceteris/compilations"
     assert jax.config.jax_compilation_cache_dir == str(untouched / ".cache/ceteris/compilations")
     assert jax.config.jax_persistent_cache_min_compile_time_secs == WORTH_KEEPING
+
+
+def test_the_folder_is_for_the_user_alone(untouched, monkeypatch):
+    """Programs are loaded from it and run: one that others could write into is closed, one of another is left."""
+    folder = untouched / ".cache/ceteris/compilations"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    assert cache_compilations() == folder and stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o777)
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    assert cache_compilations() is None and jax.config.jax_compilation_cache_dir is None
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777
 
 
 def test_the_folder_follows_xdg(untouched, monkeypatch):

@@ -12,6 +12,7 @@ LAWS = (
     "parts",
     "streams",
     "elastic",
+    "not_finite",
     "compiles_once",
     "communicates_gradients_alone",
     "refuses",

@@ -31,6 +31,7 @@ def files(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.fault("F11")
 def test_a_flipped_bit_is_never_restored(damaged, undisturbed):
     """Whatever file of the last checkpoint is hit: the state is right, or the one before it is used."""
     _, expected = restore(undisturbed)
@@ -55,6 +56,7 @@ def test_a_flipped_bit_is_never_restored(damaged, undisturbed):
     assert fallbacks > 5
 
 
+@pytest.mark.fault("F12")
 @pytest.mark.parametrize("damage", ["truncate", "empty", "delete"])
 def test_a_damaged_file_falls_back(damage, damaged, caplog):
     largest = max(files(damaged / "checkpoints" / "latest" / "12" / "state"), key=lambda path: path.stat().st_size)
@@ -69,6 +71,7 @@ def test_a_damaged_file_falls_back(damage, damaged, caplog):
     assert files(damaged) == before  # reading moves nothing
 
 
+@pytest.mark.fault("F11", "F12")
 def test_a_damaged_checkpoint_is_trained_again(damaged, tiny, options, undisturbed):
     (damaged / "result.json").unlink()
     largest = max(files(damaged / "checkpoints" / "latest" / "12" / "state"), key=lambda path: path.stat().st_size)
@@ -79,6 +82,7 @@ def test_a_damaged_checkpoint_is_trained_again(damaged, tiny, options, undisturb
     assert (damaged / "metrics.jsonl").read_bytes() == (undisturbed / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.fault("F12")
 def test_all_damaged_is_an_error_and_stays_one(damaged, tiny, options):
     (damaged / "result.json").unlink()
     for path in files(damaged / "checkpoints" / "latest"):
@@ -88,6 +92,7 @@ def test_all_damaged_is_an_error_and_stays_one(damaged, tiny, options):
             action()
 
 
+@pytest.mark.fault("F18", "F19")
 def test_other_code_is_no_damage(damaged, tiny, options, monkeypatch):
     """A checkpoint whose parameters the code no longer has is refused by name, and nothing is moved."""
     (damaged / "result.json").unlink()
@@ -105,6 +110,7 @@ def test_other_code_is_no_damage(damaged, tiny, options, monkeypatch):
     assert files(damaged / "checkpoints") == before
 
 
+@pytest.mark.fault("F15")
 def test_best_of_the_future_is_forgotten_on_resume(tiny, options, tmp_path):
     """A run resumed before its best step comes to it again; until then there is no best."""
     often = dataclasses.replace(options, evaluate_every=1, checkpoint_every=100)
@@ -123,6 +129,7 @@ def test_best_of_the_future_is_forgotten_on_resume(tiny, options, tmp_path):
         restore(tmp_path, "best")
 
 
+@pytest.mark.fault("F15")
 def test_keep_is_how_many_are_kept(tiny, options, tmp_path):
     for keep in (1, 3):
         train(tiny, tmp_path / str(keep), dataclasses.replace(options, keep=keep))
@@ -130,11 +137,13 @@ def test_keep_is_how_many_are_kept(tiny, options, tmp_path):
         assert sorted(int(path.name) for path in latest.iterdir() if path.is_dir()) == [4, 8, 12][-keep:]
 
 
+@pytest.mark.fault("F12")
 def test_half_written_checkpoints_are_ignored(damaged):
     (damaged / "checkpoints" / "latest" / "13.orbax-checkpoint-tmp-1" / "state").mkdir(parents=True)
     assert int(restore(damaged)[1].step) == 12
 
 
+@pytest.mark.fault("F15")
 def test_latest_and_best_are_kept_apart(undisturbed):
     lines = [line for line in read(undisturbed / "metrics.jsonl") if line["split"] == "validation"]
     best = max(lines, key=lambda line: (line["accuracy"], -line["step"]))
@@ -143,6 +152,7 @@ def test_latest_and_best_are_kept_apart(undisturbed):
     assert sorted(int(path.name) for path in latest) == [8, 12]
 
 
+@pytest.mark.fault("F17")
 def test_saved_state_is_not_changed_by_donation(tiny, tmp_path):
     """The buffers of a state may be reused while it is being written."""
     state = init(tiny, jax.random.key(0))
@@ -156,6 +166,7 @@ def test_saved_state_is_not_changed_by_donation(tiny, tmp_path):
     chex.assert_trees_all_equal(restored, expected)
 
 
+@pytest.mark.fault("F11")
 def test_digests_see_path_type_shape_and_bytes():
     tree = {"a": np.zeros((2, 3), np.float32)}
     others = [
@@ -168,6 +179,7 @@ def test_digests_see_path_type_shape_and_bytes():
     assert digests(tree) == digests({"a": np.zeros((2, 3), np.float32)})
 
 
+@pytest.mark.fault("F15", "F22")
 @pytest.mark.parametrize(
     ("history", "maximize", "best"),
     [
@@ -186,6 +198,7 @@ def test_nan_and_ties_are_never_best(history, maximize, best):
     assert is_best(history, maximize) is best
 
 
+@pytest.mark.fault("F2")
 def test_journal_drops_what_is_about_to_be_repeated(tmp_path):
     path = tmp_path / "metrics.jsonl"
     journal = Journal(path, 0)
@@ -201,6 +214,7 @@ def test_journal_drops_what_is_about_to_be_repeated(tmp_path):
     assert b"NaN" not in whole and b"null" in whole
 
 
+@pytest.mark.fault("F12")
 @pytest.mark.parametrize("garbage", [b"garbage\n", b"[1]\n", b"\xff\xfe\n"])
 def test_damaged_journal_is_named(garbage, damaged, tiny, options):
     (damaged / "result.json").unlink()

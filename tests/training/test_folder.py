@@ -28,7 +28,7 @@ def test_files_of_a_finished_run(tiny, undisturbed):
     promised = "experiment fingerprint seed steps metrics seconds parameters device versions commit"
     assert set(result) >= set(promised.split())
     assert set(result["metrics"]) == {"validation", "test"}
-    assert set(result["seconds"]) == {"compile", "input", "step", "evaluate", "checkpoint", "total"}
+    assert set(result["seconds"]) == {"compile", "input", "step", "evaluate", "checkpoint", "lost", "total"}
     assert sum(value for name, value in result["seconds"].items() if name != "total") <= result["seconds"]["total"]
     assert result["seed"] == 3 and result["steps"] == 12
     assert from_json((undisturbed / "experiment.json").read_text()) == tiny
@@ -41,10 +41,26 @@ def test_files_of_a_finished_run(tiny, undisturbed):
     assert {"gradient_norm", "parameter_norm", "update_norm"} <= set(lines[0])
 
 
-def test_another_experiment_is_refused(tiny, options, undisturbed):
+@pytest.mark.fault("F18")
+@pytest.mark.parametrize(
+    ("path", "value", "shown"),
+    [
+        ("model.channels", (3, 7), "(3, 5) -> (3, 7)"),
+        ("model.dropout", 0.5, "0.25 -> 0.5"),
+        ("model.dtype", "bfloat16", "'float32' -> 'bfloat16'"),
+        ("optimizer.algorithm", "adagrad", "'adamw' -> 'adagrad'"),
+        ("optimizer.learning_rate", 0.03, "0.02 -> 0.03"),
+        ("batch_size", 13, "257 -> 13"),
+        ("data.shift", 2, "1 -> 2"),
+        ("steps", 13, "12 -> 13"),
+        ("seed", 4, "3 -> 4"),
+    ],
+)
+def test_another_experiment_is_refused_with_the_difference(path, value, shown, tiny, options, undisturbed):
     before = content(undisturbed)
-    with pytest.raises(UsageError, match=r"model.dropout: 0.25 -> 0.5"):
-        train(replace(tiny, {"model.dropout": 0.5}), undisturbed, options)
+    with pytest.raises(UsageError) as refused:
+        train(replace(tiny, {path: value}), undisturbed, options)
+    assert str(refused.value).splitlines()[1:] == [f"{path}: {shown}"]
     assert content(undisturbed) == before
 
 
@@ -79,9 +95,10 @@ def test_a_folder_without_experiment_is_left_alone(name, tiny, options, tmp_path
     assert (tmp_path / name).read_text() == "mine"
 
 
+@pytest.mark.fault("F6")
 def test_one_process_at_a_time(tiny, options, tmp_path):
     with Folder(tmp_path).claimed():
-        with pytest.raises(RunError, match="another process is running"):
+        with pytest.raises(RunError, match=r"another process .* is running"):
             train(tiny, tmp_path, options)
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     train(tiny, tmp_path, options)
@@ -91,7 +108,7 @@ def test_a_diverged_run_is_finished_and_read_again(tiny, options, tmp_path):
     """NaN is null in the files and NaN in Python, and draws an empty picture."""
     diverging = replace(tiny, {"optimizer.algorithm": "sgd", "optimizer.learning_rate": 1e30, "optimizer.warmup": 0})
     for _ in range(2):
-        result = train(diverging, tmp_path, options)
+        result = train(diverging, tmp_path, dataclasses.replace(options, stop_diverged=False))
         assert math.isnan(result.metrics["test"]["loss"])
     for name in ("result.json", "metrics.jsonl"):
         assert "NaN" not in (tmp_path / name).read_text()

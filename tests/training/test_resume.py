@@ -30,6 +30,7 @@ def assert_same_run(folder, reference):
     assert results[0]["details"] == results[1]["details"]
 
 
+@pytest.mark.fault("F1", "F7")
 @pytest.mark.parametrize("k", range(1, 12))
 def test_resume_after_every_step(k, tiny, options, undisturbed, tmp_path):
     with pytest.raises(Interrupted, match=f"step {k} of 12"):
@@ -40,6 +41,7 @@ def test_resume_after_every_step(k, tiny, options, undisturbed, tmp_path):
     assert_same_run(tmp_path, undisturbed)
 
 
+@pytest.mark.fault("F1")
 def test_resume_many_times(tiny, options, undisturbed, tmp_path):
     for k in range(1, 12):
         with pytest.raises(Interrupted):
@@ -48,6 +50,7 @@ def test_resume_many_times(tiny, options, undisturbed, tmp_path):
     assert_same_run(tmp_path, undisturbed)
 
 
+@pytest.mark.fault("F10")
 @pytest.mark.parametrize("residency", ["ram", "device", "stream"])
 def test_resume_with_the_data_elsewhere(residency, tiny, options, undisturbed, tmp_path):
     elsewhere = dataclasses.replace(options, residency=residency)
@@ -57,6 +60,7 @@ def test_resume_with_the_data_elsewhere(residency, tiny, options, undisturbed, t
     assert_same_run(tmp_path, undisturbed)
 
 
+@pytest.mark.fault("F7")
 @pytest.mark.parametrize("algorithm", ["sgd", "momentum", "nesterov", "adagrad"])
 def test_resume_with_every_optimizer(algorithm, tiny, options, tmp_path):
     experiment = replace(tiny, {"optimizer.algorithm": algorithm})
@@ -118,6 +122,7 @@ def left_alone(data_dir, tmp_path_factory):
     return folder
 
 
+@pytest.mark.fault("F2")
 @pytest.mark.parametrize("step", [5, 117])
 def test_kill_then_the_same_command(step, data_dir, left_alone, tmp_path):
     process = start(tmp_path, data_dir)
@@ -129,6 +134,7 @@ def test_kill_then_the_same_command(step, data_dir, left_alone, tmp_path):
     assert_same_run(tmp_path, left_alone)
 
 
+@pytest.mark.fault("F2", "F3")
 @pytest.mark.slow
 def test_kill_again_and_again(data_dir, left_alone, tmp_path):
     generator = np.random.default_rng(0)
@@ -142,6 +148,7 @@ def test_kill_again_and_again(data_dir, left_alone, tmp_path):
     assert_same_run(tmp_path, left_alone)
 
 
+@pytest.mark.fault("F4")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_saves_and_exits_with_75(number, data_dir, left_alone, tmp_path):
     process = start(tmp_path, data_dir)
@@ -156,6 +163,7 @@ def test_signal_saves_and_exits_with_75(number, data_dir, left_alone, tmp_path):
     assert_same_run(tmp_path, left_alone)
 
 
+@pytest.mark.fault("F4")
 def test_second_signal_stops_at_once(data_dir, left_alone, tmp_path):
     process = start(tmp_path, data_dir)
     wait_for_step(process, tmp_path, 50)

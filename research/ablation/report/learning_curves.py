@@ -10,8 +10,9 @@ from research.ablation.report.tables import LEVEL
 from research.ablation.statistics import t_interval
 from research.ablation.store import Outcome
 from research.ablation.study import Cell, Study, final_seeds, goal
+from research.errors import RunError
 from research.experiment import fingerprint
-from research.training.folder import Folder
+from research.training.folder import Folder, numbers
 from research.training.journal import read
 
 
@@ -60,8 +61,12 @@ def curves(
 
 
 def _points(journal: Path, metric: str, split: str) -> dict[int, float]:
-    """Return {step: value} of a journal."""
-    return {line["step"]: line[metric] for line in read(journal) if line["split"] == split and metric in line}
+    """Return {step: value} of a journal. Raises `RunError` where it is damaged."""
+    found = {line["step"]: line[metric] for line in read(journal) if line["split"] == split and metric in line}
+    try:
+        return numbers(found)
+    except (TypeError, OverflowError) as error:
+        raise RunError(f"{journal} is damaged: {error}; restore it, or delete the run and run it again") from error
 
 
 def _curve(name: str, points: Sequence[dict[int, float]]) -> Curve:

@@ -1,0 +1,147 @@
+"""What commands do to the machine: modes of the files they make, the network, and streams that are gone."""
+
+import os
+import pty
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+COMMANDS = """
+import os, socket, stat, sys
+
+if sys.argv[1] != "online":
+    import socket
+
+    def refuse(self, address, connect=socket.socket.connect):
+        if self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"):
+            return connect(self, address)
+        os.write(2, f"asked for {address}".encode())
+        os._exit(99)
+
+    def resolve(host, *rest, find=socket.getaddrinfo, **options):
+        if host not in (None, "", "127.0.0.1", "::1", "localhost", socket.gethostname()):
+            os.write(2, f"asked for {host}".encode())
+            os._exit(99)
+        return find(host, *rest, **options)
+
+    socket.socket.connect = socket.socket.connect_ex = refuse
+    socket.getaddrinfo = resolve
+
+os.umask(int(sys.argv[2], 8))
+import jax
+jax.config.update("jax_disable_most_optimizations", True)
+from experiments.digits_cnn import experiment, smoke, studies
+from research import cli, weights
+
+def run(*words):
+    try:
+        words = [*words, "--data_dir", "data"] if words[0] != "report" else words
+        cli.main(experiment, smoke=smoke, studies=studies, file="digits_cnn.py", doc="", arguments=list(words))
+    except SystemExit as exit:
+        assert not exit.code, (words, exit.code)
+
+run("train", "--smoke", "--steps", "2", "--workdir", "run", "--progress", "none")
+run("evaluate", "--workdir", "run")
+run("predict", "--workdir", "run", "--output", "predictions.csv")
+axis = ("--axis", "optimizer.learning_rate=0.01", "--seeds", "2", "--workdir", "study", "--progress", "none")
+run("ablate", "--smoke", "--steps", "2", *axis)
+run("report", "--workdir", "study", "--output", "report")
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """Run the commands in a new folder with a home of its own; return the folder."""
+
+    def run(umask):
+        folder = tmp_path_factory.mktemp("commands")
+        caching = {"JAX_ENABLE_COMPILATION_CACHE": "true", "HOME": str(folder), "PYTHONPATH": str(ROOT)}
+        environment = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"} | caching
+        words = [sys.executable, "-c", COMMANDS, "offline", umask]
+        ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        return folder
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F28", "F29")
+@pytest.mark.parametrize("umask", ["027", "077"])
+def test_files_have_the_modes_that_the_user_wants_and_the_network_is_not_asked(umask, ran):
+    """Every file of data, a run, predictions, a study and a report; compiled programs are for the user alone."""
+    folder = ran(umask)
+    cache = folder / ".cache/ceteris/compilations"
+    names = {path.name for path in folder.rglob("*")}
+    assert {"result.json", "metrics.jsonl", "predictions.csv", "report.html", "report.png", "study.json"} <= names
+    assert any(cache.iterdir()) and stat.S_IMODE(cache.stat().st_mode) == 0o700
+    for path in [path for path in folder.rglob("*") if path != cache]:
+        wanted = (0o777 if path.is_dir() else 0o666) & ~int(umask, 8)
+        assert stat.S_IMODE(path.stat().st_mode) == wanted, path
+
+
+TRAIN = [sys.executable, "-m", "experiments.digits_cnn", "--smoke", "--log_every", "1", "--no_pictures"]
+
+
+def quickly():
+    """The environment of a process that compiles for seconds and computes for milliseconds."""
+    return {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
+
+def start(folder, data_dir, *words, **streams):
+    """Begin to train in a process of its own."""
+    command = [*TRAIN, "--steps", "12", "--workdir", str(folder), "--data_dir", data_dir, *words]
+    return subprocess.Popen(command, cwd=ROOT, env=quickly(), stderr=subprocess.PIPE, text=True, **streams)
+
+
+def ended(process, folder):
+    """Wait for a run to end well; return what it said on standard error."""
+    with process:  # which closes its streams
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 14 and (folder / "result.json").exists()
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F31")
+@pytest.mark.parametrize("how", ["lines", "bar"])
+def test_training_goes_on_when_its_terminal_is_gone(how, data_dir, tmp_path):
+    """A terminal that hangs up: writing to it fails from then on."""
+    ours, theirs = pty.openpty()
+    process = start(tmp_path / "run", data_dir, "--progress", how, stdout=theirs)
+    os.close(theirs)
+    os.read(ours, 1)  # the run has begun to show something
+    os.close(ours)
+    said = ended(process, tmp_path / "run")
+    assert said.count("standard output failed") == 1 and "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F31")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_training_goes_on_when_nobody_reads_or_the_disk_of_its_log_is_full(data_dir, tmp_path):
+    with open("/dev/full", "w") as full:
+        processes = [
+            start(tmp_path / "full", data_dir, stdout=full),
+            start(tmp_path / "pipe", data_dir, stdout=subprocess.PIPE),
+        ]
+    processes[1].stdout.close()
+    for process, name in zip(processes, ("full", "pipe"), strict=True):
+        said = ended(process, tmp_path / name)
+        assert said.count("standard output failed") == 1 and "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F31")
+def test_training_goes_on_without_any_stream(data_dir, tmp_path):
+    """All closed, as a daemon may be started: no file of the run gets the number of standard error."""
+    words = [*TRAIN, "--steps", "12", "--workdir", str(tmp_path / "run"), "--data_dir", data_dir]
+    script = 'exec "$@" 0<&- 1>&- 2>&-'
+    assert subprocess.run(["sh", "-c", script, "sh", *words], cwd=ROOT, env=quickly()).returncode == 0
+    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 14

@@ -1,0 +1,85 @@
+"""Commands in processes that may be killed: forked from one that has imported everything, so each begins at once.
+
+ended = run(["--smoke", "--workdir", str(folder)], programs, fault=functools.partial(kill_in, "..."))
+
+`programs` is a folder that keeps compiled programs between them. A `fault` is called in the new process before the
+command and may change anything there; it is a function of a module, or a `functools.partial` of one, since it travels
+by name. The process that is forked never touches a device: what JAX computes with does not survive a fork.
+"""
+
+import dataclasses
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import jax
+
+import experiments.digits_cnn  # noqa: F401 (with it comes all that a command imports)
+
+ROOT = Path(__file__).parents[2]
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__, "orbax.checkpoint"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a process ended: its exit code, or minus the number of the signal that killed it, and all it printed."""
+
+    code: int
+    text: str
+
+
+def start(
+    words: Sequence[str],
+    programs: Path,
+    fault: Callable[[], None] | None = None,
+    experiment: str = "digits_cnn",
+    log: Path | None = None,
+) -> tuple[ForkServerProcess, Path]:
+    """Start `python -m experiments.NAME WORDS` in a process forked for it; return that and where it prints to."""
+    if log is None:
+        handle, name = tempfile.mkstemp(suffix=".log", dir=programs.parent)
+        os.close(handle)
+        log = Path(name)
+    # Where the process that forks finds its modules is settled when the first one starts.
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(ROOT), *os.environ.get("PYTHONPATH", "").split(":")]))
+    process = FORKS.Process(target=_command, args=(list(words), str(programs), fault, experiment, str(log)))
+    process.start()
+    return process, log
+
+
+def finish(process: ForkServerProcess, log: Path, seconds: float = 120) -> Ended:
+    """Wait for a process to end."""
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError(f"still running after {seconds} s: {log.read_text()}")
+    return Ended(process.exitcode, log.read_text())
+
+
+def run(
+    words: Sequence[str], programs: Path, fault: Callable[[], None] | None = None, experiment: str = "digits_cnn"
+) -> Ended:
+    """Run a command to its end."""
+    return finish(*start(words, programs, fault, experiment))
+
+
+def _command(words: list[str], programs: str, fault: Callable[[], None] | None, experiment: str, log: str) -> None:
+    """Be the command, in the new process."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", True)
+    jax.config.update("jax_compilation_cache_dir", programs)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    sys.argv = [experiment, *words]
+    sys.modules.pop(f"experiments.{experiment}", None)  # or runpy warns of it
+    if fault is not None:
+        fault()
+    runpy.run_module(f"experiments.{experiment}", run_name="__main__", alter_sys=True)
