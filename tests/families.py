@@ -116,6 +116,9 @@ FAMILIES: dict[str, Experiment] = {
     ),
 }
 
+QUICK = ("CNN", "RecurrentClassifier, lstm", "TransformerLanguageModel")
+"""Those that stand for all where there is little time."""
+
 
 def classes() -> set[type]:
     """Return every class of models that is public."""

@@ -1,5 +1,6 @@
 """The README runs as written."""
 
+import ast
 import re
 import shlex
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.families import FAMILIES
 
 README = Path(__file__).parents[1] / "README.md"
 ROOT = str(README.parent)
@@ -50,6 +53,31 @@ def test_python(text, data_dir, tmp_path, monkeypatch, capsys):
     exec(compile(example, "README.md", "exec"), {})
     assert "['model.channels']\n" in capsys.readouterr().out
     assert (tmp_path / "runs" / "wider" / "result.json").exists()
+
+
+def faults(*nodes):
+    """Return the faults that marks in a piece of source are about."""
+    calls = [call for node in nodes for call in ast.walk(node) if isinstance(call, ast.Call)]
+    marks = [call for call in calls if ast.unparse(call.func) == "pytest.mark.fault"]
+    return [ast.literal_eval(number) for mark in marks for number in mark.args]
+
+
+def test_every_fault_has_a_row_whose_test_is_marked_with_it(text):
+    """And none of them is expected to fail."""
+    marked = set()
+    for path in (README.parent / "tests").rglob("test_*.py"):
+        source = ast.parse(path.read_text())
+        assert "xfail" not in {node.attr for node in ast.walk(source) if isinstance(node, ast.Attribute)}
+        assigned = [each for each in source.body if isinstance(each, ast.Assign)]
+        of_all = faults(*(each for each in assigned if ast.unparse(each.targets[0]) == "pytestmark"))
+        functions = [each for each in ast.walk(source) if isinstance(each, ast.FunctionDef)]
+        for function in functions:
+            marked |= {(number, function.name) for number in [*of_all, *faults(*function.decorator_list)]}
+            marked |= {(number, f"{path.name}::{function.name}") for number in faults(*function.decorator_list)}
+    rows = re.findall(r"^\| (F\d+) \|.*\| `([\w.:]+)` \|$", text, flags=re.MULTILINE)
+    assert [number for number, _ in rows] == [f"F{number}" for number in range(1, 33)]
+    assert set(rows) <= marked
+    assert f"each of {len(FAMILIES)} families" in text
 
 
 def test_the_value_shown_is_the_value(text):

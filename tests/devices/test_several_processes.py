@@ -71,6 +71,7 @@ def test_processes_whose_devices_take_turns_feed_their_own_rows():
     assert finished(process).splitlines()[-1] == "holds"
 
 
+@pytest.mark.fault("F9")
 def test_what_two_processes_saved_goes_on_on_any_devices(data_dir, tmp_path):
     wide = ("--steps", 6, "--model.width", 64)  # of the smoke variant nothing would be divided
     flags = (*wide, "--placement.fsdp", 4, "--stop_after", 3)
@@ -89,6 +90,7 @@ def test_what_two_processes_saved_goes_on_on_any_devices(data_dir, tmp_path):
     assert_same(two, alone)
 
 
+@pytest.mark.fault("F2", "F9")
 def test_killed_processes_are_started_again_and_end_as_if_nothing_had_happened(data_dir, tmp_path):
     """First the one that only works is killed, then the one that coordinates."""
     steps, folder = 600, tmp_path / "killed"

@@ -12,9 +12,8 @@ from research.models import CNN
 from research.optimization import Group
 from research.training import Interrupted, restore, train
 from research.training.loop import open_splits
-from tests.families import FAMILIES, classes
+from tests.families import FAMILIES, QUICK, classes
 
-QUICK = ("CNN", "RecurrentClassifier, lstm", "TransformerLanguageModel")
 OPTIONS = RunOptions(log_every=1, evaluate_every=2, checkpoint_every=3, progress="none", pictures=False)
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -15,7 +15,8 @@ import pytest
 from research.errors import RunError
 from research.training.checkpoint import ALGORITHM, Checkpoints, _digest_json, digests, leaves
 from research.training.journal import is_best
-from research.training.state import TrainState
+from research.training.state import TrainState, abstract_state
+from tests.families import FAMILIES, QUICK
 
 # A restore that fails inside Orbax leaves its reading tasks to be collected after their event loop is closed.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -63,11 +64,11 @@ def files(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def restored(folder, kind="latest"):
-    """The state that a folder gives, which must be one of those that were saved, to the last bit."""
+def restored(folder, kind="latest", states=STATES):
+    """The step of the state that a folder gives, which must be one of those that were saved, to the last bit."""
     with Checkpoints(folder, read_only=True) as checkpoints:
-        found, _ = checkpoints.restore(kind, ABSTRACT)
-    chex.assert_trees_all_equal(found, STATES[int(found.step)])
+        found, _ = checkpoints.restore(kind, jax.eval_shape(lambda: states[2]))
+    chex.assert_trees_all_equal(found, states[int(found.step)])
     return int(found.step)
 
 
@@ -112,6 +113,36 @@ def test_500_flipped_bits(sound, folder, caplog):
     assert len(hit) - len(spare) >= 4  # the manifest, the description, an index, the numbers, more as Orbax sees fit
     assert found["digest"] > 40 and found["reading"] > 100
     assert found["harmless"] < 50  # numbers in Orbax's description of the state that it does not look at
+
+
+@pytest.mark.fault("F11", "F12", "F17")
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
+def test_every_family(name, tmp_path):
+    """Of its state: a bit flipped in any file, any file cut in half, and numbers overwritten while they are saved."""
+    generator = np.random.default_rng(0)
+    abstract = abstract_state(FAMILIES[name])
+    drawn = jax.tree.map(lambda leaf: generator.integers(0, 99, leaf.shape).astype(leaf.dtype), abstract)
+    states = {step: drawn._replace(step=np.int32(step)) for step in (1, 2)}
+    with Checkpoints(tmp_path) as checkpoints:
+        for saved in states.values():
+            overwritten = jax.tree.map(np.array, saved)
+            checkpoints.save("latest", overwritten)
+            for leaf in jax.tree.leaves(overwritten):
+                leaf[...] = 7
+    assert restored(tmp_path, states=states) == 2
+    cut = []
+    for path in [path for path in files(tmp_path / "latest" / "2") if path.stat().st_size]:
+        content = path.read_bytes()
+        flipped = bytearray(content)
+        flipped[generator.integers(len(flipped))] ^= 1 << generator.integers(8)
+        path.write_bytes(flipped)
+        restored(tmp_path, states=states)
+        path.write_bytes(content[: len(content) // 2])
+        cut.append(restored(tmp_path, states=states))
+        path.write_bytes(content)
+    assert cut.count(1) >= 4  # the other files are marks of a commit, and what Orbax merged into others
 
 
 @pytest.mark.fault("F11")
