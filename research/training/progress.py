@@ -37,7 +37,7 @@ def progress(kind: Literal["auto", "bar", "lines", "none"], steps: int, start: i
     if kind == "none":
         return Silence()
     bar = kind == "bar" or (kind == "auto" and sys.stdout is not None and sys.stdout.isatty())
-    return Enduring(TerminalBar(steps, start, batch_size) if bar else Lines(steps, start, batch_size))
+    return Enduring(lambda: (TerminalBar if bar else Lines)(steps, start, batch_size))
 
 
 def shown(metrics: Metrics) -> str:
@@ -75,10 +75,19 @@ class Silence:
 
 
 class Enduring:
-    """Shows what another does, until that cannot be shown any more: whoever stops looking does not stop the run."""
+    """Shows what another does, until that cannot be shown any more: whoever stops looking does not stop the run.
 
-    def __init__(self, shows: Progress) -> None:
-        self._shows = shows
+    It is made here, since a bar is drawn as soon as it is there.
+    """
+
+    def __init__(self, make: Callable[[], Progress]) -> None:
+        self._shows: Progress = Silence()
+
+        def begin(_: Progress) -> None:
+            """Make what shows."""
+            self._shows = make()
+
+        self._try(begin)
 
     def say(self, text: str) -> None:
         """Show one line."""

@@ -54,6 +54,18 @@ def test_none_is_silent(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.fault("F31")
+def test_a_terminal_that_is_gone_when_the_bar_is_drawn_ends_nothing(monkeypatch, caplog, capfd):
+    def gone(*arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("research.training.progress.TerminalBar", gone)
+    shows = progress("bar", 10, 0, 2)
+    shows.say("nobody reads this")
+    shows.close()
+    assert len(caplog.records) == 1 and "the run goes on" in caplog.text
+
+
 def test_signals_are_restored_and_the_second_interrupts(capfd):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with interruptible() as interrupted:
