@@ -33,8 +33,8 @@ MANY_STEPS = (50, 10, 5)
 # Below this time of a step, what a call costs by itself is most of it.
 TINY_SECONDS = 3e-4
 # A way is tried only if the best one so far would take this many times as long as compiling a loop: at most a twentieth
-# is lost where nothing is to be expected, a fifth where something is, and a half where much is.
-PATIENCE: dict[Gain, float] = {"much": 2.0, "some": 5.0, "little": 20.0}
+# is lost where nothing is to be expected, a third where something is, and a half where much is.
+PATIENCE: dict[Gain, float] = {"much": 2.0, "some": 3.0, "little": 20.0}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -335,7 +335,7 @@ def test_the_fastest_way_is_chosen(base, options, monkeypatch):
     assert asked == [("loop", 1), ("vmap", 8)]
     measured(monkeypatch, {("loop", 1): 0.1, ("vmap", 8): 0.095})
     assert choose(eight, {}, options, "auto", True).mode == "loop"
-    asked = measured(monkeypatch, {("loop", 1): 0.0006})
+    asked = measured(monkeypatch, {("loop", 1): 0.00035})
     assert choose(eight, {}, options, "auto", True).mode == "loop" and asked == [("loop", 1)]
     asked = measured(monkeypatch, {("loop", 1): 0.02})
     few = [replace(experiment, {"steps": 120}) for experiment in eight]
