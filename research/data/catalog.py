@@ -1,8 +1,10 @@
 """Any TFDS dataset by name, with errors that say what to do. Only `prepare` uses the network."""
 
 import difflib
+import functools
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from research.data import preparation
@@ -22,11 +24,32 @@ def find(name: str, data_dir: str | None = None) -> Any:
     Raises:
         UsageError: there is no such dataset, or it cannot be described without TensorFlow.
     """
+    folder = data_folder(data_dir)
+    written = _written(name, folder)
+    return _known(name, folder, written) if written else _found(name, folder)
+
+
+def _written(name: str, folder: str) -> tuple[tuple[str, int], ...]:
+    """Return the descriptions of a dataset that are in a folder, and when they were written."""
+    base = re.split("[/:]", name)[0]
+    if not re.fullmatch(r"\w+", base):
+        return ()
+    paths = sorted(Path(folder, base).glob("**/dataset_info.json"))
+    return tuple((str(path), path.stat().st_mtime_ns) for path in paths)
+
+
+@functools.lru_cache(maxsize=32)
+def _known(name: str, folder: str, written: tuple[tuple[str, int], ...]) -> Any:
+    """Return the builder of a dataset that is `written` there: one for all, as TFDS forgets none that it describes."""
+    return _found(name, folder)
+
+
+def _found(name: str, folder: str) -> Any:
+    """Return a new builder. Raises `UsageError` as `find` does."""
     import tensorflow_datasets as tfds
 
     from research.data.builders import OWN
 
-    folder = data_folder(data_dir)
     if name in OWN:
         return OWN[name](data_dir=folder)
     if is_folder(name):

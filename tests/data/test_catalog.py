@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from research.data import Images, catalog
+from research.data import Images, catalog, preparation
 from research.data.__main__ import main
 from research.data.image_files import square
 from research.errors import RunError, UsageError
@@ -256,3 +257,15 @@ def test_bad_usage_of_the_command_exits_with_2(tmp_path, capsys):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
+
+
+def test_a_builder_is_known_until_its_dataset_is_written_again(data_dir, tmp_path):
+    """TFDS forgets none, so a study that opened its data for every trial would grow."""
+    shutil.copytree(pathlib.Path(data_dir, "digits"), tmp_path / "digits")
+    builder = catalog.find("digits", str(tmp_path))
+    assert catalog.find("digits", str(tmp_path)) is builder
+    (info,) = tmp_path.rglob("dataset_info.json")
+    os.utime(info, ns=(0, 0))
+    assert catalog.find("digits", str(tmp_path)) is not builder
+    shutil.rmtree(tmp_path / "digits")
+    assert not preparation.is_prepared(catalog.find("digits", str(tmp_path)))
