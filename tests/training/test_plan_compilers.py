@@ -46,7 +46,7 @@ def kinds(planned):
 
 def check(name, planned):
     """A shipped experiment fits, is counted in full, and takes some time."""
-    assert (planned.candidate.fits, planned.aim.remark) == ("yes", None), name
+    assert (planned.candidate.fits, planned.aim.missing) == ("yes", None), name
     assert planned.candidate.memory.temporaries > 0
     assert (planned.work.open_loops, planned.candidate.communication.open_loops) == (0, 0)
     assert planned.step_seconds > 0
