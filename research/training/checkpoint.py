@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,12 +66,17 @@ class Checkpoints:
         """Open the Orbax manager of one kind."""
         import orbax.checkpoint as ocp  # only runs and restores need it
 
-        logging.getLogger("absl").addFilter(_said_by_others)
+        _leave_out_what_orbax_says()
         if not self._read_only and leads():  # known now rather than at the first save
             (self._folder / kind).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._folder / kind):
                 pass
-        options = ocp.CheckpointManagerOptions(max_to_keep=self._keep[kind], create=not self._read_only)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=self._keep[kind],
+            create=not self._read_only,
+            # Threads would wait for minutes for a folder that cannot be made, and the process for its threads.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        )
         manager = ocp.CheckpointManager(self._folder / kind, options=options, item_names=("state", "manifest"))
         # It would tell jax's service the number of a step where `stop_agreed` tells the number of its calls, so that
         # after a save of a resumed run the processes would agree on a call that is far away.
@@ -338,9 +344,21 @@ def _failures(folder: Path) -> Iterator[None]:
         raise RunError(f"saving to {folder} failed: {cause(error)}") from error
 
 
-def _said_by_others(record: logging.LogRecord) -> bool:
-    """Return whether to log a message: Orbax's come with tracebacks, of what is reported here in a sentence."""
-    return "orbax" not in record.pathname
+@functools.cache
+def _leave_out_what_orbax_says() -> None:
+    """Leave out tracebacks of a save that fails, in whichever thread: it is reported here in a sentence."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(
+            lambda record: "orbax" not in record.pathname and "orbax" not in record.getMessage()
+        )
+    report = sys.unraisablehook
+
+    def reported(found: Any) -> None:
+        # Orbax closes its event loop at the first write that fails; TensorStore's other writes then end.
+        if str(found.exc_value) != "Event loop is closed":
+            report(found)
+
+    sys.unraisablehook = reported
 
 
 def named(error: Exception, state: Any) -> str:

@@ -96,8 +96,6 @@ def test_a_hostile_array_is_no_data(canary, tmp_path):
             assert "\n" not in str(caught.value)
 
 
-# A restore that fails inside Orbax leaves its reading tasks to be collected after their event loop is closed.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.fault("F25")
 def test_hostile_files_in_a_run_folder_are_refused(canary, experiment, data_dir, tmp_path, quick_compilation):
     """Every file that is read when a run is restored, each in turn a pickle."""

@@ -17,9 +17,6 @@ from research.training.checkpoint import Checkpoints, digests
 from research.training.journal import Journal, is_best, read
 from research.training.state import abstract_state
 
-# A restore that fails inside Orbax leaves its reading tasks to be collected after their event loop is closed.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture
 def damaged(undisturbed, tmp_path):

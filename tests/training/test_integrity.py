@@ -18,8 +18,6 @@ from research.training.journal import is_best
 from research.training.state import TrainState, abstract_state
 from tests.families import FAMILIES, QUICK
 
-# A restore that fails inside Orbax leaves its reading tasks to be collected after their event loop is closed.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 KINDS = ("latest", "best")
 
