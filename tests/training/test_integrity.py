@@ -18,7 +18,6 @@ from research.training.journal import is_best
 from research.training.state import TrainState, abstract_state
 from tests.families import FAMILIES, QUICK
 
-
 KINDS = ("latest", "best")
 
 
