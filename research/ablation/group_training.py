@@ -263,15 +263,17 @@ def common_states(
     Otherwise nothing is returned and all that was saved is removed: these runs begin again.
     """
     saved = {}
-    for index, folder in folders.items():
-        with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
-            try:
-                one = checkpoints.restore("latest", abstract_state(experiments[index]))
-            except RunError:  # damaged
-                one = None
-        if one is None:
-            break
-        saved[index] = jax.device_get(one[0]), one[1]
+    if all(folder.checkpoints.exists() for folder in folders.values()):
+        abstract = abstract_state(experiments[0])  # that of any run of the program
+        for index, folder in folders.items():
+            with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+                try:
+                    one = checkpoints.restore("latest", abstract)
+                except RunError:  # damaged
+                    one = None
+            if one is None:
+                break
+            saved[index] = jax.device_get(one[0]), one[1]
     if len(saved) == len(folders) and len({int(state.step) for state, _ in saved.values()}) == 1:
         return saved
     for folder in folders.values():

@@ -9,7 +9,8 @@ from research.errors import UsageError
 from research.experiment import Experiment, spec
 from research.optimization.paths import check_path, flat
 from research.training.start import check_start
-from research.training.state import abstract_state
+from research.training.state import TrainState, abstract_state
+from research.training.tracing import traced_once
 
 
 def check(experiment: Experiment, begun: bool = False) -> None:
@@ -22,14 +23,7 @@ def check(experiment: Experiment, begun: bool = False) -> None:
             f"a batch of {experiment.batch_size} examples has no {experiment.accumulation} equal parts: "
             "set accumulation to a divisor of batch_size"
         )
-    state = abstract_state(experiment)
-
-    def forward(params: Any, variables: Any, batch: Any) -> Any:
-        """Return the prepared batch, and the outputs of evaluation mode."""
-        batch = experiment.data.preprocess(batch)
-        return batch, experiment.task.forward(experiment.model, params, variables, batch)[0]
-
-    prepared, outputs = jax.eval_shape(forward, state.params, state.variables, spec(experiment))
+    prepared, outputs = evaluated(experiment, abstract_state(experiment), spec(experiment))
     experiment.task.check(prepared, outputs, experiment.data.classes())
     check_vocabulary(experiment)
     check_mixing(experiment)
@@ -37,6 +31,26 @@ def check(experiment: Experiment, begun: bool = False) -> None:
     check_groups(experiment)
     if not begun:
         check_start(experiment)
+
+
+@traced_once
+def evaluated(experiment: Experiment, state: TrainState, batch: Batch) -> tuple[Batch, Any]:
+    """Return a prepared batch, and the outputs of evaluation mode."""
+    batch = experiment.data.preprocess(batch)
+    return batch, experiment.task.forward(experiment.model, state.params, state.variables, batch)[0]
+
+
+@traced_once
+def augmented(experiment: Experiment, batch: Batch) -> Batch:
+    """Return a batch as it is prepared for training."""
+    return experiment.data.preprocess(batch, jax.random.key(0))
+
+
+@traced_once
+def trained(experiment: Experiment, state: TrainState, batch: Batch) -> Any:
+    """Return the outputs of training mode, the only one that has auxiliary classifiers."""
+    batch = experiment.data.preprocess(batch)
+    return experiment.task.forward(experiment.model, state.params, state.variables, batch, jax.random.key(0))
 
 
 def check_vocabulary(experiment: Experiment) -> None:
@@ -50,8 +64,7 @@ def check_vocabulary(experiment: Experiment) -> None:
 
 def check_mixing(experiment: Experiment) -> None:
     """Raise `UsageError` where training examples are mixed and the task would learn from one label of two."""
-    prepared = jax.eval_shape(lambda batch: experiment.data.preprocess(batch, jax.random.key(0)), spec(experiment))
-    if "share" in prepared and not experiment.task.mixes:
+    if "share" in augmented(experiment, spec(experiment)) and not experiment.task.mixes:
         raise UsageError(
             f"{type(experiment.task).__name__} does not know the labels of mixed examples: "
             "set data.mixup and data.cutmix to 0"
@@ -65,16 +78,8 @@ def check_auxiliary(experiment: Experiment) -> None:
         name = type(experiment.task).__name__
         remedy = f"{name} does not train them: set" if weight is None else "set task.auxiliary to 0.3, say, or"
         raise UsageError(f"the model has auxiliary classifiers that nothing trains: {remedy} model.auxiliary to False")
-    if not weight:
-        return
-
-    def forward(params: Any, variables: Any, batch: Batch) -> Any:
-        """Return the outputs of training mode, the only one that has auxiliary classifiers."""
-        batch = experiment.data.preprocess(batch)
-        return experiment.task.forward(experiment.model, params, variables, batch, jax.random.key(0))
-
-    state = abstract_state(experiment)
-    jax.eval_shape(forward, state.params, state.variables, spec(experiment))
+    if weight:
+        trained(experiment, abstract_state(experiment), spec(experiment))
 
 
 def check_groups(experiment: Experiment) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from research.experiment import Experiment, spec
 from research.fields import is_off
 from research.training.skipping import WINDOW, skips
+from research.training.tracing import traced_once
 
 # Streams of randomness. A key is fold_in(fold_in(key(seed), stream), step): no generator state exists, none is saved.
 INIT, DROPOUT, AUGMENTATION = range(3)
@@ -59,9 +60,10 @@ def init(experiment: Experiment, key: jax.Array) -> TrainState:
     )
 
 
+@traced_once
 def abstract_state(experiment: Experiment) -> TrainState:
     """Return the shapes and types of a state, without computing anything."""
-    return jax.eval_shape(lambda: init(experiment, jax.random.key(0)))
+    return init(experiment, jax.random.key(0))
 
 
 def count_parameters(state: TrainState) -> int:
