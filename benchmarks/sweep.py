@@ -8,16 +8,19 @@ with all its imports and compilation, in turn, in every second round backwards:
 auto        `ablate` as it is called without saying how: it measures, chooses, and writes a run folder a trial
 loop, vmap, map
             `ablate` told how
-plain       a loop over the trials that calls one compiled step and evaluates at the end; no folders
+plain       a loop over the trials that calls one compiled step and evaluates at the end as `ablate` does; no folders
 commands    `train` once a trial, a process each; a few are measured, and multiplied
 optuna      Optuna with a PyTorch training loop, the same network, data, batch size, steps and optimizer; PyTorch need
             not be installed beside JAX: --peer, or CETERIS_PEER, is a Python with both
 
+Programs and memory are kept in all processes of this library as its command line keeps them, the programs in a folder
+that one call of each side, which does not count, has filled.
+
 Three times are measured: of the call, once everything is imported; of the whole command; and its processor time, which
 suffers less from what else the machine does. `x auto` is the median over rounds of a side's time over that of `auto`
-in the same round. All sides evaluate the validation split at the end; the command fails if scores, means over trials,
-are further apart than random numbers explain, for then they did not do the same work. The folder of --output holds what
-was measured so far, also while more is.
+in the same round. All sides evaluate at the end and never in between: those of this library the validation and the test
+split, Optuna the first; the command fails if scores, means over trials, are further apart than random numbers explain,
+for then they did not do the same work. The folder of --output holds what was measured so far, also while more is.
 """
 
 import argparse
@@ -43,9 +46,12 @@ from benchmarks.tables import compare, in_turn
 from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
 from research.ablation import Study, Trial, ablate, final_seeds, plan, trials
 from research.ablation.choosing import Execution, read_choice
+from research.ablation.group_training import FINAL
 from research.cli import main as command_line
 from research.data import Batches, Images, Sequences, Text
 from research.devices import place
+from research.devices.cache import cache_compilations
+from research.devices.cpu import keep_memory
 from research.experiment import Experiment, RunOptions, replace, split
 from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel
 from research.optimization import Optimizer
@@ -122,15 +128,14 @@ def planned(experiment: Experiment, study: Study) -> tuple[Trial, ...]:
     return trials(plan(experiment, study), final_seeds(experiment, study))
 
 
-def ablated(experiment: Experiment, study: Study, execution: Execution) -> dict[str, Any]:
+def ablated(experiment: Experiment, study: Study, execution: Execution, folder: str) -> dict[str, Any]:
     """Run a sweep with `ablate`; return its score, how trials were run, and the seconds of all by phase."""
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        store = ablate(experiment, study, folder, RunOptions(progress="none"), execution)
-        seconds = time.perf_counter() - start
-        outcomes = store.outcomes()
-        (file,) = Path(folder).glob("groups/*/execution.json")
-        placement = read_choice(file)
+    start = time.perf_counter()
+    store = ablate(experiment, study, folder, RunOptions(progress="none", evaluate_every=0), execution)
+    seconds = time.perf_counter() - start
+    outcomes = store.outcomes()
+    (file,) = Path(folder).glob("groups/*/execution.json")
+    placement = read_choice(file)
     assert all(outcome.status == "done" for outcome in outcomes), [outcome.error for outcome in outcomes]
     scores = [outcome.metrics["validation"][store.goal.metric] for outcome in outcomes]
     phases = {name: sum(outcome.seconds[name] for outcome in outcomes) for name in outcomes[0].seconds}
@@ -157,14 +162,21 @@ def looped(experiment: Experiment, study: Study) -> dict[str, Any]:
         batches = Batches(records["train"], experiment.batch_size, trial.seed)
         for index in range(experiment.steps):
             state, _ = step(hyperparameters, state, batches.feed_at(index))
-        metrics = experiment.task.summarize(evaluation_sums(trial.experiment, state, records["validation"]))
-        scores.append(metrics[experiment.task.monitor])
+        metrics = {
+            name: experiment.task.summarize(evaluation_sums(trial.experiment, state, records[name])) for name in FINAL
+        }
+        scores.append(metrics["validation"][experiment.task.monitor])
     return {"seconds": time.perf_counter() - start, "score": statistics.mean(scores), "trials": len(scores)}
 
 
-def alone(side: str, experiment: Experiment, study: Study) -> None:
+def alone(side: str, experiment: Experiment, study: Study, folder: str) -> None:
     """Run one side in this process and print what it came to as a line of JSON."""
-    found = looped(experiment, study) if side == "plain" else ablated(experiment, study, side)  # type: ignore[arg-type]
+    cache_compilations()
+    keep_memory()
+    if side == "plain":
+        found = looped(experiment, study)
+    else:
+        found = ablated(experiment, study, side, folder)  # type: ignore[arg-type]
     print(json.dumps({**found, "device": device()}))
 
 
@@ -181,7 +193,7 @@ def measured(
             paths = for_peer(experiment, study, Path(folder))
             here = [arguments.peer, str(PEERS / "optuna_sweep.py"), *paths]
         else:
-            here += ["--trials", str(n), "--side", side]
+            here += ["--trials", str(n), "--side", side, "--folder", folder]
         times, printed = timed(here)
     found = json.loads(printed.splitlines()[-1])
     assert found["trials"] == n, f"{side} ran {found['trials']} of {n} trials"
@@ -199,7 +211,8 @@ def of_commands(here: list[str], folder: str, all_trials: Sequence[Trial], comma
     for trial in few:
         rate, workdir = trial.experiment.optimizer.learning_rate, f"{folder}/{len(each)}"
         flags = ["--optimizer.learning_rate", repr(rate), "--seed", str(trial.seed), "--workdir", workdir]
-        each.append(timed([*here, "--side", "commands", "train", "--progress", "none", *flags])[0])
+        flags += ["--evaluate_every", "0", "--progress", "none"]
+        each.append(timed([*here, "--side", "commands", "train", *flags])[0])
     scaled = {name: statistics.mean(times[name] for times in each) * len(all_trials) for name in each[0]}
     return {**scaled, "measured": each}
 
@@ -320,6 +333,7 @@ def main() -> None:
     parser.add_argument("--commands", type=int, default=3, help="train commands to measure in each round")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--side", choices=SIDES, help="run this side alone, in this process")
+    parser.add_argument("--folder", help="where that side writes its runs")
     arguments, flags = parser.parse_known_args()
     chosen = {}
     for name in arguments.family:
@@ -331,10 +345,12 @@ def main() -> None:
         ((experiment, study),) = chosen.values()
         if arguments.side == "commands":
             command_line(experiment, smoke={}, file=__file__, doc=__doc__, arguments=flags)
-        return alone(arguments.side, experiment, study)
+        return alone(arguments.side, experiment, study, arguments.folder)
     if flags:
         parser.error(f"unknown arguments: {' '.join(flags)}")
-    measure(chosen, arguments)
+    with tempfile.TemporaryDirectory() as programs:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+        measure(chosen, arguments)
 
 
 def measure(chosen: dict[str, tuple[Experiment, Study]], arguments: argparse.Namespace) -> None:
@@ -347,6 +363,9 @@ def measure(chosen: dict[str, tuple[Experiment, Study]], arguments: argparse.Nam
     wrong = []
     for name, (experiment, study) in chosen.items():
         n, rounds, loads = len(planned(experiment, study)), list[dict[str, Any]](), []
+        for side in (side for side in all_sides if side != "optuna"):
+            found = measured(side, name, experiment, study, arguments)
+            print(f"{name}, before, {side}: {found['command']:.1f} s", file=sys.stderr, flush=True)
         for index, side in in_turn(all_sides, arguments.rounds):
             if index == len(rounds):
                 loads.append(os.getloadavg()[0])
