@@ -28,6 +28,11 @@ from research.training.state import abstract_state
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
 
+# Those that train in a second or two; compiling the others takes longer.
+QUICK = ("digits_cnn", "sunspots_lstm", "vowels_lstm", "dates_transformer")
+TRAINED = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+
+
 def module(name):
     return importlib.import_module(f"experiments.{name}")
 
@@ -70,7 +75,7 @@ def test_docstring_says_what_it_claims_costs_and_gave(name):
     assert f"python -m experiments.{name}\n" in doc
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_command_in_the_docstring_runs(name, data_dir, tmp_path, typed, quick_compilation):
     """The smoke variant of the documented command, twice: the second finds it finished."""
     words = re.search(r"^Command\s+python -m (.*)$", module(name).__doc__, flags=re.MULTILINE)[1].split()
@@ -138,7 +143,7 @@ def test_standardisation_is_that_of_the_training_split(name, data_dir):
         assert np.abs(np.array(data.std) / std - 1).max() < 0.01
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_interrupted_equals_uninterrupted(name, data_dir, tmp_path, quick_compilation):
     experiment = replace(module(name).experiment, module(name).smoke)
     options = RunOptions(data_dir=data_dir, log_every=1, progress="none")
@@ -151,7 +156,7 @@ def test_interrupted_equals_uninterrupted(name, data_dir, tmp_path, quick_compil
     assert journals[0] == journals[1]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_half_precision_trains_without_nan(name, data_dir, tmp_path, quick_compilation):
     """Parameters stay float32; computation is bfloat16."""
     experiment = replace(module(name).experiment, module(name).smoke)
