@@ -13,6 +13,10 @@ compiled    PyTorch after `torch.compile`, which needs a C++ compiler
 
 Each step is waited for. All sides have the same number of threads. `x here` is the median over rounds of the median of
 a side's steps over that of `here` in the same round: above 1, this project is faster.
+
+What a step could take at the best follows from its matrix products and convolutions, GFLOP of which two are a
+multiplication and an addition: `GFLOP/s` is what of them a side does by its fastest step, `product` what its library
+does in the product of two matrices of 2,048 x 2,048, the fastest of ten.
 """
 
 import contextlib
@@ -38,17 +42,20 @@ from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_pe
 from research.data import Batch, Data
 from research.devices import place
 from research.devices.cpu import VARIABLE, keep_memory
+from research.devices.flops import work
 from research.experiment import Experiment, split
 from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel, resnet
 from research.models.bert import bert_classifier
 from research.optimization import Optimizer
 from research.tasks import Classification, LanguageModeling
+from research.training.lowering import step_jaxpr
 from research.training.state import count_parameters
 from research.training.step import init_state, train_step
 
 SIDES = ("here", "untuned", "torch", "compiled")
 WARM_UP = 3
 SECONDS = 2.0  # of a turn
+PRODUCT = 2048  # rows and columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,9 +138,23 @@ def here(experiment: Experiment, threads: int) -> None:
 
     for _ in range(WARM_UP):
         timed()
-    print(json.dumps({"parameters": count_parameters(state)}), flush=True)
+    print(json.dumps({"parameters": count_parameters(state), "product": product()}), flush=True)
     for line in sys.stdin:
         print(json.dumps([timed() for _ in range(int(line))]), flush=True)
+
+
+def product() -> float:
+    """Return the FLOPs a second of a product of two large matrices."""
+    matrix = jnp.ones((PRODUCT, PRODUCT))
+    multiplied = jax.jit(jnp.matmul)
+
+    def timed() -> float:
+        """Multiply and return the seconds."""
+        start = time.perf_counter()
+        multiplied(matrix, matrix).block_until_ready()
+        return time.perf_counter() - start
+
+    return 2 * PRODUCT**3 / min(timed() for _ in range(10))
 
 
 def limit(threads: int) -> None:
@@ -209,7 +230,11 @@ def measured(model: str, sides: Sequence[str], peer: str | None, threads: int, r
         for _, side in in_turn(list(running), rounds):
             seconds[side].append(running[side].take())
         torch = next((side.found["torch"] for side in running.values() if "torch" in side.found), None)
-    return {"table": table(seconds, counts), "seconds": seconds, "torch": torch}
+        rows = table(seconds, counts)
+        for row in rows:
+            row |= {"product": running[row["side"]].found["product"]}
+    flops = work(step_jaxpr(EXPERIMENTS[model])).flops
+    return {"table": rows, "flops": flops, "seconds": seconds, "torch": torch}
 
 
 def table(seconds: dict[str, list[list[float]]], parameters: dict[str, int]) -> list[dict[str, Any]]:
@@ -220,13 +245,16 @@ def table(seconds: dict[str, list[list[float]]], parameters: dict[str, int]) -> 
     ]
 
 
-def show(model: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print the rows of a model."""
-    print(f"\n{model:<10}{'min ms':>10} {'median ms':>10} {'x here min':>11} {'x here':>8} {'parameters':>12}")
+def show(model: str, rows: Sequence[dict[str, Any]], flops: int) -> None:
+    """Print the rows of a model, a step of which is of so many FLOPs."""
+    print(f"\n{model}: {flops / 1e9:,.2f} GFLOP a step")
+    print(f"{'':<10}{'min ms':>10} {'median ms':>10} {'x here min':>11} {'x here':>8}", end="")
+    print(f" {'parameters':>12} {'GFLOP/s':>8} {'product':>8}")
     for row in rows:
         ratios = f"{row['min_ratio']:>11.2f} {row['ratio']:>8.2f}" if "ratio" in row else " " * 20
         times = f"{1e3 * row['min']:>10.2f} {1e3 * row['median']:>10.2f}"
-        print(f"{row['side']:<10}{times} {ratios} {row['parameters']:>12,}", flush=True)
+        rates = f"{flops / row['min'] / 1e9:>8.0f} {row['product'] / 1e9:>8.0f}"
+        print(f"{row['side']:<10}{times} {ratios} {row['parameters']:>12,} {rates}", flush=True)
 
 
 def panels(models: dict[str, Any]) -> list[Bars]:
@@ -261,7 +289,7 @@ def main() -> None:
     print(heading(found) + f", {arguments.threads} threads")
     for name in arguments.model:
         models[name] = measured(name, sides, arguments.peer, arguments.threads, arguments.rounds)
-        show(name, models[name]["table"])
+        show(name, models[name]["table"], models[name]["flops"])
         content = {"machine": found, "threads": arguments.threads, "models": models}
         write(arguments.output, "train_step", content, panels(models))
     if sides != ["here"]:

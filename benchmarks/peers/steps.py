@@ -152,6 +152,19 @@ MODELS = {"mlp": mlp, "cnn": CNN, "resnet18": ResNet18, "lstm": LSTM, "gpt": GPT
 INPUTS = ("features", "image", "tokens")
 
 
+def product() -> float:
+    """Return the FLOPs a second of a product of two large matrices."""
+    matrix = torch.ones(2048, 2048)
+
+    def timed() -> float:
+        """Multiply and return the seconds."""
+        start = time.perf_counter()
+        matrix @ matrix
+        return time.perf_counter() - start
+
+    return 2 * 2048**3 / min(timed() for _ in range(10))
+
+
 def main() -> None:
     """Warm up, then take as many steps as are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -193,7 +206,8 @@ def main() -> None:
     for _ in range(3):
         step()
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(json.dumps({"parameters": parameters, "torch": torch.__version__}), flush=True)
+    found = {"parameters": parameters, "product": product(), "torch": torch.__version__}
+    print(json.dumps(found), flush=True)
     for line in sys.stdin:
         print(json.dumps([step() for _ in range(int(line))]), flush=True)
 
