@@ -1,0 +1,187 @@
+"""On every family of models: whatever happens to a run, it comes to the bits of one left alone, or says what is wrong.
+
+A family is compiled once. What is done to it starts from copies of its folder, and uses the same programs.
+"""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import time
+import typing
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from research.errors import UsageError
+from research.experiment import RunOptions, replace
+from research.fields import children
+from research.training import Diverged, loop, restore, rollback
+from research.training.folder import Folder
+from research.training.lineage import Lineage
+from research.training.liveness import host, kernel
+from research.training.lock import Owner
+from research.training.nonfinite import first_not_finite
+from research.training.skipping import NONFINITE
+from tests.families import FAMILIES, QUICK, classes
+from tests.training.test_exactness import LeftAlone
+
+# From memory: what is read ahead is handed to the same program. That of examples on the device is another one.
+OPTIONS = RunOptions(
+    log_every=1, evaluate_every=2, checkpoint_every=3, residency="ram", progress="none", pictures=False
+)
+STEPS = (1, 2, 3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(
+    scope="module", params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
+def alone(request, data_dir, tmp_path_factory):
+    """A run of a family that is left alone."""
+    folder = tmp_path_factory.mktemp("family")
+    yield LeftAlone(FAMILIES[request.param], dataclasses.replace(OPTIONS, data_dir=data_dir), folder / "whole")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def stopped(alone):
+    """Folders of the same run, stopped after a step, to which it has come in as many parts."""
+    return {step: alone.stop(alone.folder.with_name("parts"), step) for step in STEPS}
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def spoilt(state, *paths):
+    """Return a state whose leaves at these paths are NaN."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: np.full_like(leaf, np.nan) if path in paths else np.array(leaf), state
+    )
+
+
+def floats(tree):
+    """Return the paths of all leaves that may be NaN."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [path for path, leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+def test_every_model_is_here():
+    assert {type(experiment.model) for experiment in FAMILIES.values()} == classes()
+
+
+@pytest.mark.fault("F1")
+def test_stopped_after_any_step(alone, stopped, tmp_path):
+    assert alone.experiment.steps == 1 + STEPS[-1]
+    for step, folder in stopped.items():
+        alone.assert_same_end(shutil.copytree(folder, tmp_path / str(step)))
+
+
+@pytest.mark.fault("F2")
+def test_killed_in_a_save(alone, stopped, tmp_path):
+    """The folder is as a kill leaves it: a save not committed, half a line of the journal, and a lock's dead owner."""
+    folder = Folder(shutil.copytree(stopped[3], tmp_path / "run"))
+    uncommitted = folder.checkpoints / "latest" / "3.orbax-checkpoint-tmp"
+    uncommitted.with_suffix("").rename(uncommitted)
+    shutil.rmtree(uncommitted / "manifest")
+    largest = max((path for path in uncommitted.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    folder.metrics.write_bytes(folder.metrics.read_bytes()[:-7])
+    (folder.root / ".7.metrics.jsonl").write_bytes(folder.metrics.read_bytes()[:7])
+    killed = Owner(7, host(), kernel(), "long ago", time.time())
+    (folder.root / ".lock").write_text(json.dumps(killed._asdict()))
+    alone.assert_same_end(folder.root)
+    found = [(event["event"], event.get("step"), event["pid"]) for event in Lineage(folder.lineage).events()[-3:-1]]
+    assert found[0] == ("lost", None, 7) and found[1][:2] == ("resumed", 2)
+
+
+@pytest.mark.fault("F10")
+def test_read_ahead_after_a_resume(alone, stopped, tmp_path):
+    alone.assert_same_end(shutil.copytree(stopped[1], tmp_path / "run"), residency="stream")
+
+
+@pytest.mark.fault("F16")
+def test_rolled_back(alone, stopped, tmp_path):
+    """To the state at which another one stopped, and on to the same end; what came later is kept."""
+    folder = shutil.copytree(alone.folder, tmp_path / "run")
+    archive = rollback(folder, 3)
+    chex.assert_trees_all_equal(restore(folder)[1], restore(stopped[3])[1])
+    alone.assert_same_end(folder)
+    assert (archive / "checkpoints" / "latest" / "4").is_dir() and (archive / "result.json").exists()
+
+
+@pytest.mark.fault("F18")
+def test_another_value_of_any_field_of_the_model_is_refused(alone):
+    before = files(alone.folder)
+    for name, value, annotation in children(alone.experiment.model):
+        other = another(alone.experiment, f"model.{name}", value, annotation)
+        with pytest.raises(UsageError, match="holds another experiment") as refused:
+            loop.train(other, alone.folder, alone.options, alone.splits)
+        assert str(refused.value).splitlines()[1:] == [f"model.{name}: {value!r} -> {getattr(other.model, name)!r}"]
+    assert files(alone.folder) == before
+
+
+def another(experiment, path, value, annotation):
+    """Return the experiment with another value of a field: the first one that fits."""
+    several = (value[:-1], (*value[:-1], 2)) if isinstance(value, tuple) else ()
+    for other in (*choices(annotation), not value, *several, 2, 3, 0.25, 0.5, "other", None):
+        with contextlib.suppress(UsageError):
+            if other != value:
+                return replace(experiment, {path: other})
+    raise AssertionError(f"no other value fits {path}: {annotation}")
+
+
+def choices(annotation):
+    """Yield the words that an annotation allows."""
+    for inner in typing.get_args(annotation):
+        if isinstance(inner, str):
+            yield inner
+        yield from choices(inner)
+
+
+@pytest.mark.fault("F21")
+def test_not_finite(alone, stopped, tmp_path, monkeypatch):
+    """A parameter that is NaN after step 2 is named; neither an evaluation nor a save takes the state.
+
+    In the step after it the loss or its gradient tells, whatever the model does to a NaN.
+    """
+    folder, generator, faults = shutil.copytree(stopped[1], tmp_path / "run"), np.random.default_rng(0), []
+    _, state = restore(folder)
+    every = floats(state)
+    parts = [[path for path in every if path[0].name == part] for part in ("params", "variables", "opt_state", "ema")]
+    for part in filter(None, parts):
+        path = part[generator.integers(len(part))]
+        assert first_not_finite(spoilt(state, path)) == jax.tree_util.keystr(path, simple=True, separator=".")
+    hit, take = parts[0][generator.integers(len(parts[0]))], loop.Run.take
+
+    def taken(self, count):
+        call = take(self, count)
+
+        def spoiling(hyperparameters, state, feed):
+            faults.append(int(call(hyperparameters, spoilt(state, *parts[0]), feed)[1]["fault"]))
+            state, metrics = call(hyperparameters, state, feed)
+            return spoilt(state, hit), metrics
+
+        return spoiling
+
+    before = files(folder / "checkpoints")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "take", taken)
+        with pytest.raises(Diverged) as raised:
+            alone.train(folder, checkpoint_every=2)
+    named = jax.tree_util.keystr(hit, simple=True, separator=".")
+    assert str(raised.value).startswith(f"{named} is not finite at step 2 of 4, rows ")
+    assert str(raised.value).endswith("the same command goes on from the checkpoint of step 1")
+    assert faults == [NONFINITE] * 2  # once more as the step is repeated
+    assert files(folder / "checkpoints") == before
+    alone.assert_same_end(folder)
