@@ -121,7 +121,7 @@ def test_value_is_sound(name):
         check(experiment)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_its_layers_can_be_described(name):
     experiment = replace(module(name).experiment, module(name).smoke)
     assert re.search(r"Total Parameters: [1-9]", layers(experiment))
@@ -146,7 +146,7 @@ def test_standardisation_is_that_of_the_training_split(name, data_dir):
 @pytest.mark.parametrize("name", TRAINED)
 def test_interrupted_equals_uninterrupted(name, data_dir, tmp_path, quick_compilation):
     experiment = replace(module(name).experiment, module(name).smoke)
-    options = RunOptions(data_dir=data_dir, log_every=1, progress="none")
+    options = RunOptions(data_dir=data_dir, log_every=1, progress="none", pictures=False)
     train(experiment, tmp_path / "whole", options)
     with pytest.raises(Interrupted):
         train(experiment, tmp_path / "parts", dataclasses.replace(options, stop_after=experiment.steps // 2))
@@ -162,7 +162,7 @@ def test_half_precision_trains_without_nan(name, data_dir, tmp_path, quick_compi
     experiment = replace(module(name).experiment, module(name).smoke)
     narrow = {path: "bfloat16" for path, _, _ in leaves(experiment) if path.endswith("model.dtype")}
     steps = {path: 4 for path, _, _ in leaves(experiment) if path == "steps" or path.endswith(".steps")}
-    options = RunOptions(data_dir=data_dir, log_every=1, progress="none")
+    options = RunOptions(data_dir=data_dir, log_every=1, progress="none", pictures=False)
     train(replace(experiment, {**narrow, **steps}), tmp_path / "run", options)
     _, state = restore(tmp_path / "run")
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jax.numpy.dtype("float32")}
@@ -171,7 +171,7 @@ def test_half_precision_trains_without_nan(name, data_dir, tmp_path, quick_compi
     assert all(math.isfinite(line["gradient_norm"]) for line in lines if line["split"] == "train")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_lowers_for_cpu_gpu_and_tpu(name):
     experiment = module(name).experiment
     program, hyperparameters = split(experiment)

@@ -8,7 +8,10 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from research.ablation.claims import Claim, Claims, attempts, is_claimed
+from research.training.liveness import host
 
 
 def begun_by(folder, number, **claim):
@@ -58,6 +61,16 @@ def test_of_many_takers_one_wins(tmp_path):
     assert sorted(wins) == list(range(2, max(wins) + 1))
 
 
+@pytest.mark.fault("F32")
+def test_who_looked_before_the_other_wrote_gets_nothing(tmp_path, monkeypatch):
+    with Claims() as claims, Claims() as others:
+        claim = others.acquire(tmp_path)
+        before = claim.file.read_bytes()
+        monkeypatch.setattr("research.ablation.claims.attempts", lambda folder: 0)
+        assert claims.acquire(tmp_path) is None
+        assert claim.file.read_bytes() == before
+
+
 def test_a_dead_process_of_this_host_is_taken_over_at_once(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from research.ablation.claims import Claims\n"
@@ -99,6 +112,25 @@ def test_a_claim_that_is_being_written_counts(tmp_path):
     begun_by(tmp_path, 1).write_text("")
     with Claims() as claims:
         assert claims.acquire(tmp_path) is None
+
+
+@pytest.mark.fault("F29", "F32")
+@pytest.mark.parametrize("text", ["[1]", "3", "null", "[" * 100_000, "\xff", '{"host": [], "pid": 1, "born": {}}'])
+def test_a_claim_of_a_wrong_type_counts_for_a_while(text, tmp_path):
+    """As one that is being written, so that no study ends for it."""
+    file = begun_by(tmp_path, 1)
+    file.write_bytes(text.encode("latin-1"))
+    with Claims() as claims:
+        assert claims.acquire(tmp_path) is None
+        os.utime(file, (1, 1))
+        assert claims.acquire(tmp_path).number == 2
+
+
+@pytest.mark.fault("F32")
+@pytest.mark.parametrize("pid", ["1", None, [1], 1.5])
+def test_a_claim_of_this_host_without_a_process_is_not_one(pid, tmp_path):
+    begun_by(tmp_path, 1, host=host(), pid=pid, born=None)
+    assert not is_claimed(tmp_path)
 
 
 def test_heartbeat(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from research import training
 from research.ablation import Study, execution, grid, one_at_a_time
 from research.ablation.choosing import Choice, balanced, candidates, choose, halved, reduced, steps_of_a_call
+from research.ablation.claims import Claim
 from research.ablation.execution import ablate, adapted, for_trials
 from research.ablation.measuring import Measurement
 from research.ablation.planning import describe_plan
@@ -215,6 +216,20 @@ def test_a_full_disk_fails_a_trial_and_not_the_study(base, options, tmp_path, mo
     monkeypatch.setattr(execution.Claims, "acquire", limited)
     store = ablate(base, STUDY, tmp_path, options, "loop")
     assert statuses(store) == ["failed", *["done"] * 5]
+
+
+@pytest.mark.fault("F32")
+def test_what_was_taken_over_meanwhile_is_left_to_the_other(base, options, tmp_path, monkeypatch, caplog):
+    """By a process that thought this one dead, as after the sleep of a laptop."""
+
+    def slow(experiment, workdir, *arguments):
+        Claim(workdir, 2).file.write_text("")
+        raise FloatingPointError("too late")
+
+    monkeypatch.setattr(execution, "train", slow)
+    (outcome,) = ablate(base, Study(seeds=1), tmp_path, options, "loop").outcomes()
+    assert (outcome.status, outcome.error) == ("running", "")
+    assert "was taken over by another process" in caplog.text
 
 
 @pytest.mark.fault("F32")

@@ -269,3 +269,15 @@ def test_a_builder_is_known_until_its_dataset_is_written_again(data_dir, tmp_pat
     assert catalog.find("digits", str(tmp_path)) is not builder
     shutil.rmtree(tmp_path / "digits")
     assert not preparation.is_prepared(catalog.find("digits", str(tmp_path)))
+
+
+def test_no_builder_is_taken_for_that_of_another_folder_or_version(catalogue, tmp_path, offline):
+    """Not even in a copy, whose files are as old."""
+    for folder in ("one", "other"):
+        shutil.copytree(pathlib.Path(catalogue[0]) / "mnist", tmp_path / folder / "mnist")
+    for name in ("mnist", "mnist:3.0.1"):
+        for folder in ("one", "other"):
+            builder = catalog.prepared(name, str(tmp_path / folder))
+            assert pathlib.Path(builder.data_path) == tmp_path / folder / "mnist/3.0.1"
+    assert "cannot be described" in refused(offline, lambda: catalog.find("mnist:1", str(tmp_path / "one")))
+    assert len(Images("mnist").open("test", str(tmp_path / "other"))) == 17

@@ -62,6 +62,27 @@ def test_several_at_once_in_a_scan_and_with_remat():
     np.testing.assert_allclose(jax.lax.scan(lambda _, x: (None, jax.grad(of)(x)), None, xs)[1], expected, 1e-4, 1e-5)
 
 
+def test_the_gradient_needs_two_sums_over_pixels():
+    """And mean and variance one each; the definition needs four for its gradient."""
+    inputs = tuple(jnp.asarray(each, jnp.float32) for each in (X, SCALE, BIAS, X))
+
+    def sums(function):
+        def both(x, scale, bias, dy):
+            y, pull = jax.vjp(lambda *inputs: function(*inputs, EPSILON)[0], x, scale, bias)
+            return y, pull(dy)
+
+        return jax.jit(both).lower(*inputs).compile().as_text().count(" reduce(")
+
+    assert 0 < sums(normalize_by_batch) <= 4 < sums(plain)
+
+
+def test_accelerators_get_the_same_numbers(monkeypatch):
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *inputs, default, **_: default(*inputs))
+    inputs = tuple(jnp.asarray(each, jnp.float32) for each in (X, SCALE, BIAS, EPSILON))
+    for ours, expected in zip(normalize_by_batch(*inputs), plain(*inputs), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_accelerators_have_no_barriers():
     inputs = tuple(jnp.asarray(each, jnp.float32) for each in (X, SCALE, BIAS, EPSILON))
     lower = jax.jit(jax.grad(loss(normalize_by_batch))).trace(*inputs).lower

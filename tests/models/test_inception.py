@@ -64,6 +64,7 @@ def test_v3_needs_75_pixels():
     assert_needs(tiny(InceptionV3), 7)
 
 
+@pytest.mark.slow
 def test_small_images_keep_their_size_in_a_small_stem():
     assert shapes(tiny()) == {
         "stem_output": (7, 28, 28, 19),

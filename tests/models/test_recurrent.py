@@ -187,6 +187,7 @@ def trained(model, tokens, label, steps):
     return run((variables, optimizer.init(variables)))[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_it_learns_to_remember_the_first_token(cell, dtype):

@@ -215,6 +215,7 @@ def test_a_step_lowers_for_every_device(attention):
     assert all(traced.lower(lowering_platforms=(platform,)) for platform in ("cpu", "cuda", "tpu"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell, dtype", [("lstm", "float32"), ("gru", "float32"), ("lstm", "bfloat16")])
 def test_it_learns_to_write_backwards(cell, dtype):
     text = np.random.default_rng(1).integers(1, 5, (64, 3)).astype(np.int32)

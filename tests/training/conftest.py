@@ -1,5 +1,6 @@
 """A run small enough to repeat dozens of times, with everything on that could break an exact resume."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,14 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def options(data_dir):
-    return RunOptions(data_dir=data_dir, log_every=1, evaluate_every=5, checkpoint_every=4, progress="none")
+    return RunOptions(
+        data_dir=data_dir, log_every=1, evaluate_every=5, checkpoint_every=4, progress="none", pictures=False
+    )
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tiny, options, tmp_path_factory) -> Path:
     """The folder of a run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    train(tiny, folder, options)
+    train(tiny, folder, dataclasses.replace(options, pictures=True))
     return folder

@@ -158,6 +158,7 @@ def test_saved_state_is_not_changed_by_donation(tiny, tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save("latest", state)
         overwrite(state)
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
         checkpoints.wait()
         restored, _ = checkpoints.restore("latest", abstract_state(tiny))
     chex.assert_trees_all_equal(restored, expected)

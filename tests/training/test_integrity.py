@@ -1,5 +1,6 @@
 """Damage to any file of a checkpoint is seen and named, or changes nothing; none is restored as if it were sound."""
 
+import asyncio
 import json
 import logging
 import math
@@ -9,7 +10,9 @@ from collections import Counter
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from research.errors import RunError
@@ -240,6 +243,26 @@ def test_latest_and_best_however_the_loss_goes(losses, best, tmp_path):
             chex.assert_trees_all_equal(found, state(expected))
 
 
+@pytest.mark.fault("F2", "F5")
+def test_the_best_is_there_before_the_latest_after_it(tmp_path, monkeypatch):
+    """A run that is killed after both goes on from the latest, and does not come to that best one again."""
+    from orbax.checkpoint._src.path import async_path
+
+    rename = async_path.rename
+
+    async def slow(source, target):
+        if "best" in str(target):
+            await asyncio.sleep(0.5)
+        return await rename(source, target)
+
+    monkeypatch.setattr(async_path, "rename", slow)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save("best", STATES[1])
+        assert not (tmp_path / "best" / "1").exists()
+        checkpoints.save("latest", STATES[1])
+        assert (tmp_path / "best" / "1").is_dir()
+
+
 @pytest.mark.fault("F17")
 def test_a_state_may_be_overwritten_while_it_is_saved(tmp_path):
     """As the step does that is given its memory."""
@@ -250,6 +273,28 @@ def test_a_state_may_be_overwritten_while_it_is_saved(tmp_path):
             leaf[...] = 7
         checkpoints.wait()
     assert restored(tmp_path) == 1
+
+
+@pytest.mark.fault("F17")
+def test_what_is_handed_over_to_be_saved_is_a_copy(tmp_path, monkeypatch):
+    """Orbax makes one as well, but does not promise to; and a step is not given memory that something looks at."""
+    given = []
+
+    def held_back(self, step, args, force):
+        given.append(args["state"].item)
+        return True
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", held_back)
+    on_host, on_device = state(1), jax.tree.map(jnp.asarray, state(2))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save("latest", on_host)
+        checkpoints.save("latest", on_device)
+    for leaf in jax.tree.leaves((on_host.params, on_host.variables, on_host.opt_state[1])):
+        leaf[...] = 7
+    jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf * 0 + 1, tree), donate_argnums=0)(on_device)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(on_device))
+    for found, step in zip(given, (1, 2), strict=True):
+        chex.assert_trees_all_equal(found, STATES[step])
 
 
 @pytest.mark.fault("F19")

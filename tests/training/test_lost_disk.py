@@ -6,14 +6,16 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
+import types
 
 import chex
 import pytest
 
 from research.errors import RunError
 from research.training import restore
-from research.training.checkpoint import Checkpoints
+from research.training.checkpoint import Checkpoints, _leave_out_what_orbax_says
 from tests.training import faults, forking
 from tests.training.test_integrity import ABSTRACT, STATES
 
@@ -156,6 +158,16 @@ def test_a_disk_that_is_really_full(errors, disk, caplog):
         checkpoints.save("latest", STATES[2])
         checkpoints.wait()
         chex.assert_trees_all_equal(checkpoints.restore("latest", ABSTRACT)[0], STATES[2])
+
+
+@pytest.mark.fault("F13")
+def test_what_orbax_cannot_raise_is_left_out_and_nothing_else(monkeypatch):
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    _leave_out_what_orbax_says.__wrapped__()
+    for text in ("Event loop is closed", "something else"):
+        sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(text)))
+    assert [str(found.exc_value) for found in reported] == ["something else"]
 
 
 @pytest.mark.fault("F14")

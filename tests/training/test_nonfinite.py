@@ -59,16 +59,16 @@ def saved(monkeypatch):
 
 @pytest.fixture
 def poison(monkeypatch):
-    """Spoil the batch, or the first floats of a part of the state, once: for the step after `step`."""
+    """Spoil the batch, or the first floats of a part of the state, once or every time: for the step after `step`."""
 
-    def after(step, part="params"):
+    def after(step, part="params", every_time=False):
         take, struck = Run.take, []
 
         def taken(self, count):
             call = take(self, count)
 
             def spoilt(hyperparameters, state, feed):
-                if self.step <= step < self.step + count and not struck:
+                if self.step <= step < self.step + count and (every_time or not struck):
                     struck.append(step)
                     if part == "batch":
                         return call(hyperparameters, state, {**feed, "features": feed["features"] * np.nan})
@@ -148,6 +148,19 @@ def test_a_passing_fault_stops_the_run_which_then_goes_on(options, saved, poison
 def test_statistics_that_no_loss_depends_on_are_not_saved(options, saved, poison, tmp_path):
     poison(6, "variables")
     with pytest.raises(Diverged, match="step 8 of 12 .* no fault of the experiment"):
+        train(experiment(), tmp_path, options)
+    assert [step for kind, step in saved if kind == "latest"] == [4]
+
+
+@pytest.mark.fault("F21")
+def test_stop_names_a_leaf_that_no_loss_depends_on(options, saved, poison, tmp_path):
+    """Found as the state is to be saved, and named with the step at which it comes again."""
+    poison(6, "variables", every_time=True)
+    rows = ", ".join(map(str, indices_at(3, 6, 5, TRAINING)))
+    leaf = r"variables\.batch_stats\.norm\.(mean|var)"
+    with pytest.raises(
+        Diverged, match=f"^{leaf} is not finite at step 7 of 12, rows {rows} of .* checkpoint of step 4$"
+    ):
         train(experiment(), tmp_path, options)
     assert [step for kind, step in saved if kind == "latest"] == [4]
 
@@ -266,6 +279,16 @@ def test_interrupted_after_every_step(options, skipped, tmp_path):
     assert_same_run(tmp_path, skipped)
 
 
+@pytest.mark.fault("F7", "F21")
+def test_what_was_left_out_in_a_row_is_counted_on(options, tmp_path):
+    """Where the interruption comes between two of them."""
+    value = experiment(nan=tuple(range(TRAINING)), nonfinite="skip", steps=9)
+    with pytest.raises(Interrupted):
+        train(value, tmp_path, dataclasses.replace(options, stop_after=5))
+    train(value, tmp_path, options)
+    assert state_of(tmp_path).skipped.tolist() == [9, 9]
+
+
 @pytest.mark.fault("F21")
 def test_accumulated_and_left_out(options, saved, tmp_path):
     """One part of four is spoilt: the statistics of the parts before it are those of before the update as well."""
@@ -323,3 +346,13 @@ def test_the_first_leaf_that_is_not_finite():
     assert first_not_finite(state) is None
     bad = state._replace(variables=jax.tree.map(lambda x: np.full_like(x, np.inf), state.variables))
     assert first_not_finite(bad) == "variables.batch_stats.norm.mean"
+
+
+@pytest.mark.fault("F21")
+def test_stop_names_the_norm_of_the_gradient(options, saved, tmp_path):
+    """All of the gradient is finite, the sum of its squares is not: it comes again however often it is repeated."""
+    value = replace(experiment(), {"model": MLP(hidden=(5, 5, 5), classes=3)})
+    far = replace(value, {"optimizer.algorithm": "sgd", "optimizer.learning_rate": 1e10})
+    with pytest.raises(Diverged, match=r"^the norm of the gradient is not finite at step 2 of 12, rows "):
+        train(far, tmp_path, options)
+    assert not saved

@@ -1,7 +1,10 @@
 """What a run shows, and that signals are as they were once it is over."""
 
+import io
 import signal
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +67,37 @@ def test_a_terminal_that_is_gone_when_the_bar_is_drawn_ends_nothing(monkeypatch,
     shows.say("nobody reads this")
     shows.close()
     assert len(caplog.records) == 1 and "the run goes on" in caplog.text
+
+
+@pytest.mark.fault("F31")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_output_that_fails_later_is_said_once_and_then_left_alone(monkeypatch, caplog):
+    """What was to be written is not tried again either, as Python does at its end."""
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        shows = progress("lines", 10, 0, 2)
+        shows.advance(1)
+        for step in (2, 4):
+            shows.report(step, {"loss": 0.5}, 1.0)
+            shows.say("nobody reads this")
+        shows.close()
+        full.flush()
+    assert len(caplog.records) == 1 and "No space left" in caplog.text
+
+
+@pytest.mark.fault("F31")
+def test_output_without_a_file_that_fails_is_said_once(monkeypatch, caplog):
+    """As that of a notebook whose page is gone."""
+
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError(32, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    shows = progress("lines", 10, 0, 2)
+    for _ in range(3):
+        shows.say("nobody reads this")
+    assert len(caplog.records) == 1 and "Broken pipe" in caplog.text
 
 
 def test_signals_are_restored_and_the_second_interrupts(capfd):

@@ -41,7 +41,7 @@ def plain(tiny, **overrides):
     return replace(tiny, {**off, **calm, **overrides})
 
 
-def test_one_trace_per_program(tiny, options, tmp_path, monkeypatch):
+def test_one_trace_per_program(tiny, options, tmp_path, monkeypatch, quick_compilation):
     """No change of an argument traces, and so compiles, another training step."""
     traces = []
 
@@ -80,7 +80,7 @@ def test_rows_and_arrays_give_the_same_step(tiny, batches):
     )
 
 
-def test_sgd_step_by_hand(tiny, batches):
+def test_sgd_step_by_hand(tiny, batches, quick_compilation):
     """One step of plain SGD is params - rate * gradient of the mean cross-entropy, and the norms are theirs."""
     experiment = plain(tiny, **{"optimizer.algorithm": "sgd", "optimizer.schedule": "constant", "optimizer.warmup": 0})
     program, hyperparameters = split(experiment)
@@ -117,9 +117,13 @@ def test_moving_average_by_hand(tiny, batches):
     assert evaluate(hyperparameters, state, batch)["loss"] == evaluate(hyperparameters, swapped, batch)["loss"]
 
 
-def test_dropout_and_augmentation_change_with_step_and_seed(tiny, batches):
-    program, hyperparameters = split(replace(tiny, {"optimizer.warmup": 0}))
-    step, state, batch = place(train_step, program), init(tiny, jax.random.key(0)), batches.batch_at(0)
+@pytest.mark.fault("F1")
+@pytest.mark.parametrize("drawn", [{"model.dropout": 0.25}, {"data.shift": 1}, {"data.noise": 0.05}])
+def test_dropout_and_augmentation_change_with_step_and_seed(drawn, tiny, batches, quick_compilation):
+    """Each by itself."""
+    experiment = plain(tiny, **drawn)
+    program, hyperparameters = split(experiment)
+    step, state, batch = place(train_step, program), init(experiment, jax.random.key(0)), batches.batch_at(0)
     later = state._replace(step=jnp.int32(1))
     losses = {
         float(step(values, before, batch)[1]["objective"])
@@ -147,6 +151,7 @@ def test_training_fits_a_batch(tiny, batches):
     assert metrics["objective"] < 0.01
 
 
+@pytest.mark.slow
 def test_vmap_over_hyperparameters_equals_a_loop(tiny, batches):
     """A sweep stacks the arguments of one program."""
     experiments = [
