@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from research.data import indices_at
 from research.devices import agreed
@@ -89,9 +90,9 @@ class Sentry:
 
 
 def examine(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> dict[str, Any]:
-    """Return what is finite at an update: the leaves of `state`, the loss, the `gradients`, each a scalar; and `rows`.
+    """Return what is finite at an update: the leaves of `state`, the loss, the `gradients` and their norm; and `rows`.
 
-    Those are, of every float entry of the prepared batch, bool [b].
+    All are scalars but the last, which are, of every float entry of the prepared batch, bool [b].
     """
     prepared = training_batch(program, hyperparameters, state.step, batch)
     found = gradient(join(program, hyperparameters), state, prepared)
@@ -101,6 +102,7 @@ def examine(program: Experiment, hyperparameters: Hyperparameters, state: TrainS
         "rows": {name: jnp.isfinite(x).reshape(len(x), -1).all(1) for name, x in floats.items()},
         "loss": _all_finite(found.loss),
         "gradients": jax.tree.map(_all_finite, found.gradients),
+        "norm": _all_finite(optax.tree.norm(found.gradients)),
     }
 
 
@@ -118,6 +120,8 @@ def first_fault(findings: dict[str, Any], rows: Sequence[int]) -> tuple[str, lis
         return "the loss", list(rows)
     if leaf := _first_false(findings["gradients"]):
         return f"the gradient of {leaf}", list(rows)
+    if not findings["norm"]:  # the sum of the squares of numbers that are finite
+        return "the norm of the gradient", list(rows)
     return None
 
 
