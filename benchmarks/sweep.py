@@ -81,9 +81,9 @@ class Family:
 
 FAMILIES = {
     "small_mlp": Family(Experiment(MLP((32,)), Classification(), DIGITS, OPTIMIZER, steps=5000, batch_size=16), 32),
-    "mlp": Family(Experiment(MLP((64, 64)), Classification(), DIGITS, OPTIMIZER, steps=2000, batch_size=32), 32),
+    "mlp": Family(Experiment(MLP((64, 64)), Classification(), DIGITS, OPTIMIZER, steps=5000, batch_size=32), 32),
     "cnn": Family(
-        Experiment(CNN(channels=(16, 32), dense=(64,)), Classification(), DIGITS, OPTIMIZER, steps=300, batch_size=64),
+        Experiment(CNN(channels=(16, 32), dense=(64,)), Classification(), DIGITS, OPTIMIZER, steps=1000, batch_size=64),
         16,
     ),
     "lstm": Family(
@@ -92,7 +92,7 @@ FAMILIES = {
             Classification(),
             Sequences(),
             OPTIMIZER,
-            steps=300,
+            steps=1000,
             batch_size=32,
         ),
         16,
@@ -103,7 +103,7 @@ FAMILIES = {
             LanguageModeling(),
             Text("pydoc_topics", tokenizer="characters", vocabulary_size=112, length=32),
             OPTIMIZER,
-            steps=300,
+            steps=500,
             batch_size=16,
         ),
         16,
