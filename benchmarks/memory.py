@@ -1,7 +1,7 @@
 """Whether memory grows over the steps of a run and over the trials of a process, and what a step needs at its peak.
 
     python -m benchmarks.memory [--steps 2000] [--trials 200]      # growth
-    python -m benchmarks.memory --step [--peer PYTHON] [--rounds 3]  # peak, of the GPT of benchmarks.train_step
+    python -m benchmarks.memory --step [--model gpt] [--peer PYTHON]  # peak, of a step of benchmarks.train_step
 
 Growth: the small variant of `digits_cnn` by its command, with what `research.devices.cpu` does and without (untuned);
 the resident memory of the process is noted at every line it prints. `growth` is the slope over the second half, by when

@@ -43,7 +43,7 @@ from research.data import Batch, Data
 from research.devices import place
 from research.devices.cpu import VARIABLE, keep_memory
 from research.devices.flops import work
-from research.experiment import Experiment, split
+from research.experiment import Experiment, replace, split
 from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel, resnet
 from research.models.bert import bert_classifier
 from research.optimization import Optimizer
@@ -96,6 +96,14 @@ def classified(model: Any, data: Drawn, batch_size: int) -> Experiment:
 
 
 ADAM = Optimizer("adam", learning_rate=1e-3, schedule="constant")
+GPT = Experiment(
+    TransformerLanguageModel(vocabulary=65, layers=6, width=384, heads=6, max_length=256, positions="learned"),
+    LanguageModeling(),
+    Drawn((("tokens", (256,), 65), ("targets", (256,), 65))),
+    ADAM,
+    steps=1000,
+    batch_size=8,
+)
 EXPERIMENTS = {
     "mlp": classified(MLP((256, 256)), Drawn((("features", (784,), 0), ("label", (), 10))), 128),
     "cnn": classified(CNN(channels=(32, 64), dense=(128,)), image(28, 1), 128),
@@ -103,14 +111,9 @@ EXPERIMENTS = {
     "lstm": classified(
         RecurrentClassifier(hidden=128, layers=2), Drawn((("features", (128, 32), 0), ("label", (), 10))), 64
     ),
-    "gpt": Experiment(
-        TransformerLanguageModel(vocabulary=65, layers=6, width=384, heads=6, max_length=256, positions="learned"),
-        LanguageModeling(),
-        Drawn((("tokens", (256,), 65), ("targets", (256,), 65))),
-        ADAM,
-        steps=1000,
-        batch_size=8,
-    ),
+    "gpt": GPT,
+    # Blocks in a loop, of which the backward pass computes all but the matrix products anew.
+    "gpt_remat": replace(GPT, {"model.scan": True, "model.remat": "dots"}),
     "bert": classified(
         bert_classifier(classes=2, layers=4, width=512, heads=8, feed_forward_width=2048, max_length=128, dropout=0.0),
         Drawn((("tokens", (128,), 30522), ("label", (), 2))),

@@ -148,7 +148,7 @@ def mlp() -> nn.Module:
     return nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10))
 
 
-MODELS = {"mlp": mlp, "cnn": CNN, "resnet18": ResNet18, "lstm": LSTM, "gpt": GPT, "bert": Bert}
+MODELS = {"mlp": mlp, "cnn": CNN, "resnet18": ResNet18, "lstm": LSTM, "gpt": GPT, "gpt_remat": GPT, "bert": Bert}
 INPUTS = ("features", "image", "tokens")
 
 

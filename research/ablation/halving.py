@@ -8,12 +8,13 @@ What is left was picked for its scores: they are optimistic, and no test may be 
 seeds for tuning, so that those of a study are fresh.
 """
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +134,9 @@ def open_screening(
         "cells": {cell.name: fingerprint(cell.experiment) for cell in cells},
     }
     file = Path(workdir) / MARK
-    if file.exists() or (Path(workdir) / "study.json").exists():
-        held = json.loads(file.read_text()) if file.exists() else None
-        if held != asked:
-            raise UsageError(f"{workdir} was not screened with these rungs, cells and seeds: choose another --workdir")
+    begun = file.exists() or (Path(workdir) / "study.json").exists()
+    if begun and not (file.exists() and read_asked(file) == asked):
+        raise UsageError(f"{workdir} was not screened with these rungs, cells and seeds: choose another --workdir")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write(file, json.dumps(asked, indent=2) + "\n")
@@ -223,8 +223,36 @@ def judge(store: Store, cells: Sequence[Cell], step: int, keep: float) -> None:
 
 def going_on(store: Store, cells: Sequence[Cell], step: int) -> list[Cell]:
     """Return the cells that go on from a rung at which they were judged."""
-    names = json.loads(rung_file(store, step).read_text())["going on"]
+    _, names = read_decision(rung_file(store, step))
     return [cell for cell in cells if cell.name in names]
+
+
+def read_decision(file: Path) -> tuple[dict[str, float], list[str]]:
+    """Return the scores of cells at a rung, NaN where there was none, and the names of those that go on.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    with _damage(file, "delete it to judge again"):
+        content = json.loads(file.read_text())
+        scores = {name: math.nan if value is None else float(value) for name, value in content["scores"].items()}
+        return scores, [str(name) for name in content["going on"]]
+
+
+def read_asked(file: Path) -> dict[str, Any]:
+    """Return the rungs, cells and seeds that a folder is screened with. Raises `RunError` where the file is damaged."""
+    with _damage(file, "restore it or choose another folder"):
+        content = json.loads(file.read_text())
+        return {**content, "steps": [int(step) for step in content["steps"]]}
+
+
+@contextlib.contextmanager
+def _damage(file: Path, remedy: str) -> Iterator[None]:
+    """Say which file it is that cannot be read."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise RunError(f"{file} is damaged: {error}; {remedy}") from error
 
 
 def score(store: Store, cell: Cell, step: int) -> float:
@@ -244,11 +272,11 @@ def validations(folder: Path) -> dict[int, dict[str, Any]]:
 def standings(store: Store) -> tuple[Standing, ...]:
     """Return how the cells of a screening stand: those that came furthest first, and of them the best."""
     found = {cell.name: Standing(cell, 0, math.nan, status(store, cell)) for cell in store.cells()}
-    for step in json.loads((store.root / MARK).read_text())["steps"]:
+    for step in read_asked(store.root / MARK)["steps"]:
         if (file := rung_file(store, step)).exists():
-            for name, value in json.loads(file.read_text())["scores"].items():
-                value = math.nan if value is None else value
-                found[name] = dataclasses.replace(found[name], step=step, value=value)
+            scores, _ = read_decision(file)
+            for name in found.keys() & scores.keys():
+                found[name] = dataclasses.replace(found[name], step=step, value=scores[name])
     for name, standing in found.items():
         if standing.status in ("done", "diverged"):
             last = standing.cell.experiment.steps

@@ -1,6 +1,7 @@
 """What a step costs in each way to run a group: a few real steps, timed; and the memory it takes."""
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +22,9 @@ from research.training.stepping import placed_step, together
 
 Mode = Literal["loop"] | Together
 
-SECONDS = 0.2  # how long to time: enough for a hundred calls of a small model, and for three of any
-CALLS = range(3, 100)
+SECONDS = 0.2  # how long to time, with at most MOST_CALLS and at least LEAST_STEPS
+MOST_CALLS = 100
+LEAST_STEPS = 3
 FRACTION = 0.8  # of the memory that is left: fragments, evaluation and other processes need some
 
 
@@ -70,11 +72,13 @@ def measure(
         if needed is not None and needed > FRACTION * available():
             error = f"needs {needed / 2**30:.1f} GiB"
             return Measurement(mode, size, bytes=needed, error=error, steps_per_call=steps)
-        state = for_all(place(init_state, program, gives="state", once=True)(alone))  # as a run begins
+        state = place(init_state, program, gives="state", once=True)(alone)  # as a run begins
+        state = jax.jit(for_all)(state)  # in one program; alone each operation would be compiled
         state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(0, steps)))
         compiled = time.perf_counter()
         state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(steps, steps)))
-        calls = CALLS[min(int(SECONDS / (time.perf_counter() - compiled)), len(CALLS) - 1)]
+        enough = min(int(SECONDS / (time.perf_counter() - compiled)), MOST_CALLS)
+        calls = max(enough, math.ceil(LEAST_STEPS / steps))
         began = time.perf_counter()
         for index in range(calls):
             state, _ = step(hyperparameters, state, feeds_at((index + 2) * steps, steps))

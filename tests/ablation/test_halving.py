@@ -4,6 +4,8 @@ import csv
 import json
 import math
 import os
+import re
+import shutil
 import signal
 
 import chex
@@ -14,9 +16,9 @@ from research.ablation import Study, execution, grid, halving, one_at_a_time
 from research.ablation.claims import Claims
 from research.ablation.execution import ablate
 from research.ablation.halving import Rungs, Screening, open_screening, screen, survivors
-from research.ablation.store import Store, check_unscreened, write_status
+from research.ablation.store import MARK, Store, check_unscreened, write_status
 from research.ablation.study import TUNING
-from research.errors import UsageError
+from research.errors import RunError, UsageError
 from research.experiment import RunOptions, replace
 from research.training import Interrupted, restore, train
 
@@ -112,6 +114,22 @@ def test_a_screening_is_not_run_again_and_never_tested(screened, base, options, 
         screen(base, STUDY, screened, Rungs((2,), 0.5), options)
     with pytest.raises(UsageError, match="was not screened with these rungs, cells and seeds"):
         screen(base, Study(STUDY.cells, seeds=3, metric="loss"), screened, Rungs((2, 4), 0.5), options)
+
+
+@pytest.mark.fault("F29")
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"steps": 2}', '{"scores": 3}', '{"scores": {}, "going on": 5}', '{"scores": {"baseline": []}}'],
+)
+def test_a_damaged_file_is_named(content, screened, tmp_path):
+    root = shutil.copytree(screened, tmp_path / "screened")
+    for file in (root / MARK, halving.rung_file(Store(root), 2)):
+        sound = file.read_text()
+        file.write_text(content)
+        with pytest.raises(RunError, match=f"^{re.escape(str(file))} is damaged: "):
+            halving.standings(Store(root))
+        file.write_text(sound)
+    assert len(halving.standings(Store(root))) == 5
 
 
 def test_interrupted_in_every_rung_a_survivor_is_the_run_that_nobody_had_stopped(base, options, tmp_path, monkeypatch):
