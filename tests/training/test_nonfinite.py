@@ -20,8 +20,8 @@ from research.tasks import Classification
 from research.training import Diverged, Interrupted, init, train, train_step
 from research.training.checkpoint import Checkpoints
 from research.training.loop import Run
-from research.training.nonfinite import first_not_finite
-from research.training.skipping import IN_A_ROW
+from research.training.nonfinite import NotFinite, Sentry, first_not_finite
+from research.training.skipping import IN_A_ROW, NONFINITE, TAKEN
 from research.training.start import first_state
 from research.training.stepping import placed_step
 from tests.training.numbers import TRAINING, experiment, lines_of, state_of, updates_with
@@ -356,3 +356,14 @@ def test_stop_names_the_norm_of_the_gradient(options, saved, tmp_path):
     with pytest.raises(Diverged, match=r"^the norm of the gradient is not finite at step 2 of 12, rows "):
         train(far, tmp_path, options)
     assert not saved
+
+
+@pytest.mark.fault("F21")
+def test_a_row_begins_anew_after_an_update_that_is_taken():
+    said = []
+    sentry = Sentry(experiment(nonfinite="skip"), 1000, said.append)
+    row = [NONFINITE] * IN_A_ROW
+    sentry.look(0, np.array([*row, TAKEN, *row]))
+    assert len(said) == 2 * IN_A_ROW and said[-1].startswith(f"step {2 * IN_A_ROW + 1} is left out: ")
+    with pytest.raises(NotFinite, match=f"at step {2 * IN_A_ROW + 2}$"):
+        sentry.look(2 * IN_A_ROW + 1, np.array([NONFINITE]))
