@@ -24,13 +24,12 @@ def augmented(tiny):
 
 
 def test_interrupted_equals_uninterrupted_and_the_picture_is_there(augmented, options, tmp_path, quick_compilation):
-    result = train(augmented, tmp_path / "whole", options)
+    result = train(augmented, tmp_path / "whole", dataclasses.replace(options, pictures=True))
     assert result.illustrations["augmentation.png"].startswith("training examples")
     assert (tmp_path / "whole" / "augmentation.png").stat().st_size > 10_000
-    plain = dataclasses.replace(options, pictures=False)
     with pytest.raises(Interrupted):
-        train(augmented, tmp_path / "parts", dataclasses.replace(plain, stop_after=2))
-    train(augmented, tmp_path / "parts", plain)
+        train(augmented, tmp_path / "parts", dataclasses.replace(options, stop_after=2))
+    train(augmented, tmp_path / "parts", options)
     chex.assert_trees_all_equal(restore(tmp_path / "parts")[1], restore(tmp_path / "whole")[1])
     assert len({(tmp_path / part / "metrics.jsonl").read_bytes() for part in ("parts", "whole")}) == 1
 

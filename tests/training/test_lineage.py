@@ -189,7 +189,7 @@ def test_a_damaged_checkpoint_and_a_failure_are_in_the_lineage(tiny, options, un
 
     monkeypatch.setattr("research.training.loop.draw_curves", full)
     with pytest.raises(RunError, match="No space left"):
-        train(tiny, folder.root, options)
+        train(tiny, folder.root, dataclasses.replace(options, pictures=True))
     *_, damaged, resumed, failed = Lineage(folder.lineage).events()
     assert (damaged["event"], damaged["kind"], damaged["step"]) == ("damaged", "latest", 12)
     assert (resumed["event"], resumed["step"]) == ("resumed", 8)
