@@ -13,8 +13,9 @@ def remat(target: Any, kind: Remat, **options: Any) -> Any:
 
     "full" keeps what goes in and computes the rest anew; "dots" also keeps products with matrices that have no batch
     dimension, such as kernels, but not those of attention; "none" returns what it is given. Parameters and their names
-    stay as they are. `options` are those of `flax.linen.remat`. Source: Chen et al., "Training deep nets with sublinear
-    memory cost" (2016).
+    stay as they are. Outside a loop over blocks XLA's compiler for CPUs merges what is computed anew with what it was
+    computed from, so that nothing is gained there. `options` are those of `flax.linen.remat`. Source: Chen et al.,
+    "Training deep nets with sublinear memory cost" (2016).
     """
     match kind:
         case "none":
