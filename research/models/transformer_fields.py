@@ -69,7 +69,7 @@ class BlockFields(nn.Module):
     over the root of twice the layers where a residual branch ends (GPT-2)."""
     remat: Remat = "none"
     """What of each block the backward pass computes anew, to save memory: none, full for all of it, or dots for all but
-    products with kernels. On a CPU memory is saved with `scan` alone."""
+    products with kernels. On a CPU it saves memory only together with `scan`."""
     scan: bool = False
     """Whether the blocks are one compiled loop over stacked parameters, which compiles faster when they are many."""
     attention_implementation: Implementation = "xla"
