@@ -67,10 +67,7 @@ class Checkpoints:
         import orbax.checkpoint as ocp  # only runs and restores need it
 
         _leave_out_what_orbax_says()
-        if not self._read_only and leads():  # known now rather than at the first save
-            (self._folder / kind).mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self._folder / kind):
-                pass
+        self._make(kind)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=self._keep[kind],
             create=not self._read_only,
@@ -82,6 +79,21 @@ class Checkpoints:
         # after a save of a resumed run the processes would agree on a call that is far away.
         manager.reached_preemption = lambda step: False
         return manager
+
+    def _make(self, kind: Kind) -> None:
+        """Make the folder of one kind; that it cannot be written is known now rather than at the first save."""
+        if not self._read_only and leads():
+            (self._folder / kind).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder / kind):
+                pass
+
+    def _steps(self, kind: Kind) -> list[int]:
+        """Return the steps that are saved; where nothing is, without Orbax, whose import waits for the first save."""
+        folder = self._folder / kind
+        if kind not in self._opened and agreed(not (folder.exists() and any(folder.iterdir()))):
+            self._make(kind)
+            return []
+        return sorted(self._manager(kind).all_steps())
 
     def save(self, kind: Kind, state: TrainState, seconds: dict[str, float] | None = None) -> None:
         """Start to save `state`; one already saved at its step stays. Raises `RunError` when a save fails."""
@@ -150,8 +162,8 @@ class Checkpoints:
             RunError: all that was saved is damaged, or it is the state of other code: a leaf differs from `abstract`.
         """
         with _failures(self._folder):
-            steps = sorted(self._manager(kind).all_steps(), reverse=True)
-        for step in steps:
+            steps = self._steps(kind)
+        for step in reversed(steps):
             try:
                 saved = self._read_manifest(kind, step)
                 if differing := first_difference(saved["leaves"], leaves(abstract)):

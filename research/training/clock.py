@@ -10,7 +10,7 @@ PHASES = ("compile", "input", "step", "evaluate", "checkpoint", "lost")
 class Clock:
     """Seconds by phase; `carry` adds what earlier parts of an interrupted run used.
 
-    `began` is when it was made, in seconds since 1970, and `share` the part of a process that it counts.
+    `began` is when it was made, in seconds since 1970, and `share` the part of its process that it counts.
     """
 
     share = 1.0
@@ -52,7 +52,7 @@ class Clock:
 
     def life(self) -> float:
         """Return the seconds since this clock was made, rounded to milliseconds."""
-        return round((self._now() - self._start) * self.share, 3)
+        return round(self._now() - self._start, 3)
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of every phase and in total, rounded to milliseconds."""
@@ -65,12 +65,7 @@ class Share(Clock):
 
     def __init__(self, whole: Clock, among: int) -> None:
         super().__init__()
-        self._whole, self._among, self._carried = whole, among, dict[str, float]()
-        self.share = 1 / among
-
-    def carry(self, spent: dict[str, float]) -> None:
-        """Add the seconds of a part of the run that is already done."""
-        self._carried = spent
+        self._whole, self.share = whole, 1 / among
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -82,10 +77,14 @@ class Share(Clock):
         """Return the seconds that all of them spent on input and steps, without compilation."""
         return self._whole.training()
 
+    def life(self) -> float:
+        """Return this run's part of the seconds since the clock of all was made, rounded to milliseconds."""
+        return round(self._whole.life() * self.share, 3)
+
     def seconds(self) -> dict[str, float]:
         """Return this run's part of the seconds of every phase and in total, rounded to milliseconds."""
-        whole = self._whole.seconds()
-        return {name: round(self._carried.get(name, 0.0) + value / self._among, 3) for name, value in whole.items()}
+        before = {**self._seconds, "total": self._total}
+        return {name: round(before[name] + value * self.share, 3) for name, value in self._whole.seconds().items()}
 
 
 def goodput(seconds: dict[str, float], starts: int) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from research.devices.cpu import cores
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 
 
@@ -56,6 +58,7 @@ def environment() -> dict[str, Any]:
         "versions": versions(),
         "devices": [str(item) for item in jax.devices()],
         "device": device(),
+        "cores": cores() if jax.default_backend() == "cpu" else None,
         "commit": commit(),
         "uncommitted": uncommitted(),
         "platform": platform.platform(),
@@ -70,7 +73,7 @@ def drift(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, A
     """
 
     def facts(environment: dict[str, Any]) -> dict[str, Any]:
-        names, packages = ("commit", "uncommitted", "device"), environment.get("versions")
+        names, packages = ("commit", "uncommitted", "device", "cores"), environment.get("versions")
         known = {name: environment[name] for name in names if name in environment}
         return {**known, **(packages if isinstance(packages, dict) else {})}
 

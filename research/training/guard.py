@@ -18,17 +18,18 @@ class Interrupted(RunError):
 
 
 class Received:
-    """A signal handler that remembers, and does something at the first signal."""
+    """A signal handler that remembers, says so unless it is `silent`, and does something at the first signal."""
 
-    def __init__(self, first: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, first: Callable[[], None] = lambda: None, silent: bool = False) -> None:
         self._numbers: list[int] = []
-        self._first = first
+        self._first, self._silent = first, silent
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._numbers:
             raise KeyboardInterrupt
         self._numbers.append(number)
-        os.write(2, b"\nfinishing this step and saving; once more stops at once\n")
+        if not self._silent:
+            os.write(2, b"\nfinishing this step and saving; once more stops at once\n")
         self._first()
 
     def any(self) -> bool:
@@ -37,12 +38,13 @@ class Received:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible(silent: bool = False) -> Iterator[Callable[[], bool]]:
     """Give a function that says whether SIGINT or SIGTERM has come; a second signal raises `KeyboardInterrupt`.
 
     Inside another one, as in a run of a sweep, it is that one's function, so that the sweep learns of the signal too.
     Outside the main thread, where Python takes no handlers, signals are left alone. Several processes that train one
-    run are all asked by a signal to any of them, and the function says so to all after the same step.
+    run are all asked by a signal to any of them, and the function says so to all after the same step. The answer to the
+    first signal is left out where `silent`.
     """
     outer = signal.getsignal(SIGNALS[0])
     if isinstance(outer, Received):
@@ -51,7 +53,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    received = Received(ask_to_stop) if joined() else Received()
+    received = Received(ask_to_stop, silent) if joined() else Received(silent=silent)
     # Of several processes jax itself takes SIGTERM, and tells the others.
     before = {number: signal.signal(number, received) for number in (SIGNALS[:1] if joined() else SIGNALS)}
     try:

@@ -1,6 +1,7 @@
 """lineage.jsonl: what became of a run, one line an event; nothing of it decides a number, and nothing is taken back.
 
-began, resumed      from `step` on, by which process, on what; `changed` since the start before it
+began, resumed      from `step` on, by which process, on what; `share` is this run's part of the process
+drifted             what has `changed` since the start before
 lost                the process before was killed; `since` and `until` are its beginning and last sign of life
 interrupted, failed, finished
                     at `step`, with the `seconds` of the run by phase and the `life` of the process
@@ -93,8 +94,14 @@ def starts(events: Iterable[Event]) -> int:
 
 
 def lives(events: Iterable[Event]) -> float:
-    """Return the seconds that all processes of a run lived which have ended, those that were killed too."""
-    return sum(
-        event.get("until", 0.0) - event.get("since", 0.0) if event.get("event") == "lost" else event.get("life", 0.0)
-        for event in events
-    )
+    """Return the seconds that all processes of a run lived which have ended, those that were killed too.
+
+    A process that advances several runs counts as a part for each.
+    """
+    total, share = 0.0, 1.0
+    for event in events:
+        if event.get("event") in STARTS:
+            share = event.get("share", 1.0)
+        lost = event.get("event") == "lost"
+        total += share * (event.get("until", 0.0) - event.get("since", 0.0)) if lost else event.get("life", 0.0)
+    return total

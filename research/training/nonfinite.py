@@ -135,9 +135,10 @@ def first_not_finite(state: TrainState) -> str | None:
     return None
 
 
-def diverged(what: str, rows: Sequence[int], step: int, total: int, saved: int | None) -> Diverged:
+def diverged(what: str, rows: Sequence[int], step: int, experiment: Experiment, saved: int | None) -> Diverged:
     """Return what to raise for a run that ends at `step`; `saved` is the step of its last checkpoint."""
-    return Diverged(f"{what} is not finite at step {step} of {total}, {rows_of(rows)}; {_remedy(saved)}")
+    where = f"at step {step} of {experiment.steps}, {rows_of(rows)}"
+    return Diverged(f"{what} is not finite {where}; {_remedy(experiment)}, and the same command {_goes_on(saved)}")
 
 
 def passed(step: int, total: int, saved: int | None) -> Diverged:
@@ -155,12 +156,11 @@ def rows_of(rows: Sequence[int]) -> str:
     return f"row{'s' if len(rows) > 1 else ''} {shown}{more} of the training split"
 
 
-def _remedy(saved: int | None) -> str:
-    """Return what may help."""
-    return (
-        "a lower optimizer.learning_rate, a smaller optimizer.clip_norm or nonfinite skip may help, and the same "
-        f"command {_goes_on(saved)}"
-    )
+def _remedy(experiment: Experiment) -> str:
+    """Return what may help; a run that rewinds also skips what comes again."""
+    if experiment.nonfinite == "stop":
+        return "a lower optimizer.learning_rate, a smaller optimizer.clip_norm or nonfinite skip may help"
+    return "a lower optimizer.learning_rate or a smaller optimizer.clip_norm may help"
 
 
 def _goes_on(saved: int | None) -> str:

@@ -45,16 +45,16 @@ def around(module: Any, name: str, before: Callable[[], None], after: Callable[[
 
 def before_the_first_state(number: int) -> None:
     """Strike before anything is computed."""
-    from research.training import loop
+    from research.training import run
 
-    around(loop, "first_state", lambda: strike(number))
+    around(run, "first_state", lambda: strike(number))
 
 
 def while_compiling(number: int) -> None:
     """Strike between tracing and compilation of the training step."""
     from jax import monitoring
 
-    from research.training.loop import Run
+    from research.training.run import Run
 
     begun: list[bool] = []
     around(Run, "take", lambda: begun.append(True))

@@ -101,7 +101,7 @@ def test_other_code_is_no_damage(damaged, tiny, options, monkeypatch):
             return nn.Dense(10, name="other")(x.reshape(len(x), -1))
 
     monkeypatch.setattr(CNN, "__call__", Renamed.__call__)
-    for module in ("loop", "restoration"):  # as in a new process, which remembers no shapes
+    for module in ("run", "restoration"):  # as in a new process, which remembers no shapes
         monkeypatch.setattr(
             f"research.training.{module}.abstract_state",
             lambda experiment: jax.eval_shape(lambda: init(experiment, jax.random.key(0))),

@@ -19,12 +19,13 @@ import pytest
 from research.errors import UsageError
 from research.experiment import RunOptions, replace
 from research.fields import children
-from research.training import Diverged, loop, restore, rollback
+from research.training import Diverged, restore, rollback, train
 from research.training.folder import Folder
 from research.training.lineage import Lineage
 from research.training.liveness import host, kernel
 from research.training.lock import Owner
 from research.training.nonfinite import first_not_finite
+from research.training.run import Run
 from research.training.skipping import NONFINITE
 from tests.families import FAMILIES, QUICK, classes
 from tests.training.test_exactness import LeftAlone
@@ -126,7 +127,7 @@ def test_another_value_of_any_field_of_the_model_is_refused(alone):
     for name, value, annotation in children(alone.experiment.model):
         other = another(alone.experiment, f"model.{name}", value, annotation)
         with pytest.raises(UsageError, match="holds another experiment") as refused:
-            loop.train(other, alone.folder, alone.options, alone.splits)
+            train(other, alone.folder, alone.options, alone.splits)
         assert str(refused.value).splitlines()[1:] == [f"model.{name}: {value!r} -> {getattr(other.model, name)!r}"]
     assert files(alone.folder) == before
 
@@ -162,7 +163,7 @@ def test_not_finite(alone, stopped, tmp_path, monkeypatch):
     for part in filter(None, parts):
         path = part[generator.integers(len(part))]
         assert first_not_finite(spoilt(state, path)) == jax.tree_util.keystr(path, simple=True, separator=".")
-    hit, take = parts[0][generator.integers(len(parts[0]))], loop.Run.take
+    hit, take = parts[0][generator.integers(len(parts[0]))], Run.take
 
     def taken(self, count):
         call = take(self, count)
@@ -176,7 +177,7 @@ def test_not_finite(alone, stopped, tmp_path, monkeypatch):
 
     before = files(folder / "checkpoints")
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "take", taken)
+        patch.setattr(Run, "take", taken)
         with pytest.raises(Diverged) as raised:
             alone.train(folder, checkpoint_every=2)
     named = jax.tree_util.keystr(hit, simple=True, separator=".")

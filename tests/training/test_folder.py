@@ -16,7 +16,7 @@ from research.errors import RunError, UsageError
 from research.experiment import from_json, replace
 from research.training import Interrupted, environment, restore, train
 from research.training.clock import Clock
-from research.training.folder import Folder
+from research.training.folder import Folder, partial_file, write
 
 
 def content(folder):
@@ -112,6 +112,19 @@ def test_a_diverged_run_is_finished_and_read_again(tiny, options, tmp_path):
         assert math.isnan(result.metrics["test"]["loss"])
     for name in ("result.json", "metrics.jsonl"):
         assert "NaN" not in (tmp_path / name).read_text()
+
+
+@pytest.mark.fault("F2")
+def test_a_small_file_is_the_old_one_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), partial_file(path) as partial:
+        partial.write_text("ne")
+        assert path.read_text() == "old"
+        raise KeyboardInterrupt
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("result.json", "old")]
+    write(path, "new")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("result.json", "new")]
 
 
 def test_seconds_add_up_over_the_parts_of_a_run(tiny, options, tmp_path):

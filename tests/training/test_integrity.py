@@ -16,10 +16,14 @@ import orbax.checkpoint as ocp
 import pytest
 
 from research.errors import RunError
-from research.training.checkpoint import ALGORITHM, Checkpoints, _digest_json, digests, leaves
+from research.experiment import RunOptions
+from research.training import train
+from research.training.checkpoint import ALGORITHM, Checkpoints, _digest_json, digests, leaves, manifest
+from research.training.folder import Folder
 from research.training.journal import is_best
 from research.training.state import TrainState, abstract_state
 from tests.families import FAMILIES, QUICK
+from tests.training.numbers import experiment
 
 KINDS = ("latest", "best")
 
@@ -226,6 +230,25 @@ def test_strays_among_the_checkpoints(stray, kind, folder):
     assert restored(folder, kind) == 3
 
 
+@pytest.mark.fault("F11")
+def test_every_leaf_has_a_digest():
+    assert manifest(STATES[1], {})["digests"].keys() == leaves(STATES[1]).keys()
+
+
+@pytest.mark.fault("F2")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_state_without_its_manifest_is_not_whole(kind, folder, caplog):
+    """However sound its numbers are: nothing says that all of them are there."""
+    shutil.rmtree(folder / kind / "2" / "manifest")
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        if kind == "latest":
+            assert int(checkpoints.restore(kind, ABSTRACT)[0].step) == 1
+        else:
+            with pytest.raises(RunError, match="every best checkpoint in .* is damaged"):
+                checkpoints.restore(kind, ABSTRACT)
+    assert assert_named(caplog) == ("its manifest", "reading")
+
+
 @pytest.mark.fault("F15")
 @pytest.mark.parametrize(
     ("losses", "best"), [((1.0, 2.0, 3.0, 4.0, 5.0), 1), ((1.0, math.nan, 0.5, math.nan, 2.0), 3), ((2.0, 1.0, 1.0), 2)]
@@ -243,19 +266,40 @@ def test_latest_and_best_however_the_loss_goes(losses, best, tmp_path):
             chex.assert_trees_all_equal(found, state(expected))
 
 
-@pytest.mark.fault("F2", "F5")
-def test_the_best_is_there_before_the_latest_after_it(tmp_path, monkeypatch):
-    """A run that is killed after both goes on from the latest, and does not come to that best one again."""
+@pytest.fixture
+def slow_commits(monkeypatch):
+    """Let half a second go by before a checkpoint gets its name."""
     from orbax.checkpoint._src.path import async_path
 
     rename = async_path.rename
 
     async def slow(source, target):
-        if "best" in str(target):
+        if target.name.isdecimal():
             await asyncio.sleep(0.5)
         return await rename(source, target)
 
     monkeypatch.setattr(async_path, "rename", slow)
+
+
+@pytest.mark.fault("F2")
+@pytest.mark.usefixtures("slow_commits", "quick_compilation")
+def test_the_result_is_there_after_the_last_checkpoint(tmp_path, monkeypatch):
+    """A folder with a result is finished: one that is killed between the two would lack its last state for ever."""
+    write, found = Folder.write_result, []
+
+    def looked(folder, result):
+        found.append((folder.checkpoints / "latest" / "2").is_dir())
+        write(folder, result)
+
+    monkeypatch.setattr(Folder, "write_result", looked)
+    train(experiment(steps=2), tmp_path, RunOptions(pictures=False, progress="none"))
+    assert found == [True]
+
+
+@pytest.mark.fault("F2", "F5")
+@pytest.mark.usefixtures("slow_commits")
+def test_the_best_is_there_before_the_latest_after_it(tmp_path):
+    """A run that is killed after both goes on from the latest, and does not come to that best one again."""
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save("best", STATES[1])
         assert not (tmp_path / "best" / "1").exists()

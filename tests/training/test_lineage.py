@@ -12,7 +12,7 @@ import pytest
 
 from research.errors import RunError
 from research.training import Interrupted, environment, lineage, train
-from research.training.clock import Clock, goodput
+from research.training.clock import Clock, Share, goodput
 from research.training.environment import drift, explain_drift
 from research.training.folder import Folder
 from research.training.lineage import Lineage
@@ -105,6 +105,27 @@ def test_goodput_counts_the_life_of_processes_that_were_killed():
     assert again.seconds() == found, "what is carried is not lost once more"
 
 
+@pytest.mark.fault("F3")
+def test_runs_that_advance_together_share_what_is_lost():
+    events = [
+        {"event": "began", "share": 0.25},
+        {"event": "lost", "since": 1000.0, "until": 1040.0},
+        {"event": "resumed"},  # alone
+        {"event": "lost", "since": 2000.0, "until": 2003.0},
+    ]
+    assert lineage.lives(events) == 13.0
+    now = Time()
+    whole = Clock(now)
+    spend(whole, now, compile=4.0)
+    clock = Share(whole, 4)
+    clock.carry({"step": 1.0, "total": 2.0})
+    clock.lose(lineage.lives(events) - 2.0)
+    spend(clock, now, step=8.0)
+    found = clock.seconds()
+    assert [found[name] for name in ("compile", "step", "lost", "total")] == [1.0, 3.0, 11.0, 16.0]
+    assert clock.life() == 3.0
+
+
 def test_steps_that_are_repeated_do_not_count():
     now = Time()
     clock = Clock(now)
@@ -120,6 +141,7 @@ def test_drift_names_what_may_change_numbers():
     before = {
         "versions": {"jax": "0.10.1", "flax": "1", "python": "3.11.4"},
         "device": "cpu x 1",
+        "cores": 1,
         "commit": "a" * 40,
         "platform": "another kernel",
         "command": ["another"],
@@ -127,15 +149,16 @@ def test_drift_names_what_may_change_numbers():
     now = {
         "versions": {"jax": "0.10.2", "flax": "1", "python": "3.11.4", "new": "2"},
         "device": "cpu x 8",
+        "cores": 4,
         "commit": "b" * 40 + "-dirty",
         "uncommitted": "123",
         "platform": "",
         "command": [],
     }
     changed = drift(before, now)
-    assert set(changed) == {"jax", "device", "commit"}
+    assert set(changed) == {"jax", "device", "cores", "commit"}
     assert explain_drift(changed) == (
-        f"commit {'a' * 10} -> {'b' * 10}-dirty, device cpu x 1 -> cpu x 8, jax 0.10.1 -> 0.10.2"
+        f"commit {'a' * 10} -> {'b' * 10}-dirty, device cpu x 1 -> cpu x 8, cores 1 -> 4, jax 0.10.1 -> 0.10.2"
     )
     edited = drift({**now, "uncommitted": "456"}, now)
     assert explain_drift(edited) == "uncommitted changes 456 -> 123"
@@ -187,7 +210,7 @@ def test_a_damaged_checkpoint_and_a_failure_are_in_the_lineage(tiny, options, un
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("research.training.loop.draw_curves", full)
+    monkeypatch.setattr("research.training.run.draw_curves", full)
     with pytest.raises(RunError, match="No space left"):
         train(tiny, folder.root, dataclasses.replace(options, pictures=True))
     *_, damaged, resumed, failed = Lineage(folder.lineage).events()

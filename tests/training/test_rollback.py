@@ -63,6 +63,14 @@ def test_a_step_that_is_not_kept_is_answered_with_those_that_are(folder):
     assert files(folder.root) == before
 
 
+@pytest.mark.fault("F2")
+def test_what_a_kill_in_a_save_left_is_no_step_to_go_back_to(folder):
+    latest = folder.checkpoints / "latest"
+    shutil.copytree(latest / "8", latest / "9.orbax-checkpoint-tmp")
+    with pytest.raises(UsageError, match=r"step 9 is not kept in .*; the steps that are kept: 8, 12$"):
+        rollback(folder.root, 9)
+
+
 def test_a_run_in_use_and_no_run_at_all_are_left_alone(folder, tmp_path):
     with folder.claimed(), pytest.raises(RunError, match="another process .* is running in"):
         rollback(folder.root, 8)
