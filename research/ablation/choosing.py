@@ -11,11 +11,12 @@ import jax
 
 from research.ablation.groups import Group
 from research.ablation.measuring import FRACTION, Measurement, Mode, available, exhausted, measure
+from research.devices.cpu import cores
 from research.errors import RunError
 from research.experiment import Experiment, RunOptions
 from research.training.environment import device
 from research.training.folder import write
-from research.training.loop import Splits
+from research.training.run import Splits
 
 Execution = Literal["auto"] | Mode
 Gain = Literal["much", "some", "little"]
@@ -90,16 +91,14 @@ def fastest(experiments: Sequence[Experiment], splits: Splits, options: RunOptio
     """Return the fastest way; a loop of single steps unless another one is faster by more than noise."""
     assert loop.step_seconds is not None and loop.compile_seconds is not None
     best, found = loop, [loop]
-    ways = list(candidates(len(experiments)))
     steps = steps_of_a_call(loop.step_seconds)
-    gain: Gain = "little" if steps == 1 else "some" if loop.step_seconds > TINY_SECONDS else "much"
     if steps > 1:
-        ways = [*ways, ("loop", 1)]
         options = dataclasses.replace(options, steps_per_call=steps)
-    for mode, size in ways:
+    for mode, size in ways(len(experiments), loop.step_seconds):
         assert best.step_seconds is not None
-        if best.step_seconds * experiments[0].steps * len(experiments) < PATIENCE[gain] * loop.compile_seconds:
-            break
+        patience = PATIENCE[gain(mode, loop.step_seconds, best.step_seconds)]
+        if best.step_seconds * experiments[0].steps * len(experiments) < patience * loop.compile_seconds:
+            continue
         found.append(fitting(experiments, splits, options, mode, size, loop))
         seconds = found[-1].step_seconds
         if seconds is not None and seconds < min(best.step_seconds or 0.0, NOISE * loop.step_seconds):
@@ -111,6 +110,23 @@ def fastest(experiments: Sequence[Experiment], splits: Splits, options: RunOptio
 def steps_of_a_call(seconds: float) -> int:
     """Return how many steps of so many seconds a call may take."""
     return next((steps for steps in MANY_STEPS if steps * seconds < CALL_SECONDS), 1)
+
+
+def ways(n: int, seconds: float) -> list[tuple[Mode, int]]:
+    """Return what to try for `n` trials whose steps take so many seconds in a loop, the most promising first."""
+    several = list(candidates(n))
+    if steps_of_a_call(seconds) == 1:
+        return several
+    return [*several, ("loop", 1)] if seconds < TINY_SECONDS else [("loop", 1), *several]
+
+
+def gain(mode: Mode, seconds: float, best: float) -> Gain:
+    """Return what is to be expected of a way where steps take so many seconds in a loop, and in the best way so far."""
+    if steps_of_a_call(seconds) == 1 or (mode == "loop" and best < seconds / 2):  # calls are saved already
+        return "little"
+    if best < TINY_SECONDS:
+        return "much"
+    return "little" if mode != "loop" and jax.default_backend() == "cpu" and cores() == 1 else "some"
 
 
 def candidates(n: int) -> Iterator[tuple[Mode, int]]:

@@ -26,13 +26,13 @@ from research.training import Interrupted, Result, train
 from research.training.environment import device
 from research.training.folder import Folder
 from research.training.guard import interruptible
-from research.training.loop import Splits
 from research.training.progress import progress
+from research.training.run import Splits
 from research.training.start import start_folder
 
 log = logging.getLogger(__name__)
 
-PAUSE = 0.5  # seconds between two looks at what another process is doing
+PAUSES = (0.05, 0.25)  # seconds between two looks at what another process is doing, at first and at most
 SAVED_SECONDS = 30.0  # between checkpoints of a trial: what is lost when it is killed, where saving it costs more
 
 
@@ -46,6 +46,7 @@ def ablate(
     retry: Sequence[Status] = (),
     fail_fast: bool = False,
     wait: bool = False,
+    workers: int = 1,
 ) -> Store:
     """Run the trials of a study that are missing, and return its store.
 
@@ -62,6 +63,7 @@ def ablate(
         retry: also run trials that "failed" or "diverged", once.
         fail_fast: begin nothing after a failure.
         wait: return only when the trials that other processes are at have ended too.
+        workers: how many processes share the work, this one among them: so many find something to do.
 
     Raises:
         UsageError: the study does not fit, the folder holds another one, trials in it were run in another way, or they
@@ -74,7 +76,7 @@ def ablate(
     check_unscreened(Path(workdir))
     store = Store.open(workdir, experiment, study)
     with Claims() as claims, interruptible() as interrupted:
-        sweep = Sweep(store, options, execution, tuple(retry), fail_fast, claims, interrupted)
+        sweep = Sweep(store, options, execution, tuple(retry), fail_fast, claims, interrupted, workers)
         sweep.run_all(store.tuning_trials, "tuning")
         (sweep.run_all if wait else sweep.run)(store.final_trials(), "final")
         sweep.say(summary(store.outcomes()))
@@ -85,6 +87,11 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """Return how many trials there are of each status: ``24 trials: 22 done, 2 failed``."""
     counts = Counter(outcome.status for outcome in outcomes)
     return f"{len(outcomes)} trials: {', '.join(f'{count} {status}' for status, count in counts.items())}"
+
+
+def stopped(store: Store) -> Interrupted:
+    """Return what to raise for a sweep that ends early."""
+    return Interrupted(f"stopped, {summary(store.outcomes())} in {store.root}; the same command goes on")
 
 
 def for_trials(options: RunOptions, execution: Execution) -> tuple[RunOptions, Execution]:
@@ -137,8 +144,10 @@ class Sweep:
         fail_fast: bool,
         claims: Claims,
         interrupted: Callable[[], bool],
+        workers: int = 1,
     ) -> None:
         self._store, self._execution, self._retry, self._fail_fast = store, execution, retry, fail_fast
+        self._workers = workers
         self._progress = progress("none" if options.progress == "none" else "lines", 0, 0, 0)
         start_dir = options.start_dir or str(store.root / "start")
         self._options = dataclasses.replace(
@@ -149,6 +158,8 @@ class Sweep:
         self._choices: dict[str, Choice] = {}
         self._failed = False
         self._left = 0
+        self._elsewhere: dict[Path, Job] = {}
+        self._pauses = PAUSES[0]
 
     def say(self, text: str) -> None:
         """Show one line."""
@@ -159,7 +170,9 @@ class Sweep:
         self.run(trials, phase)
         while not self._stopping() and any(self._store.outcome(trial, phase).status == "running" for trial in trials):
             self._pause()
+            self._look_elsewhere()
             self.run(trials, phase)
+        self._look_elsewhere()
 
     def run(self, trials: Sequence[Trial], phase: Phase) -> None:
         """Run the trials that are missing, in their order, with those of the same group that go together.
@@ -184,29 +197,40 @@ class Sweep:
             self._check_execution(job.group)
         order = {self._store.folder(trial): index for index, trial in enumerate(trials)}
         queue.sort(key=lambda job: order[job.folder])
-        self._left = len(queue)
+        self._left = len(queue) + len(self._elsewhere)
         while queue and not self._stopping():
             first = queue.pop(0)
             if (claim := self._claim(first)) is not None:
                 choice = self._choice(first, [first, *(job for job in queue if job.group is first.group)])
                 self._run_together(choice, [(first, claim), *self._further(queue, first.group, choice.size - 1)])
+            self._look_elsewhere()
 
     def _stopping(self) -> bool:
         """Return whether nothing more is to begin. Raises `Interrupted` after a signal."""
         if self._interrupted():
-            raise self._stopped()
+            raise stopped(self._store)
         return self._failed and self._fail_fast
-
-    def _stopped(self) -> Interrupted:
-        """Return what to raise for a sweep that ends early."""
-        counts = summary(self._store.outcomes())
-        return Interrupted(f"stopped, {counts} in {self._store.root}; the same command goes on")
 
     def _pause(self) -> None:
         """Let another process work. Raises `Interrupted` after a signal."""
         if self._interrupted():
-            raise self._stopped()
-        time.sleep(PAUSE)
+            raise stopped(self._store)
+        time.sleep(self._pauses)
+        self._pauses = min(2 * self._pauses, PAUSES[1])
+
+    def _look_elsewhere(self) -> None:
+        """Show what has come of the trials that other processes were at; those they left are due again."""
+        for folder, job in list(self._elsewhere.items()):
+            outcome = self._store.outcome(job.trial, job.phase)
+            if outcome.status == "running":
+                continue
+            del self._elsewhere[folder]
+            self._pauses = PAUSES[0]
+            if outcome.status == "failed":
+                self._failed = True
+                self._count(job, "failed", outcome.error)
+            elif outcome.finished:
+                self._count(job, outcome.status, self._shown(job, outcome))
 
     def _is_due(self, job: Job, outcome: Outcome) -> bool:
         """Return whether a trial is to be run; what is tried again is so only once."""
@@ -222,6 +246,7 @@ class Sweep:
             self._end(job, None, None, error)
             return None
         if claim is None:
+            self._elsewhere[job.folder] = job
             return None
         recorded = self._store.recorded(job.trial, job.phase)  # what came of the attempt that has just ended
         again = recorded.status in self._retry and claim.number == job.attempt + 1
@@ -230,6 +255,7 @@ class Sweep:
                 forget(Folder(job.folder))
             return claim
         self._claims.release(claim, "too late")
+        self._elsewhere[job.folder] = job
         return None
 
     def _further(self, queue: list[Job], group: Group, count: int) -> Iterator[tuple[Job, Claim]]:
@@ -263,7 +289,8 @@ class Sweep:
                 self._choices[group.name] = read_choice(file)
             elif (claim := self._claims.acquire(file.parent)) is not None:
                 if not file.exists():
-                    write_choice(file, self._chosen([job.trial.experiment for job in jobs]), group)
+                    own = jobs[: math.ceil(len(jobs) / self._workers)]
+                    write_choice(file, self._chosen([job.trial.experiment for job in own]), group)
                 self._claims.release(claim, "decided")
             else:
                 self._pause()  # another process is measuring
@@ -300,13 +327,14 @@ class Sweep:
     def _run_together(self, choice: Choice, taken: Iterable[tuple[Job, Claim]]) -> None:
         """Run claimed trials of one group. Raises `Interrupted` after a signal, with what had not ended put back."""
         waiting = list(taken)
+        self._pauses = PAUSES[0]
         while waiting:
             part = waiting[: choice.size]
             try:
                 self._train(part, waiting, choice)
             except Interrupted:
                 self._put_back(waiting, choice)
-                raise self._stopped() from None
+                raise stopped(self._store) from None
             except Exception as error:
                 smaller = halved(choice) if exhausted(error) else None
                 if smaller is not None:
@@ -365,17 +393,18 @@ class Sweep:
             log.warning("%s could not be written: %s", job.folder / "status.json", error.strerror)
         if claim is not None:
             self._claims.release(claim, status)
-        self._left -= 1
-        self.say(f"{job.trial.cell.name}, seed {job.trial.seed}: {self._shown(job, status, result)}, {self._left} left")
+        self._count(job, status, sentence(result) if isinstance(result, Exception) else self._shown(job, result))
 
-    def _shown(self, job: Job, status: Status, result: Result | Exception) -> str:
-        """Return what came of a trial in words."""
-        if isinstance(result, Exception):
-            return f"failed, {sentence(result)}"
+    def _count(self, job: Job, status: Status, text: str) -> None:
+        """Show that a trial has ended, and how."""
+        self._left -= 1
+        how = "" if status == "done" else f"{status}, "
+        self.say(f"{job.trial.cell.name}, seed {job.trial.seed}: {how}{text}, {self._left} left")
+
+    def _shown(self, job: Job, found: Result | Outcome) -> str:
+        """Return what a trial came to in words."""
         metric, split = self._store.goal.metric, "validation" if job.phase == "tuning" else self._store.study.split
-        value = result.metrics[split].get(metric, math.nan)
-        text = f"{metric} {value:.4f}, {result.seconds['total']:.1f} s"
-        return f"diverged, {text}" if status == "diverged" else text
+        return f"{metric} {found.metrics[split].get(metric, math.nan):.4f}, {found.seconds['total']:.1f} s"
 
 
 def forget(folder: Folder) -> None:

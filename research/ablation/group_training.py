@@ -21,8 +21,8 @@ from research.training.clock import Clock, Share
 from research.training.environment import environment
 from research.training.evaluation import added, evaluation_size
 from research.training.folder import Folder
-from research.training.loop import Run, Splits
 from research.training.progress import progress
+from research.training.run import Run, Splits
 from research.training.start import first_state
 from research.training.state import abstract_state
 from research.training.step import Metrics, eval_step, train_step, train_steps
@@ -126,8 +126,7 @@ class Group(Stepping):
             clock = Share(self.clock, len(folders))
             if saved:
                 checkpoints.forget_best_after(self.step)
-                clock.carry(saved[index][1])
-            self.members[index] = Member(self, index, folder, clock, checkpoints)
+            self.members[index] = Member(self, index, folder, clock, checkpoints, saved.get(index))
 
     def _initial(self, root: Path) -> TrainState:
         """Return the states before the first step, each computed alone: compiling that takes half the time."""
@@ -216,10 +215,22 @@ class Group(Stepping):
 class Member(Run):
     """One run of a group: what is its own, journal, checkpoints and result; the group computes."""
 
-    def __init__(self, group: Group, index: int, folder: Folder, clock: Share, checkpoints: Checkpoints) -> None:
-        self._group, self.index = group, index
-        state = taken(group.host_state(), index)
-        super().__init__(group.experiments[index], group.options, folder, clock, group.splits, checkpoints, state=state)
+    def __init__(
+        self,
+        group: Group,
+        index: int,
+        folder: Folder,
+        clock: Share,
+        checkpoints: Checkpoints,
+        saved: tuple[TrainState, dict[str, float]] | None,
+    ) -> None:
+        self._group, self.index, self._saved = group, index, saved
+        super().__init__(group.experiments[index], group.options, folder, clock, group.splits, checkpoints)
+
+    def _restore(self, again: bool = False) -> TrainState:
+        """Return this run's part of the group's state."""
+        self._carry(self._saved, again)
+        return taken(self._group.host_state(), self.index)
 
     def _sums(self, name: Split) -> Any:
         """Return the sums that the group computed."""

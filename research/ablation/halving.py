@@ -69,6 +69,7 @@ def screen(
     rungs: Rungs,
     options: RunOptions | None = None,
     execution: Execution = "auto",
+    workers: int = 1,
 ) -> tuple[Standing, ...]:
     """Screen the cells of a study and return how they stand, best first; screening.csv has the same.
 
@@ -81,7 +82,7 @@ def screen(
         workdir: a folder of its own.
         rungs: steps and share.
         options: as for `train`; `evaluate_every` must divide every rung.
-        execution: as for `ablate`.
+        execution, workers: as for `ablate`.
 
     Raises:
         UsageError: study, rungs and options do not fit, or the folder holds anything else.
@@ -91,7 +92,7 @@ def screen(
     options, execution = for_trials(options or RunOptions(), execution)
     store = open_screening(experiment, study, workdir, rungs, options)
     with Claims() as claims, interruptible() as interrupted:
-        sweep = Screening(store, options, execution, (), False, claims, interrupted)
+        sweep = Screening(store, options, execution, (), False, claims, interrupted, workers)
         cells: Sequence[Cell] = store.cells()
         for step in rungs.steps:
             if not rung_file(store, step).exists():

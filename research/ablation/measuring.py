@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from research.ablation.group_training import Feeds, stacked_hyperparameters
 from research.data import Batches
 from research.devices import ONE_DEVICE, Together, place, place_together
+from research.devices.cpu import cores
 from research.experiment import Experiment, RunOptions, split
-from research.training.loop import Splits
+from research.training.run import Splits
 from research.training.state import TrainState
 from research.training.step import init_state, train_step, train_steps
 from research.training.stepping import placed_step, together
@@ -114,14 +115,17 @@ def _needed(memory: Any) -> int | None:
 
 
 def available() -> int:
-    """Return the bytes that are left on a device; where it has no memory of its own, those of the host."""
+    """Return the bytes that are left on a device.
+
+    Where it has no memory of its own they are the host's, of which a process has as large a part as of the cores.
+    """
     statistics = jax.devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
-    return _host_memory() // jax.device_count()
+    return int(host_memory() * cores() / (os.cpu_count() or 1)) // jax.device_count()
 
 
-def _host_memory() -> int:
+def host_memory() -> int:
     """Return the bytes that this host could give, or all it has where it does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -21,20 +21,21 @@ def describe_plan(
     workdir: str | Path,
     options: RunOptions | None = None,
     timed: bool = False,
+    workers: int = 1,
 ) -> str:
     """Return cells, seeds, programs, what is done already, time and memory of a study; writes nothing.
 
     Time comes from the trials of the same program that are finished in the folder; with `timed`, also from a few real
-    steps of those programs that have none. What is not known is said to be so.
+    steps of those programs that have none. What is not known is said to be so. `workers` processes share the work.
 
     Raises:
         UsageError: the study does not fit, or the folder holds another one.
     """
     store = Store.of(workdir, experiment, study)
-    return "\n".join(_lines(store, options or RunOptions(), timed))
+    return "\n".join(_lines(store, options or RunOptions(), timed, workers))
 
 
-def _lines(store: Store, options: RunOptions, timed: bool) -> Iterator[str]:
+def _lines(store: Store, options: RunOptions, timed: bool, workers: int) -> Iterator[str]:
     """Yield the plan line by line."""
     metric, maximize = store.goal
     yield f"{metric} on {store.study.split}, {'more' if maximize else 'less'} is better"
@@ -43,7 +44,7 @@ def _lines(store: Store, options: RunOptions, timed: bool) -> Iterator[str]:
         check(variants)
         seeds = tuning_seeds(store.experiment, store.study)
         yield f"{len(variants)} settings of {len(store.tunings)} cells to tune on seeds {seeds[0]} to {seeds[-1]}"
-        yield from _programs(store, store.tuning_trials, "tuning", options, timed)
+        yield from _programs(store, store.tuning_trials, "tuning", options, timed, workers)
     cells = store.cells()
     seeds = final_seeds(store.experiment, store.study)
     if not cells:
@@ -57,10 +58,12 @@ def _lines(store: Store, options: RunOptions, timed: bool) -> Iterator[str]:
     for cell in cells:
         also = f"  also {', '.join(cell.aliases)}" if cell.aliases else ""
         yield f"  {cell.name:<{width}}  {fingerprint(cell.experiment)}  {cell.tuned}{also}".rstrip()
-    yield from _programs(store, store.final_trials(), "final", options, timed)
+    yield from _programs(store, store.final_trials(), "final", options, timed, workers)
 
 
-def _programs(store: Store, trials: tuple[Trial, ...], phase: Phase, options: RunOptions, timed: bool) -> Iterator[str]:
+def _programs(
+    store: Store, trials: tuple[Trial, ...], phase: Phase, options: RunOptions, timed: bool, workers: int
+) -> Iterator[str]:
     """Yield what is done and what each program takes."""
     found = {id(trial): store.outcome(trial, phase) for trial in trials}
     yield summary(list(found.values()))
@@ -83,7 +86,9 @@ def _programs(store: Store, trials: tuple[Trial, ...], phase: Phase, options: Ru
             f"  {group.name}  {group.steps:,} steps, {left} of {len(outcomes)} trials left, "
             f"{_duration(each)} a trial{basis}, {_memory(measured)}, {way}: {', '.join(group.cells)}"
         )
-    yield f"time left: about {_duration(total)}" + (f" and {unknown} trials of unknown time" if unknown else "")
+    also = f" and {unknown} trials of unknown time" if unknown else ""
+    shared = f", shared by {workers} processes" if workers > 1 else ""
+    yield f"time left: about {_duration(total / workers)}{also}{shared}"
 
 
 def _choice(store: Store, group: Group) -> Choice | None:

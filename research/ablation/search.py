@@ -25,7 +25,7 @@ import numpy as np
 from research.ablation.axes import Overrides
 from research.ablation.choosing import Execution
 from research.ablation.claims import Claims
-from research.ablation.execution import PAUSE, ablate
+from research.ablation.execution import PAUSES, ablate
 from research.ablation.parsing import parse_axis
 from research.ablation.space import Quantile, choice, integers, log_uniform, uniform
 from research.ablation.store import Outcome, Store
@@ -77,6 +77,7 @@ def search(
     sampler_seed: int = 0,
     metric: str | None = None,
     maximize: bool | None = None,
+    workers: int = 1,
 ) -> Found:
     """Search a space for the setting that does best on validation; search.csv has every trial.
 
@@ -97,6 +98,7 @@ def search(
         seeds: runs of each setting.
         sampler_seed: of the sampler.
         metric, maximize: as in `Study`; default: what the task monitors.
+        workers: as for `ablate`.
 
     Raises:
         UsageError: Optuna is not installed, the space does not fit, or the folder holds another search.
@@ -109,18 +111,18 @@ def search(
     memory = Memory(experiment, study, space, Path(workdir), sampler_seed)
     with Claims() as claims, interruptible() as interrupted:
         while memory.next_batch(claims, trials, batch, interrupted):
-            memory.tell(complete(memory, options, execution, interrupted))
+            memory.tell(complete(memory, options, execution, interrupted, workers))
             write(memory.root / "search.csv", as_csv(memory.found(), space))
     return memory.found()
 
 
 def complete(
-    memory: "Memory", options: RunOptions | None, execution: Execution, interrupted: Callable[[], bool]
+    memory: "Memory", options: RunOptions | None, execution: Execution, interrupted: Callable[[], bool], workers: int
 ) -> Store:
     """Run what was asked for until every trial has ended, at other processes too. Raises as `search`."""
     before: list[Outcome] = []
     while True:
-        store = ablate(memory.experiment, memory.study(), memory.root, options, execution)
+        store = ablate(memory.experiment, memory.study(), memory.root, options, execution, workers=workers)
         left = [outcome for outcome in store.outcomes() if outcome.status in ("planned", "running")]
         if not left:
             return store
@@ -134,7 +136,7 @@ def pause(root: Path, interrupted: Callable[[], bool]) -> None:
     """Let another process work. Raises `Interrupted` after a signal."""
     if interrupted():
         raise Interrupted(f"stopped the search in {root}; the same command goes on")
-    time.sleep(PAUSE)
+    time.sleep(PAUSES[0])
 
 
 class Memory:

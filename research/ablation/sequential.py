@@ -44,9 +44,10 @@ def ablate_until_resolved(
     planned = looks(study.seeds, most)
     if len(planned) == 1:
         return ablate(experiment, study, workdir, options, execution, **flags), ""
+    flags["wait"] = True
     for seeds in planned:
         look = dataclasses.replace(study, seeds=seeds)
-        store = ablate(experiment, look, workdir, options, execution, wait=True, **flags)
+        store = ablate(experiment, look, workdir, options, execution, **flags)
         verdicts = verdicts_so_far(store, planned)
         if "open" not in verdicts.values():
             break

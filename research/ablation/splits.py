@@ -5,7 +5,8 @@ import numpy as np
 from research.data import Data, Records
 from research.data.batches import RAM_BYTES
 from research.experiment import Experiment, RunOptions
-from research.training.loop import Splits, open_splits
+from research.training.loop import open_splits
+from research.training.run import Splits
 
 
 class SharedSplits:

@@ -8,9 +8,11 @@ from research import training
 from research.ablation.choosing import read_choice
 from research.ablation.execution import for_trials
 from research.ablation.store import Store
+from research.devices.cpu import cores, divided, kept_to
 from research.errors import UsageError, suggestion
 from research.experiment import RunOptions
-from research.training.environment import device
+from research.training.environment import device, environment
+from research.training.folder import Folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,8 @@ def verify(store: Store, row: str, seed: int, options: RunOptions | None = None)
         seed: of the trial.
         options: what does not change the numbers, such as where prepared datasets are.
 
-    A trial that was run together with others may differ in the last digits, because sums are taken in another order.
+    A trial that was run together with others may differ in the last digits, because sums are taken in another order. So
+    may one that had another number of a CPU's cores: it is run again with as many, unless jax has begun before.
 
     Raises:
         UsageError: there is no such trial, or it has no result yet.
@@ -69,15 +72,23 @@ def verify(store: Store, row: str, seed: int, options: RunOptions | None = None)
     file = store.root / "groups" / str(outcome.group) / "execution.json"
     if file.exists():
         options = dataclasses.replace(options, steps_per_call=read_choice(file).steps_per_call)
-    with tempfile.TemporaryDirectory() as folder:
+    used = Folder(outcome.folder).read_environment().get("cores")
+    part = divided(max(cores() // used, 1))[0] if isinstance(used, int) and used else frozenset()
+    with tempfile.TemporaryDirectory() as folder, kept_to(part):
         result = training.train(trial.experiment, folder, options)
+        repeated = f"alone on {device()}{_of_cores(environment()['cores'])}"
     return Verification(
         name=row,
         seed=seed,
         differences=_differences(outcome.metrics, result.metrics),
-        recorded=f"{outcome.mode or 'a single run'} on {outcome.device}",
-        repeated=f"alone on {device()}",
+        recorded=f"{outcome.mode or 'a single run'} on {outcome.device}{_of_cores(used)}",
+        repeated=repeated,
     )
+
+
+def _of_cores(count: object) -> str:
+    """Return in words how many cores a CPU had, nothing where that does not matter or is not known."""
+    return f" of {count} core{'s' * (count != 1)}" if count else ""
 
 
 def _differences(a: dict[str, dict[str, float]], b: dict[str, dict[str, float]]) -> dict[str, float]:

@@ -6,25 +6,60 @@ such processes, here (`processes`), in a queue (`slurm_engine`) or on a cluster 
 
 import ast
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from research.ablation.measuring import host_memory
+from research.children import dying_with_this_process
+from research.devices.cpu import cores, divided, is_only_device, kept_to
 from research.errors import UsageError
 
+MOST = 8
+MEMORY = 2**31  # bytes that have to be left for each process
 
-def command() -> list[str]:
-    """Return the command line of a worker: that of this process, as a helper that adds nothing and reports nothing."""
-    return [sys.executable, *sys.orig_argv[1:], "--worker", "--progress", "none"]
+
+def command(workers: int) -> list[str]:
+    """Return the command line of one of some workers: that of this process, but that it adds and reports nothing."""
+    return [sys.executable, *sys.orig_argv[1:], "--worker", "--workers", str(workers), "--progress", "none"]
+
+
+def fitting(trials: int) -> int:
+    """Return how many processes should share trials on this machine: one for each core of a CPU.
+
+    The operations of a small step are too short to be divided, so processes with a core each take more steps than one
+    with all cores; `benchmarks.sweep` measures it. Anything but a single CPU device is left to one process, which can
+    use it whole.
+    """
+    if not (hasattr(os, "sched_setaffinity") and is_only_device()):
+        return 1
+    return max(1, min(cores(), trials, MOST, host_memory() // MEMORY))
 
 
 @contextlib.contextmanager
 def processes(words: Sequence[str], count: int) -> Iterator[None]:
-    """Let `count` processes on this machine run a command; wait for them, or stop them where this one fails."""
-    started = [subprocess.Popen(words, stdout=subprocess.DEVNULL) for _ in range(count)]
+    """Share what this process does with others on this machine, `count` in all, that run a command.
+
+    Each keeps to its part of the cores, so jax must not have begun here. This process then waits for the others, which
+    end with it; where it fails they are stopped.
+    """
+    own, *others = divided(count)
+    started = []
     try:
-        yield
+        for part in others:
+            with kept_to(part):
+                started.append(
+                    subprocess.Popen(
+                        words,
+                        stdout=subprocess.DEVNULL,
+                        start_new_session=True,  # or Ctrl-C in the terminal would come to it too, and then again
+                        preexec_fn=dying_with_this_process(),
+                    )
+                )
+        with kept_to(own):
+            yield
         for process in started:
             process.wait()
     finally:

@@ -16,6 +16,7 @@ from research.ablation.study import Study
 from research.cli import planning as ahead
 from research.cli import runs as one
 from research.cli import studies as many
+from research.cli.garbage import leave_out_imports
 from research.cli.streams import open_streams
 from research.devices.cache import cache_compilations
 from research.devices.cpu import keep_memory
@@ -44,6 +45,7 @@ def main(
         doc: the module's docstring, shown by `--help`.
         arguments: the command line; default `sys.argv[1:]`.
     """
+    leave_out_imports()
     open_streams()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
@@ -84,7 +86,8 @@ def run(
     arguments: list[str],
 ) -> None:
     """Parse a command line and do what it says."""
-    again = [sys.executable, *sys.orig_argv[1:]] if arguments == sys.argv[1:] else [*module(name), *arguments]
+    as_typed = arguments == sys.argv[1:]
+    again = [sys.executable, *sys.orig_argv[1:]] if as_typed else [*module(name), *arguments]
     command = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "train"
     if command not in COMMANDS:
         raise UsageError(f'there is no command "{command}"{suggestion(command, COMMANDS)}')
@@ -111,7 +114,7 @@ def run(
         case "plan":
             ahead.print_plan(parsed(ahead.Plan(changed)), name)
         case "ablate":
-            many.ablate(parsed(many.Ablate(changed, RunOptions())), studies, name)
+            many.ablate(parsed(many.Ablate(changed, RunOptions())), studies, name, as_typed)
         case "report":
             many.report(parsed(many.Report(tyro.MISSING)), classes(experiment))
         case "power":

@@ -1,5 +1,6 @@
 """The commands of a study: ablate, report, power, verify."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,6 +16,7 @@ from rich.table import Table as Screen
 
 from research.ablation import ray_engine, slurm_engine
 from research.ablation.choosing import Execution
+from research.ablation.execution import stopped
 from research.ablation.halving import Rungs, open_screening, screen, standings
 from research.ablation.parsing import parse_axes
 from research.ablation.planning import describe_plan
@@ -22,11 +24,14 @@ from research.ablation.search import Memory, Tried, parse_space, search
 from research.ablation.sequential import ablate_until_resolved, looks
 from research.ablation.store import Store, check_unscreened
 from research.ablation.study import Study, goal
-from research.ablation.workers import command, processes, settings
+from research.ablation.workers import command, fitting, processes, settings
 from research.cli.runs import Flat
+from research.devices.cpu import divided, kept_to
 from research.errors import RunError, UsageError, suggestion
-from research.experiment import Experiment, RunOptions, classes, fingerprint
-from research.fields import Positive, Range, Size
+from research.experiment import Experiment, Placement, RunOptions, classes, fingerprint
+from research.fields import Positive, Range, Size, validate
+from research.training import Interrupted
+from research.training.guard import interruptible
 
 SHOWN = ("variant", "n", "mean", "Δ", "95 % of Δ", "p (Holm)", "verdict")  # columns on the terminal
 
@@ -55,8 +60,9 @@ class Ablate:
     """Folder of the study; default: runs/NAME/STUDY-FINGERPRINT."""
     execution: Execution = "auto"
     """How trials of one program run: one after another, together, or as measured to be fastest."""
-    workers: Size = 1
-    """Processes that share the work."""
+    workers: Size | None = None
+    """Processes that share the work, each with its part of the cores; default: one for each core, up to 8, of a machine
+    that has nothing but a CPU, else one."""
     engine: Literal["local", "slurm", "ray"] = "local"
     """Where they run: on this machine, as Slurm jobs, or on a Ray cluster; this one then only waits and reports."""
     slurm: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -90,6 +96,9 @@ class Ablate:
     """Print cells, seeds, programs, what is done, time and memory; run nothing but a few steps to measure."""
     smoke: bool = False
     """Vary the small variant."""
+
+    def __post_init__(self) -> None:
+        validate(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +139,11 @@ class Verify:
     """Where prepared datasets are kept."""
 
 
-def ablate(arguments: Ablate, studies: Mapping[str, Study], name: str) -> None:
-    """Run a study, a screening or a search with the workers asked for, and show what came of it."""
+def ablate(arguments: Ablate, studies: Mapping[str, Study], name: str, as_typed: bool) -> None:
+    """Run a study, a screening or a search with the workers asked for, and show what came of it.
+
+    Unless the command is `as_typed`, a process of its own, no workers are started without being asked for.
+    """
     for flag, needed, fits in (
         ("slurm", "--engine slurm", arguments.engine == "slurm"),
         ("detach", "--engine slurm", arguments.engine == "slurm"),
@@ -148,10 +160,10 @@ def ablate(arguments: Ablate, studies: Mapping[str, Study], name: str) -> None:
     elif arguments.screen is not None:
         run_screening(arguments, *chosen(arguments, studies), name)
     else:
-        run_study(arguments, *chosen(arguments, studies), name)
+        run_study(arguments, *chosen(arguments, studies), name, as_typed)
 
 
-def run_study(arguments: Ablate, title: str, study: Study, name: str) -> None:
+def run_study(arguments: Ablate, title: str, study: Study, name: str, as_typed: bool) -> None:
     """Run a study, write its report and show it."""
     experiment, options = arguments.experiment, arguments.options
     workdir = Path(arguments.workdir or Path("runs") / name / f"{title}-{fingerprint(experiment)}")
@@ -159,8 +171,13 @@ def run_study(arguments: Ablate, title: str, study: Study, name: str) -> None:
     if arguments.more_seeds is not None:
         held = Store(workdir, classes(experiment)).study.seeds if (workdir / "study.json").exists() else study.seeds
         study = dataclasses.replace(study, seeds=held + (0 if arguments.worker else arguments.more_seeds))
+    if arguments.workers is None and arguments.engine == "local" and as_typed and options.placement == Placement():
+        left = [outcome for outcome in Store.of(workdir, experiment, study).outcomes() if not outcome.finished]
+        arguments = dataclasses.replace(arguments, workers=fitting(len(left)))
+    workers = arguments.workers or 1
     if arguments.dry_run:
-        print(describe_plan(experiment, study, workdir, options, timed=True))
+        with kept_to(divided(workers)[0]):
+            print(describe_plan(experiment, study, workdir, options, timed=True, workers=workers))
         return
     most = study.seeds if arguments.until_resolved is None else arguments.until_resolved
     looks(study.seeds, most)
@@ -179,10 +196,15 @@ def run_study(arguments: Ablate, title: str, study: Study, name: str) -> None:
             arguments.execution,
             retry=arguments.retry,
             fail_fast=arguments.fail_fast,
+            workers=workers,
+            wait=workers > 1,
         )
 
-    if not share(arguments, workdir, work):
-        return
+    try:
+        if not share(arguments, workdir, work):
+            return
+    except Interrupted:
+        raise stopped(Store.of(workdir, experiment, study)) from None  # now that no worker is left
     store = Store.of(workdir, experiment, study)
     present(store, title, workdir, remark)
     outcomes = store.outcomes()
@@ -206,7 +228,12 @@ def run_screening(arguments: Ablate, title: str, study: Study, name: str) -> Non
     rungs = Rungs(steps, arguments.keep_share)
     workdir = Path(arguments.workdir or Path("runs") / name / f"{title}-screening-{fingerprint(experiment)}")
     store = open_screening(experiment, study, workdir, rungs, options)
-    if not share(arguments, workdir, lambda: screen(experiment, study, workdir, rungs, options, arguments.execution)):
+
+    def work() -> None:
+        """Run what is missing."""
+        screen(experiment, study, workdir, rungs, options, arguments.execution, arguments.workers or 1)
+
+    if not share(arguments, workdir, work):
         return
     table = Screen("variant", "status", "step", store.goal.metric, box=None, header_style="bold", padding=(0, 1))
     for standing in standings(store):
@@ -252,6 +279,7 @@ def run_search(arguments: Ablate, name: str) -> None:
             arguments.execution,
             seeds=seeds,
             metric=arguments.metric,
+            workers=arguments.workers or 1,
         )
 
     if not share(arguments, workdir, work):
@@ -284,17 +312,20 @@ def share(arguments: Ablate, workdir: Path, work: Callable[[], object]) -> bool:
     Return whether this process is the one to report, now.
     """
     if arguments.worker:
-        work()
+        with interruptible(silent=True), contextlib.suppress(Interrupted):  # the process that reports says so
+            work()
         return False
+    workers = arguments.workers or 1
+    words = command(workers)
     if arguments.engine == "local":
-        with processes(command(), arguments.workers - 1):
+        with processes(words, workers):
             work()
         return True
     if arguments.engine == "ray":
-        ray_engine.run(command(), arguments.workers, arguments.address, settings(arguments.ray, "--ray"))
+        ray_engine.run(words, workers, arguments.address, settings(arguments.ray, "--ray"))
         return True
     logs = workdir / "slurm"
-    jobs = slurm_engine.submit(command(), arguments.workers, logs, settings(arguments.slurm, "--slurm"))
+    jobs = slurm_engine.submit(words, workers, logs, settings(arguments.slurm, "--slurm"))
     print(f"submitted {', '.join(job.job_id for job in jobs)}; logs are in {logs}", flush=True)
     if arguments.detach:
         print("the same command without --engine and --detach does here what they left, and shows what came of it")

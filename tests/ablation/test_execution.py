@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 
 import chex
 import jax
@@ -13,11 +14,11 @@ import pytest
 from research import training
 from research.ablation import Study, execution, grid, one_at_a_time
 from research.ablation.choosing import Choice, balanced, candidates, choose, halved, reduced, steps_of_a_call
-from research.ablation.claims import Claim
+from research.ablation.claims import Claim, Claims
 from research.ablation.execution import ablate, adapted, for_trials
 from research.ablation.measuring import Measurement
 from research.ablation.planning import describe_plan
-from research.ablation.store import Store
+from research.ablation.store import Store, write_status
 from research.devices.cache import Compilations
 from research.errors import RunError, UsageError
 from research.experiment import Placement, RunOptions, Start, replace
@@ -303,7 +304,7 @@ def test_the_run_to_begin_with_is_trained_once(base, options, tmp_path):
     chex.assert_trees_all_close(*[[outcome.metrics for outcome in found] for found in results], rtol=1e-4, atol=1e-5)
 
 
-def test_plan(finished, base, options, tmp_path):
+def test_plan(finished, base, options, tmp_path, monkeypatch):
     text = describe_plan(base, STUDY, finished.root, options)
     assert "6 trials: 6 done" in text and "1 program to compile" in text and "time left: about 0 s" in text
     more = describe_plan(base, dataclasses.replace(STUDY, seeds=5), finished.root, options)
@@ -313,6 +314,10 @@ def test_plan(finished, base, options, tmp_path):
     assert list(tmp_path.iterdir()) == []
     timed = describe_plan(base, STUDY, tmp_path, options, timed=True)
     assert "counting steps alone" in timed and "MiB a step" in timed
+    monkeypatch.setattr("research.ablation.planning._seconds", lambda *_: 60.0)
+    assert describe_plan(base, STUDY, tmp_path, options).endswith("time left: about 6 min")
+    shared = describe_plan(base, STUDY, tmp_path, options, workers=2)
+    assert shared.endswith("time left: about 3 min, shared by 2 processes")
 
 
 def measured(monkeypatch, seconds):
@@ -340,6 +345,46 @@ def test_what_is_compiled_to_measure_is_not_compiled_again_to_run(base, options,
     with contextlib.closing(Compilations()) as compilations:
         first_state(several[0], tmp_path, options)
     assert (compilations.found, compilations.compiled) == (0, 0)
+
+
+def test_what_another_process_does_is_told_and_heeded(base, options, tmp_path, monkeypatch, capsys):
+    """The first trial is done elsewhere, and the second fails there, while this process has its own."""
+    study, elsewhere = Study(seeds=4), []
+
+    def acquire(claims, folder, after=None):
+        if folder.parent.name != "trials" or len(elsewhere) == 2:
+            return acquired(claims, folder, after)
+        elsewhere.append(folder)
+        if len(elsewhere) == 1:
+            train(replace(base, {"seed": 0}), folder, dataclasses.replace(options, progress="none"))
+            write_status(folder, "done")
+        else:
+            write_status(folder, "failed", error="RunError: the disk is full")
+        return None
+
+    acquired = Claims.acquire
+    monkeypatch.setattr(Claims, "acquire", acquire)
+    store = ablate(base, study, tmp_path, options, "loop", fail_fast=True)
+    assert [outcome.status for outcome in store.outcomes()] == ["done", "failed", "planned", "planned"]
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"baseline, seed 0: accuracy 0\.\d{4}, \d+\.\d s, 3 left", first)
+    assert second == "baseline, seed 1: failed, RunError: the disk is full, 2 left"
+    assert ablate(base, study, tmp_path, options, "loop").outcomes()[3].status == "done"
+
+
+def test_processes_that_share_a_group_leave_some_to_each_other(base, options, tmp_path, monkeypatch):
+    asked = []
+
+    def choose(experiments, *_):
+        asked.append(len(experiments))
+        return Choice("loop", 1, "")
+
+    monkeypatch.setattr(execution, "choose", choose)
+    stopped = dataclasses.replace(options, stop_after=1)
+    for workers in (1, 2):
+        with pytest.raises(Interrupted):
+            ablate(base, Study(seeds=5), tmp_path / str(workers), stopped, workers=workers)
+    assert asked == [5, 3]
 
 
 def test_the_fastest_way_is_chosen(base, options, monkeypatch):
@@ -373,6 +418,11 @@ def test_where_a_step_takes_no_time_a_call_takes_many(base, options, monkeypatch
     choice = choose(eight, {}, options, "auto", True)
     assert (choice.mode, choice.size, choice.steps_per_call) == ("vmap", 8, 50)
     assert asked == [("loop", 1), ("vmap", 8)], "what is left is not worth another try"
+    more = [replace(experiment, {"steps": 100_000}) for experiment in eight]
+    asked = measured(monkeypatch, {("loop", 1): 0.00029, ("vmap", 8): 0.001})
+    assert choose(more, {}, options, "auto", True).mode == "vmap" and asked == [("loop", 1), ("vmap", 8)]
+    asked = measured(monkeypatch, {("loop", 1): 0.00029, ("vmap", 8): 0.01})
+    assert choose(more, {}, options, "auto", True).mode == "loop" and len(asked) == 3
     measured(monkeypatch, {("loop", 1): 0.0002})
     assert choose(eight, {}, options, "auto", True).steps_per_call == 1, "too little is left to do"
 
@@ -387,10 +437,16 @@ def test_where_a_step_takes_little_time_a_call_takes_several(base, options, monk
         1,
     ]
     eight = [replace(base, {"steps": 1000, "seed": seed}) for seed in range(8)]
-    asked = measured(monkeypatch, {("loop", 1): 0.005, ("vmap", 8): 0.04})
+    times = {("loop", 1): 0.005, ("vmap", 8): 0.04}
+    monkeypatch.setattr("research.ablation.choosing.cores", lambda: 2)
+    asked = measured(monkeypatch, times)
     choice = choose(eight, {}, options, "auto", True)
     assert (choice.mode, choice.size, choice.steps_per_call) == ("loop", 1, 10)
-    assert asked == [("loop", 1), ("vmap", 8), ("loop", 1)]
+    assert asked == [("loop", 1), ("loop", 1), ("vmap", 8)]
+    monkeypatch.setattr("research.ablation.choosing.cores", lambda: 1)
+    asked = measured(monkeypatch, times)
+    assert choose(eight, {}, options, "auto", True).steps_per_call == 10
+    assert asked == [("loop", 1), ("loop", 1)], "on one core nothing is gained by running them together"
 
 
 def test_memory_bounds_how_many_run_together(base, options, monkeypatch):

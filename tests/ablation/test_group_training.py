@@ -22,7 +22,10 @@ from research.optimization import Optimizer
 from research.tasks import Classification
 from research.training import Interrupted, restore, train, train_step
 from research.training.folder import Folder
+from research.training.lineage import Lineage, lives
+from research.training.liveness import kernel
 from research.training.loop import open_splits
+from tests.training.test_lock import leave, owner
 
 RUNS = ({"seed": 3}, {"seed": 5, "optimizer.learning_rate": 0.05}, {"seed": 3, "model.dropout": 0.4, "data.noise": 0.2})
 
@@ -194,9 +197,10 @@ def test_stopped_apart_begin_again(experiments, together, alone, options):
     for number, stop in ((slice(0, 3), 2), (slice(0, 1), 5)):
         with pytest.raises(Interrupted):
             together(experiments[number], options=dataclasses.replace(options, stop_after=stop))
-    _, folders = together(experiments)
+    found, folders = together(experiments)
     for index, folder in enumerate(folders):
         assert_same_run(folder, alone[index])
+        assert found[index].seconds["lost"] > 0
 
 
 def test_a_member_that_cannot_write_leaves_the_others(experiments, together, alone, tmp_path):
@@ -236,6 +240,23 @@ def test_seconds_are_shared(experiments, together):
     start = time.perf_counter()
     found, _ = together(experiments)
     assert 0 < sum(result.seconds["total"] for result in found.values()) < time.perf_counter() - start
+
+
+@pytest.mark.fault("F3")
+def test_seconds_that_came_to_nothing_are_shared(experiments, together, options, tmp_path):
+    """The process that went on at step 4 was killed after 400 s, before it saved."""
+    with pytest.raises(Interrupted):
+        together(experiments, options=dataclasses.replace(options, stop_after=4))
+    for index in range(3):
+        leave(tmp_path / "vmap" / str(index), owner(kernel=kernel(), since=time.time() - 500), silent=100)
+    found, folders = together(experiments)
+    for index, folder in enumerate(folders):
+        seconds, events = found[index].seconds, Lineage(Folder(folder).lineage).events()
+        assert [event["event"] for event in events] == ["began", "interrupted", "lost", "resumed", "finished"]
+        carried = events[1]["seconds"]["total"]
+        assert seconds["lost"] == pytest.approx(lives(events[:3]) - carried, abs=0.002)
+        assert seconds["lost"] == pytest.approx(400 / 3, abs=0.1)
+        assert seconds["total"] == pytest.approx(carried + seconds["lost"] + events[4]["life"], abs=0.1)
 
 
 def test_equal_examples_are_read_once(base, options):

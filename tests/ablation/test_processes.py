@@ -135,7 +135,9 @@ def test_two_processes_share_the_work(undisturbed, data_dir, tmp_path):
     processes = [start(tmp_path, data_dir) for _ in range(2)]
     shown = [finish(process).splitlines() for process in processes]
     assert completed(tmp_path) == collections.Counter(path.name for path in (tmp_path / "trials").iterdir())
-    assert len(completed(tmp_path)) == 6 and sum(" seed " in line for lines in shown for line in lines) == 6
+    assert len(completed(tmp_path)) == 6
+    told = [[line.split(":")[0] for line in lines if " seed " in line] for lines in shown]  # its own and the other's
+    assert all(len(names) == len(set(names)) for names in told) and len({name for names in told for name in names}) == 6
     assert metrics(tmp_path) == metrics(undisturbed)
 
 

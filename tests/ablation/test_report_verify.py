@@ -1,5 +1,6 @@
 """A trial that is run again has the very same numbers, and a changed record is found out."""
 
+import contextlib
 import json
 
 import pytest
@@ -13,7 +14,7 @@ from research.experiment import RunOptions, replace
 
 
 @pytest.mark.usefixtures("quick_compilation")
-def test_verify(experiment, data_dir, tmp_path):
+def test_verify(experiment, data_dir, tmp_path, monkeypatch):
     study = Study(one_at_a_time({"model.dropout": (0.5,)}), seeds=2)
     store = Store.open(tmp_path, replace(experiment, {"steps": 3}), study)
     options = RunOptions(data_dir=data_dir, progress="none")
@@ -34,6 +35,16 @@ def test_verify(experiment, data_dir, tmp_path):
     assert not again.equal
     assert again.differences["test loss"] == pytest.approx(0.25)
     assert "these differ: test accuracy by nan, test loss by 0.25" in str(again)
+
+    monkeypatch.setattr("research.ablation.verify.divided", lambda count: [count])
+    monkeypatch.setattr("research.ablation.verify.cores", lambda: 6)
+    monkeypatch.setattr("research.ablation.verify.kept_to", lambda part: contextlib.nullcontext(parts.append(part)))
+    parts, file = [], store.folder(trial) / "environment.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "cores": 2}))
+    assert "on cpu x 1 of 2 cores" in str(verify(store, "dropout 0.5", 0, options))
+    file.unlink()
+    verify(store, "dropout 0.5", 0, options)
+    assert parts == [3, frozenset()], "it had a third of the cores there are, and of the other one that is not known"
 
     with pytest.raises(UsageError, match='no cell "dropuot 0.5"; did you mean "dropout 0.5"'):
         verify(store, "dropuot 0.5", 0)
