@@ -1,26 +1,29 @@
-"""What a sweep costs: `ablate` beside a plain loop, a process a trial, and Optuna with PyTorch.
+"""What a sweep costs: `ablate` beside plain loops, a process a trial, and Optuna with PyTorch.
 
     python -m benchmarks.sweep [--peer PYTHON] [--family mlp cnn lstm transformer] [--trials N] [--rounds 3]
 
 The trials of a family have one program and differ in learning rate and seed. Sides, each in a process of its own and so
 with all its imports and compilation, in turn, in every second round backwards:
 
-auto        `ablate` as it is called without saying how: it measures, chooses, and writes a run folder a trial
+auto        `ablate` as it is called without saying how: as many processes as fit share the trials; they measure,
+            choose, and write a run folder a trial
 loop, vmap, map
-            `ablate` told how
+            `ablate` in one process and told how
 plain       a loop over the trials that calls one compiled step and evaluates at the end as `ablate` does; no folders
+flax        the same loop as its users write it with Flax and Optax, without this library: the same network and data
 commands    `train` once a trial, a process each; a few are measured, and multiplied
 optuna      Optuna with a PyTorch training loop, the same network, data, batch size, steps and optimizer; PyTorch need
             not be installed beside JAX: --peer, or CETERIS_PEER, is a Python with both
 
 Programs and memory are kept in all processes of this library as its command line keeps them, the programs in a folder
-that one call of each side, which does not count, has filled.
+that one call of each side, which does not count, has filled; those of flax are kept there too, its memory is not.
 
 Three times are measured: of the call, once everything is imported; of the whole command; and its processor time, which
 suffers less from what else the machine does. `x auto` is the median over rounds of a side's time over that of `auto`
 in the same round. All sides evaluate at the end and never in between: those of this library the validation and the test
-split, Optuna the first; the command fails if scores, means over trials, are further apart than random numbers explain,
-for then they did not do the same work. The folder of --output holds what was measured so far, also while more is.
+split, the others the first; the command fails if scores, means over trials, are further apart than random numbers
+explain, for then they did not do the same work. The folder of --output holds what was measured so far, also while more
+is.
 """
 
 import argparse
@@ -47,6 +50,8 @@ from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_pe
 from research.ablation import Study, Trial, ablate, final_seeds, plan, trials
 from research.ablation.choosing import Execution, read_choice
 from research.ablation.group_training import FINAL
+from research.ablation.store import Store
+from research.ablation.workers import fitting, processes
 from research.cli import main as command_line
 from research.data import Batches, Images, Sequences, Text
 from research.devices import place
@@ -63,11 +68,13 @@ from research.training.state import abstract_state, count_parameters
 from research.training.step import init_state, train_step
 
 SEEDS = 4
-SIDES = ("auto", "loop", "vmap", "map", "plain", "commands", "optuna")
+SIDES = ("auto", "loop", "vmap", "map", "plain", "flax", "commands", "optuna")
+OTHERS = ("flax", "optuna")  # sides that do without this library
 TIMES = ("call", "command", "processor")
 TOLERANCE, TOLERANCE_OF_PEERS = 0.01, 0.1  # of scores: the same random numbers, and others
 SIDE = 8  # of a digit, in pixels
 DIGITS = Images("digits", mean=(0.304,), std=(0.376,))
+OPTIONS = RunOptions(progress="none", evaluate_every=0)
 OPTIMIZER = Optimizer("adam", learning_rate=1e-2, schedule="constant")
 
 
@@ -128,10 +135,12 @@ def planned(experiment: Experiment, study: Study) -> tuple[Trial, ...]:
     return trials(plan(experiment, study), final_seeds(experiment, study))
 
 
-def ablated(experiment: Experiment, study: Study, execution: Execution, folder: str) -> dict[str, Any]:
+def ablated(experiment: Experiment, study: Study, execution: Execution, folder: str, workers: int) -> dict[str, Any]:
     """Run a sweep with `ablate`; return its score, how trials were run, and the seconds of all by phase."""
     start = time.perf_counter()
-    store = ablate(experiment, study, folder, RunOptions(progress="none", evaluate_every=0), execution)
+    Store.open(folder, experiment, study)
+    with processes([sys.executable, *sys.orig_argv[1:], "--worker"], workers):
+        store = ablate(experiment, study, folder, OPTIONS, execution, wait=True, workers=workers)
     seconds = time.perf_counter() - start
     outcomes = store.outcomes()
     (file,) = Path(folder).glob("groups/*/execution.json")
@@ -142,6 +151,8 @@ def ablated(experiment: Experiment, study: Study, execution: Execution, folder: 
     mode = placement.mode if placement.size == 1 else f"{placement.mode}, {placement.size} at a time"
     if placement.steps_per_call > 1:
         mode += f", {placement.steps_per_call} steps a call"
+    if workers > 1:
+        mode += f", {workers} processes"
     return {
         "seconds": seconds,
         "score": statistics.mean(scores),
@@ -169,14 +180,18 @@ def looped(experiment: Experiment, study: Study) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - start, "score": statistics.mean(scores), "trials": len(scores)}
 
 
-def alone(side: str, experiment: Experiment, study: Study, folder: str) -> None:
-    """Run one side in this process and print what it came to as a line of JSON."""
+def alone(side: str, experiment: Experiment, study: Study, folder: str, worker: bool) -> None:
+    """Run one side in this process and print what it came to as a line of JSON; as a `worker` share in it instead."""
     cache_compilations()
     keep_memory()
+    if worker:
+        ablate(experiment, study, folder, OPTIONS, "auto")
+        return
     if side == "plain":
         found = looped(experiment, study)
     else:
-        found = ablated(experiment, study, side, folder)  # type: ignore[arg-type]
+        workers = fitting(len(planned(experiment, study))) if side == "auto" else 1
+        found = ablated(experiment, study, side, folder, workers)  # type: ignore[arg-type]
     print(json.dumps({**found, "device": device()}))
 
 
@@ -189,18 +204,18 @@ def measured(
     with tempfile.TemporaryDirectory() as folder:
         if side == "commands":
             return of_commands(here, folder, planned(experiment, study), arguments.commands)
-        if side == "optuna":
-            paths = for_peer(experiment, study, Path(folder))
-            here = [arguments.peer, str(PEERS / "optuna_sweep.py"), *paths]
+        if side in OTHERS:
+            python = arguments.peer if side == "optuna" else sys.executable
+            here = [python, str(PEERS / f"{side}_sweep.py"), *for_peer(experiment, study, Path(folder))]
         else:
             here += ["--trials", str(n), "--side", side, "--folder", folder]
         times, printed = timed(here)
     found = json.loads(printed.splitlines()[-1])
     assert found["trials"] == n, f"{side} ran {found['trials']} of {n} trials"
-    if side == "optuna":
+    if side in OTHERS:
         ours = count_parameters(abstract_state(experiment))
-        # PyTorch's LSTM has two biases where one would do.
-        assert ours <= found["parameters"] < 1.03 * ours, f"{found['parameters']} parameters, not {ours}"
+        most = 1.03 * ours if side == "optuna" else ours  # PyTorch's LSTM has two biases where one would do
+        assert ours <= found["parameters"] <= most, f"{side} has {found['parameters']} parameters, not {ours}"
     return {"call": found.pop("seconds"), **times, **found}
 
 
@@ -218,7 +233,7 @@ def of_commands(here: list[str], folder: str, all_trials: Sequence[Trial], comma
 
 
 def for_peer(experiment: Experiment, study: Study, folder: Path) -> list[str]:
-    """Write the experiment for another library; return the paths of the recipe and the data."""
+    """Write the experiment for a side without this library; return the paths of the recipe and the data."""
     (family, network), data, arrays = counterpart(experiment), experiment.data, {}
     for name in ("train", "validation"):
         records = data.open(name).arrays()
@@ -287,7 +302,7 @@ def table(rounds: Sequence[dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
 def disagreeing(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the sides whose score is not that of the first one."""
     scores = {row["side"]: row["score"] for row in rows if row["score"] is not None}
-    tolerances = {side: TOLERANCE_OF_PEERS if side == "optuna" else TOLERANCE for side in scores}
+    tolerances = {side: TOLERANCE_OF_PEERS if side in OTHERS else TOLERANCE for side in scores}
     return [
         side
         for side, score in scores.items()
@@ -333,6 +348,7 @@ def main() -> None:
     parser.add_argument("--commands", type=int, default=3, help="train commands to measure in each round")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--side", choices=SIDES, help="run this side alone, in this process")
+    parser.add_argument("--worker", action="store_true", help="share in it")
     parser.add_argument("--folder", help="where that side writes its runs")
     arguments, flags = parser.parse_known_args()
     chosen = {}
@@ -345,7 +361,7 @@ def main() -> None:
         ((experiment, study),) = chosen.values()
         if arguments.side == "commands":
             command_line(experiment, smoke={}, file=__file__, doc=__doc__, arguments=flags)
-        return alone(arguments.side, experiment, study, arguments.folder)
+        return alone(arguments.side, experiment, study, arguments.folder, arguments.worker)
     if flags:
         parser.error(f"unknown arguments: {' '.join(flags)}")
     with tempfile.TemporaryDirectory() as programs:
@@ -382,8 +398,8 @@ def measure(chosen: dict[str, tuple[Experiment, Study]], arguments: argparse.Nam
         show(rows)
         if "commands" in all_sides:
             print(f"commands: {arguments.commands} measured in each round, their mean times {n}")
-        if "optuna" in all_sides:
-            print(f"optuna: {', '.join(' '.join(pair) for pair in rounds[0]['optuna']['versions'].items())}")
+        for side in (side for side in all_sides if side in OTHERS):
+            print(f"{side}: {', '.join(' '.join(pair) for pair in rounds[0][side]['versions'].items())}")
         wrong += [f"{side} of {name}" for side in disagreeing(rows)]
     say_where(arguments.output, "sweep")
     if wrong:

@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -126,6 +126,14 @@ def here(experiment: Experiment, threads: int) -> None:
     """Warm up, then take as many steps as a line of standard input asks for, and print the seconds of each."""
     limit(threads)
     keep_memory()
+    timed, parameters = warm(experiment)
+    print(json.dumps({"parameters": parameters, "product": product()}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps([timed() for _ in range(int(line))]), flush=True)
+
+
+def warm(experiment: Experiment) -> tuple[Callable[[], float], int]:
+    """Return a function that takes a step and returns its seconds, already warm, and how many parameters there are."""
     program, hyperparameters = split(experiment)
     hyperparameters = jax.device_put(hyperparameters)
     batch = jax.device_put(experiment.data.batch(experiment.batch_size))
@@ -141,9 +149,7 @@ def here(experiment: Experiment, threads: int) -> None:
 
     for _ in range(WARM_UP):
         timed()
-    print(json.dumps({"parameters": count_parameters(state), "product": product()}), flush=True)
-    for line in sys.stdin:
-        print(json.dumps([timed() for _ in range(int(line))]), flush=True)
+    return timed, count_parameters(state)
 
 
 def product() -> float:

@@ -5,18 +5,28 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from benchmarks import decode, memory, startup, sweep
+from benchmarks import decode, limits, memory, startup, sweep
 from benchmarks.drawing import Bars, Lines
+from benchmarks.peers import flax_sweep
 from benchmarks.tables import compare, in_turn
+from benchmarks.train_step import Drawn, classified
 from benchmarks.writing import write
+from research.devices.flops import work
+from research.experiment import replace
+from research.models import MLP
+from research.training.lowering import step_jaxpr
+from research.training.state import abstract_state, count_parameters
 
 COMMANDS = (
     "checkpoint",
     "decode",
     "input",
+    "limits",
     "loop",
     "memory",
     "scan_layers",
@@ -65,8 +75,40 @@ def test_startup_is_told_in_times_of_the_import_of_the_same_round():
     assert (rows["until"]["min"], rows["until"]["median"], rows["until"]["ratio"]) == (3.0, 8.0, 3.0)
 
 
+def test_the_products_of_a_step_are_counted_once_for_each_time_that_they_run():
+    data = Drawn((("features", (5,), 0), ("label", (), 10)))
+    jaxpr = step_jaxpr(classified(MLP((3, 7)), data, 13))
+    counts = limits.operations(jaxpr)
+    # The products of a layer are its output and the gradients of its kernel and its input, but of the first layer's.
+    layers = {"forward": [5 * 3, 3 * 7, 7 * 10], "gradient": [5 * 3, 3 * 7, 3 * 7, 7 * 10, 7 * 10]}
+    for of, terms in layers.items():
+        found = [operation.flops for (operation, each), count in counts.items() for _ in range(count) if each == of]
+        assert sorted(found) == sorted(2 * 13 * each for each in terms)
+    assert sum(count * operation.flops for (operation, _), count in counts.items()) == work(jaxpr).single
+
+
+def test_products_in_a_loop_count_as_often_as_it_runs_and_of_platforms_only_those_of_a_cpu():
+    def unused_beside_used(state, kernel):
+        return kernel @ kernel, state @ kernel
+
+    def step(state, kernel):
+        _, state = jax.jit(unused_beside_used)(state, kernel)
+        chosen = jax.lax.platform_dependent(state, cpu=lambda x: x @ kernel, default=lambda x: x @ kernel @ kernel)
+        return chosen, None
+
+    def program(state, kernel):
+        return jax.lax.scan(lambda state, _: step(state, kernel), state, length=11)
+
+    (((operation, of), count),) = limits.operations(jax.make_jaxpr(program)(jnp.ones((3, 5)), jnp.ones((5, 5)))).items()
+    assert (str(operation), operation.flops, of, count) == ("dot 3x5 * 5x5 ab,bc->ac", 2 * 3 * 5 * 5, "forward", 22)
+    assert all(seconds > 0 for seconds in limits.timer(operation)())
+
+
 def test_scores_that_are_far_apart_are_told():
-    rows = [{"side": side, "score": score} for side, score in (("auto", 1.0), ("loop", 1.02), ("optuna", 1.09))]
+    rows = [
+        {"side": side, "score": score}
+        for side, score in (("auto", 1.0), ("loop", 1.02), ("flax", 1.08), ("optuna", 1.09))
+    ]
     assert sweep.disagreeing(rows) == ["loop"]
     assert sweep.disagreeing([{"side": "commands", "score": None}]) == []
 
@@ -103,3 +145,56 @@ def test_the_other_library_is_given_the_same_network_and_data(tmp_path):
     np.testing.assert_allclose(arrays["train/features"], experiment.data.preprocess(raw)["features"])
     np.testing.assert_array_equal(arrays["train/lengths"], raw["lengths"])
     assert '"hidden": 32, "channels": 12, "classes": 9' in Path(recipe).read_text()
+
+
+@pytest.mark.parametrize("name", sweep.FAMILIES)
+def test_the_plain_flax_loop_has_as_many_parameters(name):
+    experiment = sweep.FAMILIES[name].experiment
+    recipe = dict(zip(("family", "network"), sweep.counterpart(experiment), strict=True))
+    stored = {
+        entry: jax.ShapeDtypeStruct((3, *spec.shape), spec.dtype) for entry, spec in experiment.data.spec().items()
+    }
+
+    def begin(examples):
+        batch = flax_sweep.prepared(recipe, examples)
+        return flax_sweep.initial(flax_sweep.network_of(recipe), jax.random.key(0), batch)
+
+    found = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(begin, stored)))
+    assert found == count_parameters(abstract_state(experiment))
+
+
+def test_the_plain_flax_loop_has_the_same_transformer_and_loss(quick_compilation):
+    experiment = replace(
+        sweep.FAMILIES["transformer"].experiment,
+        {"model.vocabulary": 11, "model.width": 6, "data.vocabulary_size": 11, "data.length": 5},
+    )
+    names = {"Embed_0": "embedding.tokens", "LayerNorm_4": "decoder.norm"}
+    for i in range(experiment.model.layers):
+        layer, attention = f"decoder.layer_{i}", f"MultiHeadDotProductAttention_{i}"
+        names |= {f"{attention}.{part}": f"{layer}.attention.{part}" for part in ("query", "key", "value")}
+        names |= {f"{attention}.out": f"{layer}.attention.output"}
+        for kind, parts in (("LayerNorm", ("attention_norm", "feed_forward_norm")), ("Dense", ("hidden", "output"))):
+            inside = "feed_forward." if kind == "Dense" else ""
+            names |= {f"{kind}_{2 * i + j}": f"{layer}.{inside}{part}" for j, part in enumerate(parts)}
+
+    rng = np.random.default_rng(0)
+    stored = {"tokens": rng.integers(0, 11, (3, 10)), "count": np.array([10, 3, 2])}  # the last two end early
+    stored = jax.tree.map(jnp.asarray, stored)
+    recipe = dict(zip(("family", "network"), sweep.counterpart(experiment), strict=True))
+    network, theirs = flax_sweep.network_of(recipe), flax_sweep.prepared(recipe, stored)
+    ours = experiment.data.preprocess({**stored, "sizes": jnp.ones_like(stored["tokens"])})
+    shapes = jax.eval_shape(experiment.model.init, jax.random.key(0), experiment.task.inputs(ours))["params"]
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes)
+    flat = flatten_dict(params, sep=".")
+    carried = {}
+    wanted = flatten_dict(jax.eval_shape(network.init, jax.random.key(0), theirs)["params"], sep=".")
+    for name, leaf in wanted.items():
+        layer, _, entry = name.rpartition(".")
+        carried[name] = flat.pop(f"{names[layer]}.{entry}").reshape(leaf.shape)
+    assert not flat
+
+    logits = jax.jit(network.apply)({"params": unflatten_dict(carried, sep=".")}, theirs)
+    expected = jax.jit(experiment.model.apply)({"params": params}, experiment.task.inputs(ours))
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    loss = experiment.task.summarize(jax.device_get(experiment.task.measure(expected, ours)))["loss"]
+    assert float(flax_sweep.cross_entropy(logits, theirs["label"])) == pytest.approx(loss, rel=1e-4)
