@@ -192,6 +192,11 @@ def halved(choice: Choice) -> Choice | None:
     return dataclasses.replace(choice, size=size, reason="memory ran out") if size else None
 
 
+def choice_file(root: Path, group: str) -> Path:
+    """Return where it is written how a group, given by its name, is run in the study of a folder."""
+    return root / "groups" / group / "execution.json"
+
+
 def write_choice(file: Path, choice: Choice, group: Group) -> None:
     """Write how a group is run; `cells`, `steps` and `device` are for readers."""
     content = {**dataclasses.asdict(choice), "cells": group.cells, "steps": group.steps, "device": device()}

@@ -20,7 +20,9 @@ from typing import Any
 
 from research.ablation.choosing import Choice, Execution
 from research.ablation.claims import Claim, Claims
-from research.ablation.execution import Job, Sweep, for_trials
+from research.ablation.execution import Sweep
+from research.ablation.jobs import Job, Jobs
+from research.ablation.options import for_trials
 from research.ablation.store import MARK, Outcome, Store, write_status
 from research.ablation.study import TUNING, Cell, Study, Trial, final_seeds, plan, trials
 from research.errors import RunError, UsageError
@@ -99,7 +101,7 @@ def screen(
                 sweep.climb(cells, step)
                 judge(store, cells, step, rungs.keep)
             cells = going_on(store, cells, step)
-            sweep.say(f"step {step}: {len(cells)} go on: {', '.join(cell.name for cell in cells)}")
+            sweep.lines.say(f"step {step}: {len(cells)} go on: {', '.join(cell.name for cell in cells)}")
         sweep.climb(cells, None)
     found = standings(store)
     write(store.root / "screening.csv", as_csv(found, store.goal.metric))
@@ -146,14 +148,31 @@ def open_screening(
     return Store.open(workdir, base, study)
 
 
-class Screening(Sweep):
-    """A sweep that takes every trial to one step and no further."""
+class Below(Jobs):
+    """The trials that are yet to come to `step`, None for the end."""
 
     step: int | None = None
 
+    def is_due(self, job: Job, outcome: Outcome) -> bool:
+        # One that has been evaluated at its rung must not be handed to `train` again: it would pass the rung.
+        return super().is_due(job, outcome) and self.has(outcome)
+
+    def has(self, outcome: Outcome) -> bool:
+        """Return whether a trial is yet to come to this step."""
+        if outcome.status not in ("planned", "running"):
+            return False
+        return self.step is None or self.step not in validations(outcome.folder)
+
+
+class Screening(Sweep):
+    """A sweep that takes every trial to one step and no further."""
+
+    takes = Below
+    _jobs: Below
+
     def climb(self, cells: Sequence[Cell], step: int | None) -> None:
         """Train every seed of cells to a step, None for the end; wait for other processes. Raises as `screen`."""
-        self.step, self._options = step, dataclasses.replace(self._options, stop_after=step)
+        self._jobs.step, self._options = step, dataclasses.replace(self._options, stop_after=step)
         left = self._below(trials(cells, _seeds(self._store)))
         while left:
             self.run([trial for trial, _ in left], "final")
@@ -161,22 +180,12 @@ class Screening(Sweep):
             if left == before and not any(outcome.status == "running" for _, outcome in left):
                 raise RunError(f"{left[0][1].folder} could not be trained; see the warnings above")
             if left:
-                self._pause()
+                self._waiting.pause()
 
     def _below(self, every: Iterable[Trial]) -> list[tuple[Trial, Outcome]]:
         """Return the trials that are yet to come to this step."""
         found = [(trial, self._store.outcome(trial, "final")) for trial in every]
-        return [(trial, outcome) for trial, outcome in found if self._is_below(outcome)]
-
-    def _is_below(self, outcome: Outcome) -> bool:
-        """Return whether a trial is yet to come to this step."""
-        if outcome.status not in ("planned", "running"):
-            return False
-        return self.step is None or self.step not in validations(outcome.folder)
-
-    def _is_due(self, job: Job, outcome: Outcome) -> bool:
-        # One that has been evaluated at its rung must not be handed to `train` again: it would pass the rung.
-        return super()._is_due(job, outcome) and self._is_below(outcome)
+        return [(trial, outcome) for trial, outcome in found if self._jobs.has(outcome)]
 
     def _run_together(self, choice: Choice, taken: Iterable[tuple[Job, Claim]]) -> None:
         try:

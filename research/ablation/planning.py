@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from research.ablation.choosing import Choice, read_choice
-from research.ablation.execution import summary
+from research.ablation.choosing import Choice, choice_file, read_choice
 from research.ablation.groups import Group, groups
+from research.ablation.lines import summary
 from research.ablation.measuring import Measurement, measure
 from research.ablation.store import Outcome, Phase, Store
 from research.ablation.study import Study, Trial, check, final_seeds
@@ -93,7 +93,7 @@ def _programs(
 
 def _choice(store: Store, group: Group) -> Choice | None:
     """Return how a group is run, where that is decided."""
-    file = store.root / "groups" / group.name / "execution.json"
+    file = choice_file(store.root, group.name)
     return read_choice(file) if file.exists() else None
 
 

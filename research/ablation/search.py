@@ -25,11 +25,12 @@ import numpy as np
 from research.ablation.axes import Overrides
 from research.ablation.choosing import Execution
 from research.ablation.claims import Claims
-from research.ablation.execution import PAUSES, ablate
+from research.ablation.execution import ablate
 from research.ablation.parsing import parse_axis
 from research.ablation.space import Quantile, choice, integers, log_uniform, uniform
 from research.ablation.store import Outcome, Store
 from research.ablation.study import TUNING, Study, applied
+from research.ablation.waiting import PAUSES
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, RunOptions, fingerprint, replace
 from research.training import Interrupted

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from research.data import Data, Records
+from research.data import Batches, Data, Records
 from research.data.batches import RAM_BYTES
 from research.experiment import Experiment, RunOptions
 from research.training.loop import open_splits
@@ -40,3 +40,8 @@ def same(one: Records, other: Records) -> bool:
         return False
     ours, theirs = one.arrays(), other.arrays()
     return all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def in_memory(experiment: Experiment, splits: Splits, options: RunOptions) -> bool:
+    """Return whether training examples are kept in memory, where many runs can read them at once."""
+    return Batches(splits["train"], experiment.batch_size, 0, options.residency).residency != "stream"

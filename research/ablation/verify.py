@@ -5,8 +5,8 @@ import math
 import tempfile
 
 from research import training
-from research.ablation.choosing import read_choice
-from research.ablation.execution import for_trials
+from research.ablation.choosing import choice_file, read_choice
+from research.ablation.options import for_trials
 from research.ablation.store import Store
 from research.devices.cpu import cores, divided, kept_to
 from research.errors import UsageError, suggestion
@@ -69,7 +69,7 @@ def verify(store: Store, row: str, seed: int, options: RunOptions | None = None)
     if not outcome.finished:
         raise UsageError(f"{row} with seed {seed} has no result to compare with: it is {outcome.status}")
     options, _ = for_trials(options or RunOptions(progress="none"), "loop")
-    file = store.root / "groups" / str(outcome.group) / "execution.json"
+    file = choice_file(store.root, str(outcome.group))
     if file.exists():
         options = dataclasses.replace(options, steps_per_call=read_choice(file).steps_per_call)
     used = Folder(outcome.folder).read_environment().get("cores")

@@ -15,9 +15,13 @@ from research import devices, training
 from research.ablation.study import Study
 from research.cli import planning as ahead
 from research.cli import runs as one
-from research.cli import studies as many
+from research.cli.flags import Ablate
 from research.cli.garbage import leave_out_imports
+from research.cli.power import Power, power
+from research.cli.reporting import Report, report
 from research.cli.streams import open_streams
+from research.cli.studies import ablate
+from research.cli.verifying import Verify, verify
 from research.devices.cache import cache_compilations
 from research.devices.cpu import keep_memory
 from research.errors import RunError, UsageError, suggestion
@@ -114,13 +118,13 @@ def run(
         case "plan":
             ahead.print_plan(parsed(ahead.Plan(changed)), name)
         case "ablate":
-            many.ablate(parsed(many.Ablate(changed, RunOptions())), studies, name, as_typed)
+            ablate(parsed(Ablate(changed, RunOptions())), studies, name, as_typed)
         case "report":
-            many.report(parsed(many.Report(tyro.MISSING)), classes(experiment))
+            report(parsed(Report(tyro.MISSING)), classes(experiment))
         case "power":
-            many.power(parsed(many.Power(tyro.MISSING, tyro.MISSING)), classes(experiment))
+            power(parsed(Power(tyro.MISSING, tyro.MISSING)), classes(experiment))
         case "verify":
-            many.verify(parsed(many.Verify(tyro.MISSING, tyro.MISSING, tyro.MISSING)), classes(experiment))
+            verify(parsed(Verify(tyro.MISSING, tyro.MISSING, tyro.MISSING)), classes(experiment))
 
 
 def module(name: str) -> list[str]:
