@@ -206,5 +206,60 @@ def test_importing_research_starts_no_device():
     assert command("-c", code).stdout == "{}\n"
 
 
+TRAINS = """
+import sys, research.cli, research.training.loop
+from experiments.digits_cnn import experiment
+from research.experiment import RunOptions, replace
+from research.training import checkpoint, train
+
+imported = ["orbax" in sys.modules]
+save = checkpoint.Checkpoints.save
+
+def watched(*arguments):
+    imported.append("orbax" in sys.modules)
+    save(*arguments)
+
+checkpoint.Checkpoints.save = watched
+options = RunOptions(data_dir=sys.argv[2], evaluate_every=0, checkpoint_every=2, progress="none", pictures=False)
+train(replace(experiment, {"steps": 4, "batch_size": 4}), sys.argv[1], options)
+print(imported[:3])
+"""
+
+
+def test_orbax_is_imported_at_the_first_save_and_not_before(data_dir, tmp_path):
+    """So that what never saves does not wait for its import, and a run takes its first steps before it."""
+    done = command("-c", TRAINS, str(tmp_path), data_dir)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[False, False, True]\n"
+
+
+COMMANDS = """
+import gc, runpy, sys
+import research.ablation, research.cli, research.training, research.weights
+
+def is_looked_through(value):
+    return any(found is value for found in gc.get_objects())
+
+def command():
+    try:
+        runpy.run_module("experiments.digits_cnn", run_name="__main__")
+    except SystemExit as error:
+        return error.code
+
+modules = vars(research.training)
+imported = is_looked_through(modules)
+first = command(), is_looked_through(modules)
+since = [[]]
+second = command(), is_looked_through(modules), is_looked_through(since)
+print(imported, first, second)
+"""
+
+
+def test_a_command_spares_the_collector_what_is_imported_and_the_library_does_not():
+    """At its start, so before it finds the flag misspelt; and once, as what is garbage by then would stay for good."""
+    done = command("-c", COMMANDS, "train", "--model.droput", "0.1")
+    assert done.stdout.splitlines()[-1:] == ["True (2, False) (2, False, True)"], done.stderr
+
+
 def test_tests_run_on_the_cpu():
     assert jax.default_backend() == "cpu"
