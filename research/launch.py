@@ -128,7 +128,7 @@ def run(launch: Launch, command: list[str], logs: Logs) -> int:
             code = codes[cause]
             if code > 0:
                 return failed(cause, code, codes, logs)
-            if received:
+            if received or INTERRUPTED in codes:  # all have saved before the first of them ends so
                 return INTERRUPTED
             ended = f"process {cause} was ended by {signal_name(-code)}"
             if restarts == launch.restarts:

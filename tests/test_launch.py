@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -31,15 +32,26 @@ def start(*flags, command):
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def ended(process):
+    """Return what the launcher and process 0 print until it ends, which has to be within four minutes."""
+    late = threading.Timer(240, process.kill)
+    late.start()
+    try:
+        out, err = process.communicate()
+    finally:
+        late.cancel()
+    assert process.returncode != -signal.SIGKILL, f"it did not end: {err}"
+    return out, err
+
+
 def run(*flags, command):
     """Return its exit code and what it and process 0 print."""
-    process = start(*flags, command=command)
-    out, err = process.communicate(timeout=60)
+    out, err = ended(process := start(*flags, command=command))
     return process.returncode, out, err
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (value := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -64,7 +76,7 @@ def test_all_start_again_after_a_kill_of_a_worker_and_of_the_coordinator(tmp_pat
         before = saved(tmp_path)
         steps.append(wait_for(lambda before=before: saved(tmp_path) > before and saved(tmp_path)))
         os.kill(int(lines(pids)[-1]), signal.SIGKILL)
-    out, err = process.communicate(timeout=60)
+    out, err = ended(process)
     assert process.returncode == 0 and out == f"total {expected(40, 2)}\n"  # nothing of Gloo's
     assert [len(lines(tmp_path / f"pids-{index}")) for index in range(2)] == [3, 3]
     assert 0 < steps[0] < steps[1] < 40
@@ -82,8 +94,8 @@ def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path):
             process.send_signal(signal.SIGINT)
         else:
             os.kill(int(lines(tmp_path / f"pids-{to == 'worker':d}")[part]), signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 75 and "starting all again" not in err
+        _, err = ended(process)
+        assert process.returncode == 75 and "starting all again" not in err, err
         stopped = [int((tmp_path / f"stopped-{index}").read_text()) for index in range(2)]
         assert stopped[0] == stopped[1] == saved(tmp_path) > last
         last = stopped[0]
@@ -115,6 +127,12 @@ def test_restarts_run_out(tmp_path):
     assert exit_code == 1 and err.count("starting all again") == 2
     assert "process 1 was ended by SIGKILL, after 2 restarts" in err and err.endswith("last words\n")
     assert (tmp_path / "process-1.log").read_text() == 3 * "last words\n" and str(tmp_path) in err
+
+
+def test_one_that_is_killed_after_another_was_interrupted_starts_nothing_again(tmp_path):
+    interrupted = "os.environ['JAX_PROCESS_ID'] == '1' and sys.exit(75)"
+    code = f"{interrupted}; time.sleep(1); os.kill(os.getpid(), signal.SIGKILL)"
+    assert run("--processes", 2, command=python(code)) == (75, "", "")
 
 
 def test_logs_that_nobody_was_told_of_are_deleted(tmp_path):
