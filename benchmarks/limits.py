@@ -33,7 +33,7 @@ from benchmarks.drawing import Bars
 from benchmarks.machine import heading, machine
 from benchmarks.train_step import EXPERIMENTS, SECONDS, WARM_UP, limit, started, warm
 from benchmarks.writing import add_peer, parser_of, say_where, without_peer, write
-from research.devices.cpu import keep_memory
+from research.devices.cpu import compiler_options, keep_memory
 from research.devices.flops import trips, work
 from research.training.lowering import step_jaxpr
 
@@ -225,7 +225,7 @@ def _turn(timed: Callable[[], float], seconds: float) -> list[float]:
 
 def _call(operation: Operation) -> Callable[[], float]:
     """Return a function that runs an operation once and returns its seconds."""
-    compiled, (left, right) = jax.jit(operation), _drawn(operation)
+    compiled, (left, right) = jax.jit(operation, compiler_options=compiler_options()), _drawn(operation)
     compiled(left, right)
 
     def timed() -> float:
@@ -254,7 +254,7 @@ def _loop(operation: Operation) -> Callable[[], float]:
 
         return jax.lax.fori_loop(0, count, once, left)
 
-    compiled, count = jax.jit(repeated, donate_argnums=1), 1
+    compiled, count = jax.jit(repeated, donate_argnums=1, compiler_options=compiler_options()), 1
     left, right = _drawn(operation)
 
     def program() -> float:

@@ -41,7 +41,7 @@ from benchmarks.tables import compare, in_turn
 from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
 from research.data import Batch, Data
 from research.devices import place
-from research.devices.cpu import VARIABLE, keep_memory
+from research.devices.cpu import LIBRARY, VARIABLE, keep_memory
 from research.devices.flops import work
 from research.experiment import Experiment, replace, split
 from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel, resnet
@@ -53,6 +53,7 @@ from research.training.state import count_parameters
 from research.training.step import init_state, train_step
 
 SIDES = ("here", "untuned", "torch", "compiled")
+UNTUNED = {VARIABLE: "false", "XLA_FLAGS": f"--{LIBRARY}=+LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"}  # its default
 WARM_UP = 3
 SECONDS = 2.0  # of a turn
 PRODUCT = 2048  # rows and columns
@@ -218,7 +219,7 @@ def started(model: str, sides: Sequence[str], peer: str | None, threads: int) ->
         try:
             for side in sides:
                 try:
-                    found[side] = Side(commands[side], {VARIABLE: "false"} if side == "untuned" else {}, threads)
+                    found[side] = Side(commands[side], UNTUNED if side == "untuned" else {}, threads)
                 except RuntimeError as error:
                     if side != "compiled":
                         raise

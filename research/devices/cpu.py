@@ -1,4 +1,4 @@
-"""What a process that computes on a CPU asks of the system: memory that it keeps, and cores of its own."""
+"""What a process that computes on a CPU asks for: memory that it keeps, cores of its own, XLA's own convolutions."""
 
 import contextlib
 import ctypes
@@ -18,6 +18,18 @@ VARIABLE = "CETERIS_KEEP_MEMORY"
 # Numbers of malloc.h. Without the last one nothing is gained: XLA's threads would get arenas of their own, which hold
 # no block of more than 64 MB.
 SETTINGS = {"M_MMAP_THRESHOLD": (-3, 2**31 - 1), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_ARENA_MAX": (-8, 1)}
+
+# XLA leaves some operations to a library, by default products of matrices, sums and convolutions. Of the last its own
+# are faster but for the smallest.
+LIBRARY = "xla_cpu_experimental_ynn_fusion_type"
+LEFT_TO_IT = ("INDIVIDUAL_DOT", "REDUCE")
+
+
+def compiler_options() -> dict[str, str]:
+    """Return what XLA's compiler for CPUs is told, unless the environment's XLA_FLAGS say it."""
+    if LIBRARY in os.environ.get("XLA_FLAGS", ""):
+        return {}
+    return {LIBRARY: ",".join(f"LIBRARY_FUSION_TYPE_{name}" for name in LEFT_TO_IT)}
 
 
 def keep_memory() -> bool:

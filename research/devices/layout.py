@@ -40,6 +40,11 @@ class Layout:
         """How many devices take part."""
         return 1 if self.mesh is None else self.mesh.size
 
+    @property
+    def platform(self) -> str:
+        """What kind of devices they are: ``cpu``, ``gpu`` or ``tpu``; they need not be here."""
+        return jax.default_backend() if self.mesh is None else str(self.mesh.devices.flat[0].platform)
+
     def jitted(self) -> "Layout":
         """Return the layout of programs that run between training steps: of replicas, the one of their first device."""
         return ONE_DEVICE if self.method == "pmap" else self

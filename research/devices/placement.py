@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from research.devices.cpu import compiler_options
 from research.devices.layout import ONE_DEVICE, Layout
 from research.layers.replicas import REPLICAS
 
@@ -46,11 +47,10 @@ def place(
 @functools.lru_cache(maxsize=128)
 def _placed(step: Callable[..., Any], program: Any, layout: Layout, gives: Any, donate_state: bool, once: bool) -> Any:
     """Return what `place` does."""
-    options = ONCE if once and jax.default_backend() == "cpu" else None
     return jax.jit(
         _bound(step, program, lambda outputs: layout.constrained(gives, outputs)),
         donate_argnums=(1,) if donate_state else (),
-        compiler_options=options,
+        compiler_options=_compiler_options(layout.platform, once),
     )
 
 
@@ -102,7 +102,12 @@ def _placed_together(
 
     placed.__name__ = step.__name__
     shardings = _per_axis(axes, lambda spec: NamedSharding(trial_mesh(), spec)) if mode == "shard" else None
-    return jax.jit(placed, donate_argnums=(1,) if donate_state else (), in_shardings=shardings)
+    return jax.jit(
+        placed,
+        donate_argnums=(1,) if donate_state else (),
+        in_shardings=shardings,
+        compiler_options=_compiler_options(jax.default_backend()),
+    )
 
 
 @functools.cache
@@ -114,6 +119,11 @@ def trial_mesh() -> Mesh:
 def replicate(array: Any) -> jax.Array:
     """Return `array` on every device."""
     return jax.device_put(array, NamedSharding(trial_mesh(), PartitionSpec()))
+
+
+def _compiler_options(platform: str, once: bool = False) -> dict[str, Any] | None:
+    """Return what a compiler is told beside its defaults: on a CPU alone, for others do not know these options."""
+    return {**compiler_options(), **(ONCE if once else {})} if platform == "cpu" else None
 
 
 def _bound(

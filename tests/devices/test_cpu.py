@@ -2,12 +2,15 @@ import os
 import platform
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from research.devices import cpu
+from research.devices import cpu, place
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 
@@ -48,6 +51,26 @@ def test_another_library_of_c_is_left_alone(monkeypatch):
     assert not cpu.keep_memory()
     monkeypatch.setattr(cpu.ctypes, "CDLL", lambda name: (_ for _ in ()).throw(TypeError))
     assert not cpu.keep_memory()
+
+
+def is_left_to_the_library(operation, *shapes):
+    """Whether XLA leaves an operation, compiled as a step is, to a library."""
+    arrays = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
+    program = place(lambda program, *inputs: operation(*inputs), shapes).lower(*arrays).compile()
+    return "ynn" in program.as_text()
+
+
+def test_products_are_left_to_a_library_and_convolutions_are_not(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    convolution = partial(
+        jax.lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=dimensions
+    )
+    shapes = (32, 16, 16, 64), (3, 3, 64, 64)
+    assert is_left_to_the_library(jnp.matmul, (256, 256), (256, 256))
+    assert not is_left_to_the_library(convolution, *shapes)
+    monkeypatch.setenv("XLA_FLAGS", f"--{cpu.LIBRARY}=")  # which XLA itself has read long before
+    assert is_left_to_the_library(convolution, *shapes)
 
 
 def test_cores_are_divided_equally(monkeypatch):
