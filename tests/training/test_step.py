@@ -173,7 +173,9 @@ def test_vmap_over_hyperparameters_equals_a_loop(tiny, batches):
 def test_lowers_for_every_platform(function, platform, tiny):
     program, hyperparameters = split(tiny)
     traced = place(function, program).trace(hyperparameters, abstract_state(tiny), spec(tiny))
-    assert "stablehlo.convolution" in traced.lower(lowering_platforms=(platform,)).as_text()
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    # On a CPU kernels as small as these are products, but for their gradients.
+    assert ("stablehlo.convolution" in text) == (platform != "cpu" or function is train_step)
 
 
 def test_streams_are_independent():
