@@ -12,8 +12,8 @@ that no call is counted; with its inputs in either order too, for XLA may transp
 a first look is kept. A convolution is timed as a call, some microseconds of which are counted, for inside of loops XLA
 leaves its fast path in some layouts. What an operation reads may still be in a cache here and not in a step, and XLA
 may choose other layouts there, or fuse what follows: the sum is an estimate of what these cost at their best, no proof.
-Each round times
-all operations and then the steps; `ms` are medians over rounds of the median of a round, and `least` is of all rounds.
+Each round times all operations and then the steps; `ms` are medians over rounds of the median of a round, and `least`
+is of all rounds.
 """
 
 import dataclasses

@@ -57,7 +57,8 @@ def _placed(step: Callable[..., Any], program: Any, layout: Layout, gives: Any, 
 def place_replicas(step: Callable[..., Any], program: Any, layout: Layout, donate_state: bool = False) -> Any:
     """Return `step(program, hyperparameters, state, batch)` compiled by `pmap`: each device computes its rows.
 
-    State and batch have a leading axis of devices, as have the results; the step adds up over `REPLICAS` itself.
+    State and batch have a leading axis of devices, as have the results; the step adds up over `REPLICAS` itself. On a
+    CPU convolutions are the library's (`research.devices.cpu`), as `pmap` takes no options of the compiler.
     """
     return _placed_replicas(step, program, layout, donate_state)
 

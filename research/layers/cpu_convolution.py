@@ -19,10 +19,9 @@ FEW_ENTRIES = 36
 def convolve_on_cpu(x: jax.Array, kernel: jax.Array, stride: int, pads: Pads) -> jax.Array:
     """Convolve images [b, h, w, c] with a kernel [kh, kw, c, channels], -> [b, h', w', channels].
 
-    The gradients are convolutions of the same axes, for in a scan XLA computes others, such as its own, by plain loops:
-    30 times slower, on x86-64 with jaxlib 0.10.2. `jax.vmap` over kernels makes all of them products of matrices, since
-    XLA's convolution in groups is two to six times slower. Derivatives of any order are in reverse
-    mode.
+    The gradients are convolutions of the same axes, for in a scan XLA computes others, such as its own, by plain loops,
+    which take an order of magnitude longer on x86-64 with jaxlib 0.10.2. `jax.vmap` over kernels makes all of them
+    products of matrices, since XLA's convolution in groups takes longer. Derivatives of any order are in reverse mode.
     """
     return _forward(stride, pads)(x, kernel)
 
