@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from research.devices import cpu, place
+from research.devices import Layout, cpu, place, place_together
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 
@@ -71,6 +72,24 @@ def test_products_are_left_to_a_library_and_convolutions_are_not(monkeypatch):
     assert not is_left_to_the_library(convolution, *shapes)
     monkeypatch.setenv("XLA_FLAGS", f"--{cpu.LIBRARY}=")  # which XLA itself has read long before
     assert is_left_to_the_library(convolution, *shapes)
+
+
+class Described:
+    """A mesh of a TPU that is not here."""
+
+    devices = np.array([SimpleNamespace(platform="tpu")])
+
+
+def test_other_compilers_are_told_nothing(monkeypatch):
+    told = []
+    monkeypatch.setattr(jax, "jit", lambda step, **given: told.append(given["compiler_options"]))
+    place(jnp.add, "for this CPU")
+    place(jnp.add, "for a TPU", Layout(Described()), once=True)
+    place_together(jnp.add, "for this CPU", "vmap", (0,))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    place(jnp.add, "for a GPU", once=True)
+    place_together(jnp.add, "for a GPU", "vmap", (0,))
+    assert [bool(options) for options in told] == [True, False, True, False, False]
 
 
 def test_cores_are_divided_equally(monkeypatch):
