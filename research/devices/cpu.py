@@ -1,4 +1,4 @@
-"""What a process that computes on a CPU asks for: memory that it keeps, cores of its own, XLA's own convolutions."""
+"""What a process that computes on a CPU asks for: memory that it keeps, cores of its own, options of the compiler."""
 
 import contextlib
 import ctypes
@@ -24,12 +24,19 @@ SETTINGS = {"M_MMAP_THRESHOLD": (-3, 2**31 - 1), "M_TRIM_THRESHOLD": (-1, 2**31 
 LIBRARY = "xla_cpu_experimental_ynn_fusion_type"
 LEFT_TO_IT = ("INDIVIDUAL_DOT", "REDUCE")
 
+# By default a program begins what it can as early as it can, and copies every parameter that is both updated and read
+# for a norm. Told this, it needs less memory besides its arguments, to the same bits.
+COMPILER_OPTIONS = {
+    LIBRARY: ",".join(f"LIBRARY_FUSION_TYPE_{name}" for name in LEFT_TO_IT),
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    "xla_cpu_copy_insertion_use_region_analysis": True,
+}
 
-def compiler_options() -> dict[str, str]:
-    """Return what XLA's compiler for CPUs is told, unless the environment's XLA_FLAGS say it."""
-    if LIBRARY in os.environ.get("XLA_FLAGS", ""):
-        return {}
-    return {LIBRARY: ",".join(f"LIBRARY_FUSION_TYPE_{name}" for name in LEFT_TO_IT)}
+
+def compiler_options() -> dict[str, Any]:
+    """Return what XLA's compiler for CPUs is told, but for what the environment's XLA_FLAGS say."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    return {name: value for name, value in COMPILER_OPTIONS.items() if name not in flags}
 
 
 def keep_memory() -> bool:

@@ -7,6 +7,7 @@ import jax
 from jax.nn.initializers import Initializer
 
 from research.fields import Rate, Size
+from research.layers.activations import gelu, gelu_tanh, silu
 from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 
@@ -41,11 +42,11 @@ class FeedForward(nn.Module):
             case "relu":
                 hidden = jax.nn.relu(hidden)
             case "gelu" | "geglu":
-                hidden = jax.nn.gelu(hidden, approximate=False)
+                hidden = gelu(hidden)
             case "gelu_tanh":
-                hidden = jax.nn.gelu(hidden, approximate=True)
+                hidden = gelu_tanh(hidden)
             case "swiglu":
-                hidden = jax.nn.silu(hidden)
+                hidden = silu(hidden)
         if self.kind in ("geglu", "swiglu"):
             hidden = hidden * dense(self.width, self.kernel_init, "linear")(x)
         hidden = Dropout(self.dropout, name="dropout")(hidden, train)

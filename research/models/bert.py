@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from research.errors import UsageError
 from research.fields import Size
+from research.layers.activations import gelu
 from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 from research.layers.normalization import Normalization
@@ -90,7 +91,7 @@ class BertPretraining(BertFields):
 
     def __call__(self, inputs: SequenceInputs, train: bool = False) -> dict[str, jax.Array]:
         x, pooled = self.bert(inputs, train)
-        x = self.transform_norm(jax.nn.gelu(self.transform(x), approximate=False))  # [b, l, width]
+        x = self.transform_norm(gelu(self.transform(x)))  # [b, l, width]
         masked = self.bert.logits(x) + self.masked_bias[None, None, :]  # [b, l, vocabulary]
         return {"masked": masked, "next": self.next(pooled).astype(jnp.float32)}
 

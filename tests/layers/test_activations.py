@@ -1,3 +1,4 @@
+from functools import partial
 from typing import get_args
 
 import jax
@@ -7,6 +8,7 @@ import pytest
 from scipy.special import erf, expit
 
 from research.layers import Activation, activate
+from research.layers.activations import gelu, gelu_tanh, silu
 
 X = np.concatenate([np.linspace(-6, 6, 97), [-90.0, -1.0, -0.0, 0.0, 1.0, 90.0]]).astype(np.float32)
 
@@ -52,6 +54,20 @@ def test_derivative_is_its_formula_forward_and_backward(name):
     _, forward = jax.jvp(lambda x: activate(name, x), (X,), (np.ones_like(X),))
     np.testing.assert_allclose(backward, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(forward, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "ours, plain",
+    [(gelu, partial(jax.nn.gelu, approximate=False)), (gelu_tanh, jax.nn.gelu), (silu, jax.nn.silu)],
+    ids=["gelu", "gelu_tanh", "silu"],
+)
+def test_derivatives_of_every_order_are_those_of_the_plain_function(ours, plain):
+    def outcome(function):
+        slope = jax.grad(lambda x: jnp.sin(function(x)).sum())
+        return function(X), slope(X), jax.jvp(slope, (X,), (np.cos(X),))[1], jax.grad(lambda x: slope(x).sum())(X)
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), outcome(ours), outcome(plain))
+    assert ours(jnp.bfloat16(X)).dtype == jax.grad(lambda x: ours(x).sum())(jnp.bfloat16(X)).dtype == jnp.bfloat16
 
 
 def test_step_passes_the_gradient_straight_through_inside_one():

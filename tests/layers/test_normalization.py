@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from research.layers.normalization import Norm, Normalization
+from research.layers.normalization import Norm, Normalization, standardize
 
 X = np.random.default_rng(0).normal(2.0, 3.0, (5, 3, 7)).astype(np.float32)
 SCALE, BIAS = np.linspace(0.5, 2, 7, dtype=np.float32), np.linspace(-1, 1, 7, dtype=np.float32)
@@ -59,3 +59,19 @@ def test_the_epsilon_is_an_argument_and_zeros_stay_finite(kind):
     run = jax.jit(lambda epsilon: Normalization(kind, epsilon).apply(parameters(kind), X))
     np.testing.assert_allclose(run(0.1), FORMULAS[kind](X), rtol=1e-5, atol=1e-5)
     assert np.isfinite(Normalization(kind).apply(parameters(kind), 0 * X)).all()
+
+
+def test_derivatives_of_every_order_are_those_of_the_formula():
+    arguments, tangents = (X, np.float32(0.3)), (np.cos(X), np.float32(0.7))
+
+    def formula(x, epsilon):
+        centred = x - x.mean(-1, keepdims=True)
+        return centred / jnp.sqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
+
+    def outcome(function):
+        slope = jax.grad(lambda x, epsilon: jnp.sin(function(x, epsilon)).sum(), argnums=(0, 1))
+        return jax.jvp(function, arguments, tangents), slope(*arguments), jax.jvp(slope, arguments, tangents)[1]
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), outcome(standardize), outcome(formula)
+    )
