@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from research import models
-from research.devices.placement import CPU
+from research.devices.cpu import compiler_options
 from research.layers import activations, normalization
 
 X = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
@@ -127,7 +127,7 @@ def test_a_cpu_keeps_less_than_for_the_plain_function(name):
                 y = y + (function(y) * scale) @ matrix
             return jnp.sin(y).sum()
 
-        compiled = jax.jit(jax.grad(loss)).lower(blocks).compile(compiler_options=CPU)
+        compiled = jax.jit(jax.grad(loss)).lower(blocks).compile(compiler_options=compiler_options())
         return compiled.memory_analysis().temp_size_in_bytes
 
     ours, plain = map(kept, PLAIN[name])
