@@ -34,11 +34,74 @@ print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+# Prints how many MiB stay resident after steps whose temporary memory is one block of so many.
+LARGE = """
+import resource, sys, time
+from research.devices.cpu import keep_memory
+keep_memory()
+import jax, jax.numpy as jnp
+rows = round((int(sys.argv[1]) * 2**18) ** 0.5)
+step = jax.jit(lambda x: ((x @ x.T) @ x).sum())
+x = jnp.ones((rows, 7))
+step.lower(x).compile()
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
+before = resident()
+for _ in range(3):
+    step(x).block_until_ready()
+time.sleep(1)  # XLA frees the block after it says that it is done
+print(resident() - before)
+"""
+
+# Prints how many MiB of freed blocks are resident before and after something is compiled.
+COMPILING = """
+import ctypes, resource
+from research.devices.cpu import keep_memory
+keep_memory()
+import jax
+c = ctypes.CDLL(None)
+c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
+jax.jit(lambda x: x + 1)(2.0)
+start = resident()
+blocks = [c.malloc(2**16) for _ in range(1600)]
+for block in blocks:
+    ctypes.memset(block, 1, 2**16)
+for block in blocks[:-1]:
+    c.free(block)
+kept = resident() - start
+jax.jit(lambda x: x + 2)(2.0)
+print(kept, resident() - start)
+"""
+
+
+def printed(program, *arguments):
+    """Return the numbers that a program prints."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return tuple(map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()))
+
+
+@pytest.mark.skipif(not GLIBC, reason="the allocator is told this way with glibc alone")
+def test_large_blocks_are_not_kept(monkeypatch):
+    monkeypatch.setenv(cpu.VARIABLE, "true")
+    (kept,), (given_back,) = printed(LARGE, 192), printed(LARGE, 320)
+    assert kept > 180
+    assert given_back < 64
+
+
+@pytest.mark.skipif(not GLIBC, reason="the allocator is told this way with glibc alone")
+def test_what_compiling_took_is_given_back(monkeypatch):
+    monkeypatch.setenv(cpu.VARIABLE, "true")
+    freed, left = printed(COMPILING)
+    assert freed > 90
+    assert left < 30
+
+
 def faults(monkeypatch, setting):
     """Return whether memory was kept, and the pages that ten calls of a program took anew."""
     monkeypatch.setenv(cpu.VARIABLE, setting)
-    printed = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True).stdout
-    return tuple(map(int, printed.split()))
+    return printed(FAULTS)
 
 
 @pytest.mark.skipif(not GLIBC, reason="the allocator is told this way with glibc alone")
@@ -145,10 +208,10 @@ def test_what_is_started_is_kept_to_its_cores():
     own = frozenset(sorted(before)[:1])
     statement = "import os, jax; jax.devices(); print(*os.sched_getaffinity(0))"
     with cpu.kept_to(own):
-        printed = subprocess.run([sys.executable, "-c", statement], check=True, capture_output=True, text=True).stdout
+        found = subprocess.run([sys.executable, "-c", statement], check=True, capture_output=True, text=True).stdout
         assert os.sched_getaffinity(0) == own
     assert os.sched_getaffinity(0) == before
-    assert {int(word) for word in printed.split()} == own
+    assert {int(word) for word in found.split()} == own
     with cpu.kept_to(frozenset()):
         assert os.sched_getaffinity(0) == before
 
