@@ -82,10 +82,22 @@ def test_lost_result_is_written_again(tiny, options, undisturbed, tmp_path):
     assert_same_run(tmp_path, undisturbed)
 
 
-def start(workdir, data_dir):
-    """Start a run in a process of its own."""
-    command = [sys.executable, "-m", "experiments.digits_cnn", *LONG, "--workdir", str(workdir), "--data_dir", data_dir]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture(scope="module")
+def start(data_dir, tmp_path_factory):
+    """Starts a run in a process of its own. They share compiled programs, as the runs of a user do."""
+    programs = {
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+    def start(workdir):
+        words = [*LONG, "--workdir", str(workdir), "--data_dir", data_dir]
+        command = [sys.executable, "-m", "experiments.digits_cnn", *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, **pipes, env={**os.environ, **programs})
+
+    return start
 
 
 def finish(process):
@@ -107,63 +119,63 @@ def wait_for_step(process, workdir, step):
 
 
 @pytest.fixture(scope="module")
-def left_alone(data_dir, tmp_path_factory):
+def left_alone(start, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone") / "run"
-    finish(start(folder, data_dir))
+    finish(start(folder))
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.fault("F2")
 @pytest.mark.parametrize("step", [5, 117])
-def test_kill_then_the_same_command(step, data_dir, left_alone, tmp_path):
-    process = start(tmp_path, data_dir)
+def test_kill_then_the_same_command(step, start, left_alone, tmp_path):
+    process = start(tmp_path)
     wait_for_step(process, tmp_path, step)
     process.kill()
     process.communicate()
     assert not (tmp_path / "result.json").exists()
-    finish(start(tmp_path, data_dir))
+    finish(start(tmp_path))
     assert_same_run(tmp_path, left_alone)
 
 
 @pytest.mark.fault("F2", "F3")
 @pytest.mark.slow
-def test_kill_again_and_again(data_dir, left_alone, tmp_path):
+def test_kill_again_and_again(start, left_alone, tmp_path):
     generator = np.random.default_rng(0)
     for step in np.sort(generator.integers(5, 550, 6)):
-        process = start(tmp_path, data_dir)
+        process = start(tmp_path)
         wait_for_step(process, tmp_path, step)
         time.sleep(generator.uniform(0, 0.05))
         process.kill()
         process.communicate()
-    finish(start(tmp_path, data_dir))
+    finish(start(tmp_path))
     assert_same_run(tmp_path, left_alone)
 
 
 @pytest.mark.slow
 @pytest.mark.fault("F4")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_saves_and_exits_with_75(number, data_dir, left_alone, tmp_path):
-    process = start(tmp_path, data_dir)
+def test_signal_saves_and_exits_with_75(number, start, left_alone, tmp_path):
+    process = start(tmp_path)
     wait_for_step(process, tmp_path, 50)
     process.send_signal(number)
     _, stderr = process.communicate()
     assert process.returncode == 75
     assert "once more stops at once" in stderr and "the same command goes on" in stderr
     assert "Traceback" not in stderr
-    stdout = finish(start(tmp_path, data_dir))
+    stdout = finish(start(tmp_path))
     assert "resumed at step" in stdout
     assert_same_run(tmp_path, left_alone)
 
 
 @pytest.mark.slow
 @pytest.mark.fault("F4")
-def test_second_signal_stops_at_once(data_dir, left_alone, tmp_path):
-    process = start(tmp_path, data_dir)
+def test_second_signal_stops_at_once(start, left_alone, tmp_path):
+    process = start(tmp_path)
     wait_for_step(process, tmp_path, 50)
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGINT)
     process.communicate()
     assert process.returncode == 130
-    finish(start(tmp_path, data_dir))
+    finish(start(tmp_path))
     assert_same_run(tmp_path, left_alone)
