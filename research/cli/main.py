@@ -144,8 +144,8 @@ def parse(default: Any, name: str, doc: str, arguments: list[str]) -> Any:
         prog=f"python -m experiments.{name} {command}",
         description=f"{paragraphs}\n\n{type(default).__doc__}\n\nCommands: {', '.join(COMMANDS)} (default: train).\n\n"
         "Compiled programs are kept in ~/.cache/ceteris/compilations: JAX_COMPILATION_CACHE_DIR names another folder, "
-        "JAX_ENABLE_COMPILATION_CACHE=false keeps none. On Linux memory that a step frees is kept for the next, "
-        "which is faster on a CPU: CETERIS_KEEP_MEMORY=false gives it back to the system.",
+        "JAX_ENABLE_COMPILATION_CACHE=false keeps none. On Linux memory that a step frees is kept for the next, in "
+        "blocks of up to 256 MiB, which is faster on a CPU: CETERIS_KEEP_MEMORY=false gives it back to the system.",
         use_underscores=True,
         config=(tyro.conf.AvoidSubcommands,),  # an optional value is given by flags, or is not there
     )
