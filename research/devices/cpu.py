@@ -70,7 +70,7 @@ def _give_back_what_compiling_took() -> None:
     """Return what is free to the system whenever a program has been compiled or read from the cache, from here on."""
     c = ctypes.CDLL(None)
 
-    def give_back(event: str, seconds: float, **_: Any) -> None:
+    def give_back(event: str, duration_secs: float, **details: Any) -> None:
         """Take note of what JAX has done."""
         if event == COMPILED:
             c.malloc_trim(0)
