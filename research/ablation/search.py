@@ -8,6 +8,7 @@ fresh seeds to say: a search trains on the seeds for tuning, none of which is ev
 each at its own best setting, use `Study(nuisance=...)`, which tunes every cell alike and tests on fresh seeds.
 """
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -217,10 +218,9 @@ class Memory:
             value = values.get(self._fingerprint(self._setting(trial)))
             if value is None:  # of the next batch: another process told all of this one, and went on
                 continue
-            if math.isfinite(value):
-                self._study.tell(trial.number, value, skip_if_finished=True)
-            else:
-                self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL, skip_if_finished=True)
+            ended = {"values": value} if math.isfinite(value) else {"state": self._optuna.trial.TrialState.FAIL}
+            with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):  # told at this very moment
+                self._study.tell(trial.number, **ended, skip_if_finished=True)
 
     def study(self) -> Study:
         """Return the study of every setting that was asked for."""

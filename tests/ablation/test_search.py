@@ -7,6 +7,7 @@ import jax
 import pytest
 
 from research.ablation import Study, choice, execution, integers, log_uniform, uniform
+from research.ablation.claims import Claims
 from research.ablation.search import TOP, Memory, parse_space, search
 from research.ablation.store import Store
 from research.ablation.study import TUNING
@@ -117,6 +118,25 @@ def test_what_another_process_is_asking_for_is_not_told_yet(whole, base):
     memory.tell(Store.of(root, memory.experiment, memory.study()))
     assert [trial.number for trial in memory._in_state("RUNNING")] == [asking.number]
     memory._study.tell(asking.number, state=optuna.trial.TrialState.FAIL)
+
+
+def test_what_another_process_tells_at_the_same_moment_is_told_once(base, options, tmp_path, monkeypatch):
+    study = Study(seeds=1, metric="loss", split="validation")
+    ours, theirs = (Memory(base, study, SPACE, tmp_path) for _ in range(2))
+    with Claims() as claims:
+        ours.next_batch(claims, 2, 2, lambda: False)
+    store = execution.ablate(ours.experiment, ours.study(), tmp_path, options, "loop")
+    storage = ours._study._storage
+    write = storage.set_trial_state_values
+
+    def late(*arguments):
+        theirs.tell(store)
+        return write(*arguments)
+
+    monkeypatch.setattr(storage, "set_trial_state_values", late)
+    ours.tell(store)
+    assert not ours._in_state("RUNNING")
+    assert all(math.isfinite(item.value) for item in ours.found().tried)
 
 
 def test_a_setting_that_diverges_or_fails_is_told_as_failed(base, options, tmp_path, monkeypatch):
