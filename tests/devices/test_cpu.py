@@ -34,22 +34,20 @@ print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-# Prints how many MiB stay resident after steps whose temporary memory is one block of so many.
+# Prints how many MiB stay resident after arrays of so many have been computed and dropped.
 LARGE = """
 import resource, sys, time
 from research.devices.cpu import keep_memory
 keep_memory()
 import jax, jax.numpy as jnp
-rows = round((int(sys.argv[1]) * 2**18) ** 0.5)
-step = jax.jit(lambda x: ((x @ x.T) @ x).sum())
-x = jnp.ones((rows, 7))
-step.lower(x).compile()
+step = jax.jit(lambda x: jnp.full((int(sys.argv[1]), 2**18), x))
+step.lower(1.0).compile()
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
 before = resident()
 for _ in range(3):
-    step(x).block_until_ready()
-time.sleep(1)  # XLA frees the block after it says that it is done
+    step(1.0).block_until_ready()
+time.sleep(1)  # XLA frees a block after it says that it is done
 print(resident() - before)
 """
 
