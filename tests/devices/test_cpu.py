@@ -17,22 +17,21 @@ from research.models import TransformerLanguageModel
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 
-# A program whose temporary memory is 16 MB, as a training step has it; prints the new pages of ten calls.
+# Prints the new pages of ten calls of a program whose result, dropped each time, takes 64 MiB: more than glibc keeps of
+# itself in any case.
 FAULTS = """
 import resource
 from research.devices.cpu import keep_memory
 kept = keep_memory()
 import jax, jax.numpy as jnp
-step = jax.jit(lambda x: ((x @ x.T) @ x).sum())
-x = jnp.ones((2003, 31))
+step = jax.jit(lambda x: jnp.full((64, 2**18), x))
 for _ in range(3):
-    step(x).block_until_ready()
+    step(1.0).block_until_ready()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
-    step(x).block_until_ready()
+    step(1.0).block_until_ready()
 print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-
 
 # Prints how many MiB stay resident after arrays of so many have been computed and dropped.
 LARGE = """
