@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from research.errors import UsageError
 from research.fields import Range, Rate, Size, Switch
 from research.layers.sampling import generate, generate_beyond
-from research.tasks.losses import cross_entropy
+from research.tasks.losses import cross_entropy, is_likeliest
 from research.tasks.quotients import mean, perplexity
 from research.tasks.spelling import NOTHING, spell
 from research.tasks.task import Batch, Columns, Readable, Sums, Task, counted, counted_steps
@@ -76,7 +76,7 @@ class LanguageModeling(Task):
             "weight": valid.sum(dtype=jnp.float32),
             "count": valid.sum(dtype=jnp.int32),
             "bytes": jnp.where(counted(batch), batch["bytes"], 0).sum(dtype=jnp.int32),
-            "correct": (valid & (outputs.argmax(axis=-1) == targets)).sum(dtype=jnp.int32),
+            "correct": (valid & is_likeliest(outputs, targets)).sum(dtype=jnp.int32),
         }
 
     def summarize(self, sums: Sums) -> dict[str, float]:

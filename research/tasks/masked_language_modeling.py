@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from research.errors import UsageError
 from research.fields import Switch
-from research.tasks.losses import cross_entropy
+from research.tasks.losses import cross_entropy, is_likeliest
 from research.tasks.quotients import mean, perplexity
 from research.tasks.task import Batch, Columns, Sums, Task, counted
 
@@ -54,10 +54,10 @@ class MaskedLanguageModeling(Task):
         return {
             "masked_loss": jnp.where(predicted, cross_entropy(masked, targets), 0).sum(),
             "masked_count": predicted.sum(dtype=jnp.int32),
-            "masked_correct": (predicted & (masked.argmax(axis=-1) == targets)).sum(dtype=jnp.int32),
+            "masked_correct": (predicted & is_likeliest(masked, targets)).sum(dtype=jnp.int32),
             "next_loss": jnp.where(mask, cross_entropy(following, follows), 0).sum(),
             "next_count": mask.sum(dtype=jnp.int32),
-            "next_correct": (mask & (following.argmax(axis=-1) == follows)).sum(dtype=jnp.int32),
+            "next_correct": (mask & is_likeliest(following, follows)).sum(dtype=jnp.int32),
         }
 
     def objective(self, sums: Sums) -> jax.Array:
@@ -85,7 +85,7 @@ class MaskedLanguageModeling(Task):
         The last is NaN for a row in which none was predicted.
         """
         predicted = batch["predicted"]
-        right = predicted & (outputs["masked"].argmax(axis=-1) == batch["targets"])
+        right = predicted & is_likeliest(outputs["masked"], batch["targets"])
         return {
             "label": batch["next"],
             "prediction": outputs["next"].argmax(axis=-1),

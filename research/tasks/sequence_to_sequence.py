@@ -14,7 +14,7 @@ from research.errors import UsageError
 from research.fields import NonNegative, Rate, Size
 from research.layers.decoding import beam_search, greedy
 from research.tasks.bleu import bleu, ngram_sums, scorer
-from research.tasks.losses import cross_entropy
+from research.tasks.losses import cross_entropy, is_likeliest
 from research.tasks.pictures import draw_alignments
 from research.tasks.quotients import mean, perplexity
 from research.tasks.spelling import spell
@@ -77,7 +77,7 @@ class SequenceToSequence(Task):
             "nats": jnp.where(valid, cross_entropy(outputs, labels), 0).sum(),
             "weight": valid.sum(dtype=jnp.float32),
             "count": valid.sum(dtype=jnp.int32),
-            "correct": (valid & (outputs.argmax(axis=-1) == labels)).sum(dtype=jnp.int32),
+            "correct": (valid & is_likeliest(outputs, labels)).sum(dtype=jnp.int32),
         }
 
     def evaluate(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> Sums:

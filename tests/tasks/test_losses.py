@@ -44,3 +44,13 @@ def test_losses_of_bfloat16_are_float32():
     found = losses.cross_entropy(logits, jnp.zeros(7, int))
     assert found.dtype == jnp.float32
     np.testing.assert_array_equal(found, exact)
+
+
+def test_the_likeliest_class_is_the_first_of_the_greatest_and_none_beside_nan():
+    logits = RNG.integers(0, 3, size=(200, 4)).astype(np.float32)  # many are equal
+    for label in range(4):
+        labels = jnp.full(200, label)
+        np.testing.assert_array_equal(losses.is_likeliest(jnp.asarray(logits), labels), logits.argmax(axis=-1) == label)
+    spoilt = jnp.array([[1.0, 2.0, jnp.nan], [jnp.nan, 2.0, 1.0], [jnp.nan] * 3])
+    for label in range(3):
+        assert not losses.is_likeliest(spoilt, jnp.full(3, label)).any()
