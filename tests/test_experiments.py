@@ -29,7 +29,7 @@ NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
 
 # Those that train in a second or two; compiling the others takes longer.
-QUICK = ("digits_cnn", "sunspots_lstm", "vowels_lstm", "dates_transformer")
+QUICK = ("digits_cnn", "sunspots_lstm", "vowels_lstm")
 TRAINED = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
 

@@ -49,6 +49,7 @@ def test_dates_are_those_of_babel_and_none_is_in_two_splits(data_dir):
     assert all("-".join(source.split(".")[::-1]) == target for source, target in numeric)
 
 
+@pytest.mark.slow
 def test_words_and_their_first_pronunciations(data_dir):
     owners, seen = [], {}
     for split in SPLITS:

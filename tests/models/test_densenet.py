@@ -22,6 +22,7 @@ def test_logits_equal_those_of_torchvision(quick_compilation):
     assert_golden(densenet(121), "densenet", "densenet121", 67, 61)
 
 
+@pytest.mark.slow
 def test_published_sizes_have_the_published_number_of_parameters():
     published = {121: 7_978_856, 161: 28_681_000, 169: 14_149_480, 201: 20_013_928}
     assert {size: parameters(densenet(size)) for size in published} == published

@@ -74,6 +74,7 @@ def test_logits_equal_those_of_torchvision_and_timm(name, model):
     assert_golden(model, "mobile", name, 67, 58)
 
 
+@pytest.mark.slow
 def test_published_sizes_have_the_published_number_of_parameters():
     assert [parameters(mobilenet(percent)) for percent in (100, 75, 50, 25)] == [
         4_231_976,
@@ -109,6 +110,7 @@ def test_the_largest_sizes_have_the_published_number_of_parameters():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ALL)
 def test_every_form_learns(model):
     for fields in ({}, {"norm": "groupnorm", "depthwise": False, "residual": False}):
@@ -236,6 +238,7 @@ def test_ends_of_a_lite_network_do_not_scale():
     assert [len(lite[f"stage_{stage}"]) for stage in range(7)] == [1, 4, 4, 6, 6, 8, 1]
 
 
+@pytest.mark.slow
 def test_stochastic_depth_leaves_out_branches_in_training_only():
     network = tiny(EfficientNet, stochastic_depth=0.9, blocks=(1, 5))
     variables = initial(network, X)

@@ -61,6 +61,7 @@ def test_a_preactivated_stack_adds_to_what_enters_without_an_activation_after_it
     assert np.min(stem) < 0  # no activation has cut it
 
 
+@pytest.mark.slow
 def test_stages_halve_the_image_and_double_the_channels():
     model = tiny(blocks=(1, 1, 1), block="bottleneck", stem="imagenet")
     x = jnp.zeros((2, 41, 67, 3))

@@ -178,6 +178,7 @@ def test_predictions_are_what_is_likeliest(model, beams):
     np.testing.assert_allclose(found["score"], score / ((5 + lengths) / 6) ** alpha, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_alignment_is_drawn_where_there_is_attention(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr("research.tasks.sequence_to_sequence.draw_alignments", lambda *found: drawn.append(found))

@@ -35,6 +35,7 @@ def test_start_is_part_of_the_value(tiny, follower):
     assert fingerprint(replace(follower, {"seed": 12})) == fingerprint(follower)
 
 
+@pytest.mark.slow
 def test_named_parameters_are_taken_and_the_others_are_new(follower, options, tmp_path):
     with pytest.raises(Interrupted):
         train(follower, tmp_path / "run", dataclasses.replace(options, stop_after=1))
