@@ -22,8 +22,8 @@ def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float | jax.Ar
 def is_likeliest(logits: jax.Array, label: jax.Array) -> jax.Array:
     """Return logits.argmax(-1) == label, [..., c] and [...] in [0, c) -> bool [...]; False where a logit is NaN.
 
-    That is: no class has a greater logit, and none before it as great a one. To count those takes a CPU a seventh of
-    the time of argmax.
+    That is: no class has a greater logit, and none before it as great a one. A CPU counts those in less time than it
+    finds the greatest.
     """
     own = jnp.take_along_axis(logits, label[..., None], axis=-1)
     before = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1) < label[..., None]
