@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from research.training.lineage import Lineage
 from research.training.lock import Lock, held
 
 log = logging.getLogger(__name__)
+
+LONGEST = 255
+"""Bytes of a file's name, beyond which no common file system takes it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +82,22 @@ class Folder:
         try:
             result = Result(**json.loads(self.result.read_text()))
             validate(result)
+            self.check_names(result.illustrations)
             metrics = {split: numbers(values) for split, values in result.metrics.items()}
             return dataclasses.replace(result, metrics=metrics, seconds=numbers(result.seconds))
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
             raise RunError(f"{self.result} is damaged: {error}; delete it and run again") from error
+
+    def check_names(self, illustrations: Iterable[str]) -> None:
+        """Raise `ValueError` unless each is the plain name of a file in this folder, and none of the run's own.
+
+        `rollback` moves what result.json names, and that file may come from anywhere.
+        """
+        own = {path.name for path in vars(self).values() if isinstance(path, Path) and path != self.root}
+        for name in illustrations:
+            hidden = name.startswith(".")  # "..", and what a process writes to before it renames
+            if not name or hidden or name in own or len(name.encode()) > LONGEST or {"/", "\\", "\0"} & set(name):
+                raise ValueError(f"illustrations name {name!r}, which is no picture or sample in this folder")
 
     def check(self, experiment: Experiment) -> None:
         """Raise unless the folder is new, or holds this very experiment; writes nothing."""

@@ -13,7 +13,8 @@ def rollback(workdir: str | Path, step: int) -> Path:
     """Move what a run wrote after `step` into a folder archive/N of its own, and return that; `train` goes on there.
 
     Those are later checkpoints, the latest and the best, later lines of the journal, the result and the pictures.
-    Nothing is deleted. Where this is cut short, calling it again does the rest, into another archive.
+    Nothing is deleted, and nothing outside the run folder is touched, whatever result.json says. Where this is cut
+    short, calling it again does the rest, into another archive.
 
     Raises:
         UsageError: `step` is not kept; names the steps that are.
@@ -32,10 +33,10 @@ def rollback(workdir: str | Path, step: int) -> Path:
         journal.write_later(archive / folder.metrics.name)
         # The result first: what has one is finished. Then the newest checkpoint first, so that at any moment the latest
         # that is left is one that the run has had.
-        pictures = [folder.root / name for name in (result.illustrations if result else ())]
+        pictures = [folder.root / name for name in (result.illustrations if result else ())]  # plain names
         later = [path for kind in ("latest", "best") for path in _saved(folder, kind) if int(path.name) > step]
         for path in (folder.result, folder.curves, *pictures, *reversed(later)):
-            if path.exists():
+            if path.is_file() or path in later:
                 target = archive / path.relative_to(folder.root)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(path, target)

@@ -11,6 +11,7 @@ import numpy as np
 
 from research.data import Batches, Records, Split, gather
 from research.devices import ONE_DEVICE, Layout, first_replica, leads, place, replicated, whole
+from research.errors import UsageError
 from research.experiment import Experiment, RunOptions, fingerprint, split
 from research.training import chaos, lineage
 from research.training.checkpoint import Checkpoints, Kind
@@ -327,4 +328,9 @@ class Run(Stepping):
         if not leads():
             return {}
         draw_curves(self.journal.lines, self.experiment.task.headline, self.folder.curves)
-        return illustrate(self.experiment, state, self.records, self.options, self.folder.root)
+        drawn = illustrate(self.experiment, state, self.records, self.options, self.folder.root)
+        try:
+            self.folder.check_names(drawn)
+        except ValueError as error:  # a task or data of the user's; the message says which name
+            raise UsageError(f"{error}; mend `illustrate` of the task or the data, or turn pictures off") from error
+        return drawn

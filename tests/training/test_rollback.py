@@ -1,12 +1,13 @@
 """Back to an earlier step: nothing is deleted, and the run comes to the same end."""
 
+import dataclasses
 import json
 import shutil
 
 import pytest
 
 from research.errors import RunError, UsageError
-from research.training import restore, rollback, train
+from research.training import restore, rollback, run, train
 from research.training.folder import Folder
 from research.training.lineage import Lineage
 from tests.training.test_resume import assert_same_run
@@ -77,6 +78,41 @@ def test_a_run_in_use_and_no_run_at_all_are_left_alone(folder, tmp_path):
     with pytest.raises(RunError, match="is not a run folder"):
         rollback(tmp_path, 8)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+PLACES = ("../elsewhere", "/elsewhere", "a/b.png", "a\\b.png", ".", "..", "")
+OWN = ("archive", "checkpoints", "experiment.json", ".lock")
+NO_NAMES = ("a\0b.png", "x" * 256, "\ud800")
+
+
+@pytest.mark.parametrize("name", [*PLACES, *OWN, *NO_NAMES], ids=ascii)
+def test_only_files_of_the_run_folder_are_moved_whatever_the_result_names(name, folder, tmp_path):
+    """The result of a run may come from anywhere: it is refused before anything moves."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("keep")
+    result = json.loads(folder.result.read_text())
+    result["illustrations"][str(elsewhere) if name == "/elsewhere" else name] = "x"
+    folder.result.write_text(json.dumps(result))
+    before = files(tmp_path)
+    with pytest.raises(RunError, match=r"result\.json is damaged: .*(illustrations name|surrogates not allowed)"):
+        rollback(folder.root, 8)
+    assert files(tmp_path) == before
+
+
+def test_a_folder_that_somebody_put_there_stays(folder):
+    result = json.loads(folder.result.read_text())
+    result["illustrations"]["notes"] = "x"
+    folder.result.write_text(json.dumps(result))
+    (folder.root / "notes").mkdir()
+    rollback(folder.root, 8)
+    assert (folder.root / "notes").is_dir()
+
+
+def test_a_task_that_draws_elsewhere_is_told_so(tiny, options, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "illustrate", lambda *arguments: {"../picture.png": "x"})
+    with pytest.raises(UsageError, match=r"illustrations name '\.\./picture\.png'.*; mend `illustrate`"):
+        train(tiny, tmp_path / "run", dataclasses.replace(options, pictures=True))
+    assert train(tiny, tmp_path / "run", options).illustrations == {}
 
 
 @pytest.mark.parametrize("moves", [0, 1, 3])
