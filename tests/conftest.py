@@ -1,27 +1,77 @@
+"""How the whole suite compiles: one folder of compiled programs, most optimizations off, and markers for exceptions.
+
+Most of a test's time was XLA's. So the workers, the commands that tests start, and the next run of the suite share
+`PROGRAMS`; what JAX looks a program up by holds the program, the compiler and its options, so that no test can find one
+that was changed since. `make test-uncached` runs some tests without it all the same, as a user's first run has it.
+"""
+
 import os
+import shutil
+from pathlib import Path
 
 import chex
 import hypothesis
 import jax
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from research.data import Images
+from research.devices.cache import tidy
 from research.experiment import Experiment
 from research.models import CNN
 from research.optimization import Optimizer
 from research.tasks import Classification
 
-os.environ["JAX_PLATFORMS"] = "cpu"  # for the commands that tests start
-jax.config.update("jax_platforms", "cpu")
-# Commands keep what they compile in the user's home, and a test must find the same there every time: nothing.
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-jax.config.update("jax_enable_compilation_cache", False)
+PROGRAMS = Path(__file__).parents[1] / "build" / "test-programs"
+LARGEST = 2**30  # bytes of that folder; a run of the whole suite writes a quarter
+CACHED = os.environ.get("CETERIS_TEST_CACHE", "true") == "true"
+
 os.environ["CETERIS_KEEP_MEMORY"] = "false"  # the suite would stay as large as its largest test
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def configure(name: str, value: object) -> None:
+    """Set an option of JAX for this process and for the commands that tests start."""
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def configured(name: str) -> bool:
+    """Return what an option is set to; not every one can be asked of `jax.config`."""
+    return os.environ[name.upper()] == "true"
+
+
+configure("jax_platforms", "cpu")
+configure("jax_enable_compilation_cache", CACHED)
+configure("jax_compilation_cache_dir", str(PROGRAMS))
+configure("jax_persistent_cache_min_compile_time_secs", 0.0)
+configure("jax_disable_most_optimizations", True)
+# JAX writes a program in place, so another process may find it cut short for a moment. It compiles its own then.
+os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache entry:UserWarning"
 
 # The same examples on every run: a suite that fails by chance teaches people to run it again.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None, max_examples=50)
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Remove from the folder of programs, before any worker starts, what a run that was killed left cut short."""
+    if not hasattr(config, "workerinput"):
+        PROGRAMS.mkdir(parents=True, exist_ok=True)
+        tidy(PROGRAMS, LARGEST)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Compile as a test's markers say; before its fixtures, those of its module too, which compile as well."""
+    unoptimized = item.get_closest_marker("optimized") is None
+    if configured("jax_disable_most_optimizations") != unoptimized:
+        configure("jax_disable_most_optimizations", unoptimized)
+        jax.clear_caches()  # else what is compiled already would stay as it is
+    cached = CACHED and item.get_closest_marker("uncached") is None
+    if configured("jax_enable_compilation_cache") != cached:
+        configure("jax_enable_compilation_cache", cached)
+        reset_cache()  # JAX asks once
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +80,13 @@ def fresh_trace_counts():
     chex.clear_trace_counter()
 
 
-@pytest.fixture
-def quick_compilation():
-    """For a test that compiles for seconds and computes for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """A copy of the folder of programs, used by the commands of a module that kills them or fills their disk."""
+    folder = shutil.copytree(PROGRAMS, tmp_path_factory.mktemp("programs") / "programs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

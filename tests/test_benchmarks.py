@@ -124,7 +124,7 @@ def test_a_picture_has_a_panel_for_each(tmp_path):
     assert (height, width) == (2 * 348, 2 * 528)  # four panels in two rows of two, of 2.9 x 4.4 inches
 
 
-def test_both_ways_of_decoding_write_what_a_plain_loop_does(quick_compilation):
+def test_both_ways_of_decoding_write_what_a_plain_loop_does():
     model = decode.model_of(3).clone(layers=1, width=8, heads=2, vocabulary=11)
     first = np.array([3, 5, 2, 7, 1], np.int32)
     variables = jax.jit(model.init)(jax.random.key(1), first[:, None])
@@ -163,7 +163,7 @@ def test_the_plain_flax_loop_has_as_many_parameters(name):
     assert found == count_parameters(abstract_state(experiment))
 
 
-def test_the_plain_flax_loop_has_the_same_transformer_and_loss(quick_compilation):
+def test_the_plain_flax_loop_has_the_same_transformer_and_loss():
     experiment = replace(
         sweep.FAMILIES["transformer"].experiment,
         {"model.vocabulary": 11, "model.width": 6, "data.vocabulary_size": 11, "data.length": 5},

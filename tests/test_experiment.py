@@ -571,7 +571,7 @@ def inputs(value):
     return value.model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"], batch
 
 
-def test_a_joined_experiment_of_tracers_works_as_usual_traces_once_and_maps(experiment, quick_compilation):
+def test_a_joined_experiment_of_tracers_works_as_usual_traces_once_and_maps(experiment):
     small = {"model.channels": (3,), "model.pool": 3, "data.shift": 0}
     experiment = replace(experiment, {"optimizer.l1": 0.01, "optimizer.l2": 0.02, **small})
     variants = [
@@ -600,7 +600,7 @@ def test_a_joined_experiment_of_tracers_works_as_usual_traces_once_and_maps(expe
     np.testing.assert_allclose(np.transpose(together), single, rtol=1e-4)
 
 
-def test_what_is_off_is_not_in_the_compiled_program(experiment, quick_compilation):
+def test_what_is_off_is_not_in_the_compiled_program(experiment):
     def text(value):
         params, batch = inputs(value)
         step = jax.jit(lambda program, numbers: loss(join(program, numbers), params, batch), static_argnums=0)

@@ -76,7 +76,7 @@ def test_docstring_says_what_it_claims_costs_and_gave(name):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_the_command_in_the_docstring_runs(name, data_dir, tmp_path, typed, quick_compilation):
+def test_the_command_in_the_docstring_runs(name, data_dir, tmp_path, typed):
     """The smoke variant of the documented command, twice: the second finds it finished."""
     words = re.search(r"^Command\s+python -m (.*)$", module(name).__doc__, flags=re.MULTILINE)[1].split()
     workdir = tmp_path / "a folder" / "run"
@@ -144,7 +144,7 @@ def test_standardisation_is_that_of_the_training_split(name, data_dir):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_interrupted_equals_uninterrupted(name, data_dir, tmp_path, quick_compilation):
+def test_interrupted_equals_uninterrupted(name, data_dir, tmp_path):
     experiment = replace(module(name).experiment, module(name).smoke)
     options = RunOptions(data_dir=data_dir, log_every=1, progress="none", pictures=False)
     train(experiment, tmp_path / "whole", options)
@@ -157,7 +157,7 @@ def test_interrupted_equals_uninterrupted(name, data_dir, tmp_path, quick_compil
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_half_precision_trains_without_nan(name, data_dir, tmp_path, quick_compilation):
+def test_half_precision_trains_without_nan(name, data_dir, tmp_path):
     """Parameters stay float32; computation is bfloat16."""
     experiment = replace(module(name).experiment, module(name).smoke)
     narrow = {path: "bfloat16" for path, _, _ in leaves(experiment) if path.endswith("model.dtype")}

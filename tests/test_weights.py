@@ -37,7 +37,7 @@ experiment = Experiment(
 smoke = {"steps": 2}
 '''
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "modules")
+pytestmark = pytest.mark.usefixtures("modules")
 
 
 @pytest.fixture

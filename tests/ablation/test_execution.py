@@ -7,7 +7,6 @@ import os
 import re
 
 import chex
-import jax
 import numpy as np
 import pytest
 
@@ -27,14 +26,6 @@ from research.training.loop import open_splits
 from research.training.start import first_state
 
 STUDY = Study(one_at_a_time({"optimizer.learning_rate": (0.05,), "model.dropout": (0.4,)}), seeds=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """All of these compile for seconds and compute for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

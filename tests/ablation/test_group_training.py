@@ -30,14 +30,6 @@ from tests.training.test_lock import leave, owner
 RUNS = ({"seed": 3}, {"seed": 5, "optimizer.learning_rate": 0.05}, {"seed": 3, "model.dropout": 0.4, "data.noise": 0.2})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """All of these compile for seconds and compute for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def base():
     return Experiment(

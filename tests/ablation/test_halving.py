@@ -9,7 +9,6 @@ import shutil
 import signal
 
 import chex
-import jax
 import pytest
 
 from research.ablation import Study, execution, grid, halving, one_at_a_time
@@ -24,13 +23,6 @@ from research.training import Interrupted, restore, train
 
 RUNGS = Rungs((2, 4))
 STUDY = Study(one_at_a_time({"optimizer.learning_rate": (0.05, 1e-9, 0.01, 2e-9)}), seeds=2, metric="loss")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

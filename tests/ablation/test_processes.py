@@ -21,7 +21,6 @@ ABLATE = """
 import sys
 from pathlib import Path
 import jax
-jax.config.update("jax_disable_most_optimizations", True)
 from research.ablation import Study, one_at_a_time
 from research.ablation.execution import ablate
 from research.ablation.sequential import ablate_until_resolved
@@ -52,7 +51,6 @@ SHARD = """
 import json, sys
 from pathlib import Path
 import jax, numpy as np
-jax.config.update("jax_disable_most_optimizations", True)
 from research.ablation.choosing import candidates
 from research.ablation.group_training import Feeds, stacked_hyperparameters, train_together
 from research.data import Images

@@ -13,7 +13,6 @@ from research.errors import UsageError
 from research.experiment import RunOptions, replace
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_verify(experiment, data_dir, tmp_path, monkeypatch):
     study = Study(one_at_a_time({"model.dropout": (0.5,)}), seeds=2)
     store = Store.open(tmp_path, replace(experiment, {"steps": 3}), study)

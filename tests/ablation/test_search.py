@@ -3,7 +3,6 @@
 import csv
 import math
 
-import jax
 import pytest
 
 from research.ablation import Study, choice, execution, integers, log_uniform, uniform
@@ -18,13 +17,6 @@ from research.training import train
 optuna = pytest.importorskip("optuna")
 
 SPACE = {"optimizer.learning_rate": log_uniform(1e-5, 1e-1), "optimizer.b1": uniform(0.5, 0.95)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from PIL import Image
 
 from research.data import Images, images
@@ -15,8 +14,6 @@ from research.experiment import Experiment, join, split
 from research.models import MLP
 from research.optimization import Optimizer
 from research.tasks import Classification
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(0)
 ON = {"shift": 2, "flip": True, "noise": 0.1, "randaugment_layers": 2, "cutout": 3, "mixup": 0.4, "cutmix": 1.0}

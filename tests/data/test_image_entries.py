@@ -108,7 +108,6 @@ def test_channels_other_than_promised_are_refused():
 
 
 @pytest.mark.parametrize("task", [MultiLabel(), Regression()])
-@pytest.mark.usefixtures("quick_compilation")
 def test_images_train_on_labels_and_targets(task: Task, data_dir, tmp_path):
     pytest.importorskip("mlxtend")
     experiment = Experiment(

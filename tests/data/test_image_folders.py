@@ -367,7 +367,6 @@ def test_split_expressions_are_refused(folder):
     assert refused(folder, train="train[:5]").endswith(f'"{folder}" is a folder')
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_folder_is_trained_on_from_the_command_line(tmp_path, monkeypatch, capsys):
     def run(*arguments):
         with pytest.raises(SystemExit) as done:

@@ -9,8 +9,6 @@ from scipy import stats
 from research.data.mixing import cutmix, mix, mixup
 from research.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 B, H, W, C = 67, 41, 43, 2
 IMAGES = np.random.default_rng(0).normal(size=(B, H, W, C)).astype(np.float32)

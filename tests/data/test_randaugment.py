@@ -6,8 +6,6 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from research.data.randaugment import OPERATIONS, operate, randaugment
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 STRENGTHS = (-1.0, -0.63, 0.0, 0.3, 1.0)
 SIGNED = {"rotate", "color", "contrast", "brightness", "sharpness", "shear_x", "shear_y", "translate_x", "translate_y"}

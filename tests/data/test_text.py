@@ -391,7 +391,7 @@ def test_the_longer_sentence_is_cut_first(a, b, expected):
     assert (len(first), len(second)) == expected and first == list(range(len(first)))
 
 
-def test_masking_depends_on_the_example_and_the_key_alone(data_dir, quick_compilation):
+def test_masking_depends_on_the_example_and_the_key_alone(data_dir):
     value = Sentences(tokenizer="bytes", vocabulary_size=261, length=48)
     raw = Records.of({name: array[-400:] for name, array in value.open("test", data_dir).arrays().items()})
     run = jax.jit(value.preprocess)

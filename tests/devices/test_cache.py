@@ -111,7 +111,7 @@ def counted(work):
         return work(), compilations.found, compilations.compiled
 
 
-def test_what_is_kept_gives_the_same_numbers(untouched, quick_compilation, experiment, data_dir):
+def test_what_is_kept_gives_the_same_numbers(untouched, experiment, data_dir):
     def run(folder):
         options = RunOptions(data_dir=data_dir, log_every=1, evaluate_every=5, progress="none", pictures=False)
         train(experiment, untouched / folder, options)

@@ -16,7 +16,6 @@ STATE = generator.normal(size=(B, Q)).astype(np.float32)
 MEMORY = generator.normal(size=(B, L, M)).astype(np.float32)
 MASK = np.array([[1, 1, 1, 0, 0], [1, 0, 1, 1, 1], [1, 1, 1, 1, 1]], bool)
 close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def apply(model, *inputs, **keywords):

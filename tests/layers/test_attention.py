@@ -56,7 +56,7 @@ def randomized(model, *inputs, seed=0, **named):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_attention_its_weights_and_gradients_equal_those_of_torch(kind, quick_compilation):
+def test_attention_its_weights_and_gradients_equal_those_of_torch(kind):
     arrays = golden(f"attention_{kind}")
     b, l, d = arrays["x"].shape
     lengths = np.array([11, 4] if kind.startswith("cross") else [5, 7])
@@ -85,7 +85,7 @@ def test_attention_its_weights_and_gradients_equal_those_of_torch(kind, quick_co
     close(unfused, arrays["y"])
 
 
-def test_attention_with_alibi_equals_bloom(quick_compilation):
+def test_attention_with_alibi_equals_bloom():
     """Bloom's scores are slope * key; for one query they differ from -slope * distance by a constant alone."""
     arrays = golden("bloom")
     b, l, d = arrays["x"].shape
@@ -112,7 +112,7 @@ def test_attention_with_alibi_equals_bloom(quick_compilation):
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 6])
-def test_grouped_queries_equal_multi_head_attention_with_repeated_heads(groups, quick_compilation):
+def test_grouped_queries_equal_multi_head_attention_with_repeated_heads(groups):
     model = Attention(heads=6, key_value_heads=groups)
     variables = randomized(model, X)
     assert variables["params"]["key"]["kernel"].shape == (D, groups * D // 6)
@@ -133,7 +133,7 @@ def test_grouped_queries_equal_multi_head_attention_with_repeated_heads(groups, 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("window", [None, 1, 3])
 @pytest.mark.parametrize("rotary", [True, False])
-def test_a_token_is_reached_by_exactly_those_it_may_see(causal, window, rotary, quick_compilation):
+def test_a_token_is_reached_by_exactly_those_it_may_see(causal, window, rotary):
     model = Attention(heads=3, causal=causal, window=window, rotary=rotary)
     variables = randomized(model, X)
     jacobian = jax.jit(jax.jacrev(lambda x: model.apply(variables, x)[0]))(X[:1])  # [1, l, d, 1, l, d]
@@ -145,7 +145,7 @@ def test_a_token_is_reached_by_exactly_those_it_may_see(causal, window, rotary, 
 
 
 @pytest.mark.parametrize("cross", [True, False])
-def test_what_the_mask_hides_changes_nothing(cross, quick_compilation):
+def test_what_the_mask_hides_changes_nothing(cross):
     model = Attention(heads=3)
     source = MEMORY if cross else X
     mask = np.arange(source.shape[1])[None] < np.array([[3], [source.shape[1]]])
@@ -179,7 +179,7 @@ def test_weights_are_softmax_of_scaled_products_by_hand():
     np.testing.assert_allclose(hidden[0, 0], [[1, 0], [0.5, 0.5]], rtol=1e-6)
 
 
-def test_normalized_queries_and_keys_do_not_depend_on_their_size(quick_compilation):
+def test_normalized_queries_and_keys_do_not_depend_on_their_size():
     model = Attention(heads=3, qk_norm=True, bias=False)
     variables = model.init(jax.random.key(0), X)
     params = variables["params"]
@@ -190,7 +190,7 @@ def test_normalized_queries_and_keys_do_not_depend_on_their_size(quick_compilati
     assert np.abs(plain.apply({"params": larger}, X)[0] - plain.apply({"params": params}, X)[0]).max() > 0.01
 
 
-def test_dropout_zeroes_weights_in_training_alone(quick_compilation):
+def test_dropout_zeroes_weights_in_training_alone():
     model = Attention(heads=3, dropout=0.5)
     variables = randomized(model, X)
     plain = Attention(heads=3).apply(variables, X)[0]
@@ -212,7 +212,7 @@ def test_dropout_zeroes_weights_in_training_alone(quick_compilation):
 
 
 @pytest.mark.parametrize("options", [{}, {"rotary": True}, {"window": 2, "qk_norm": True, "key_value_heads": 1}])
-def test_a_cache_gives_what_the_whole_gives(options, quick_compilation):
+def test_a_cache_gives_what_the_whole_gives(options):
     """Tokens in pieces of 3, 1 and 3, over a cache that holds garbage, the second row two positions behind."""
     model = Attention(heads=3, causal=True, **options)
     variables = randomized(model, X)
@@ -233,7 +233,7 @@ def test_a_cache_gives_what_the_whole_gives(options, quick_compilation):
     np.testing.assert_array_equal(cache.values[0, L:], room[0, L:])
 
 
-def test_a_memory_may_be_projected_beforehand(quick_compilation):
+def test_a_memory_may_be_projected_beforehand():
     model = Attention(heads=3)
     variables = randomized(model, X, MEMORY)
     y, known = model.apply(variables, X, MEMORY)
@@ -260,7 +260,7 @@ def test_the_kernel_is_told_what_it_can_skip(monkeypatch):
     }
 
 
-def test_bfloat16_is_the_precision_of_the_computation_alone(quick_compilation):
+def test_bfloat16_is_the_precision_of_the_computation_alone():
     model = Attention(heads=3, causal=True, rotary=True, qk_norm=True, dtype="bfloat16")
     variables = randomized(model, X)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}

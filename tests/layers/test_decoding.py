@@ -16,7 +16,6 @@ EMBED, MIX, HEAD = (generator.normal(size=shape) for shape in ((V, WIDTH), (WIDT
 CARRY = {"state": jnp.asarray(generator.normal(size=(B, WIDTH)), jnp.float32), "steps": jnp.zeros(B, jnp.int32)}
 START = jnp.array([0, 1, 0, 1, 0])
 close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def step(carry, tokens):

@@ -18,7 +18,6 @@ B, L, D, H = 5, 7, 3, 11
 X = np.random.default_rng(0).normal(size=(B, L, D)).astype(np.float32)
 LENGTHS = np.array([4, 7, 1, 6, 3], np.int32)
 close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def apply(model, *inputs, **keywords):

@@ -71,7 +71,7 @@ def test_less_is_kept_under_the_same_names(name):
 
 
 @pytest.mark.parametrize("name", ["ResNet", "TransformerLanguageModel"])
-def test_gradients_and_statistics_are_the_same(name, quick_compilation):
+def test_gradients_and_statistics_are_the_same(name):
     model, x = MODELS[name]
     variables = jax.jit(model.init)(jax.random.key(0), x)
 
@@ -87,7 +87,7 @@ def test_gradients_and_statistics_are_the_same(name, quick_compilation):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6 * largest)
 
 
-def test_a_loop_over_blocks_takes_less_memory(quick_compilation):
+def test_a_loop_over_blocks_takes_less_memory():
     """Compiled for a CPU, which computes nothing twice that is not in a loop."""
     model = models.TransformerLanguageModel(vocabulary=31, layers=3, width=24, heads=2, scan=True)
     variables = abstract(model, TOKENS)

@@ -16,7 +16,6 @@ import jax, jax.numpy as jnp, numpy as np
 from research import models
 from research.layers.replicas import REPLICAS
 
-jax.config.update("jax_disable_most_optimizations", True)
 N, B = 8, 16
 generator = np.random.default_rng(0)
 # Images of one replica are unlike those of another, so that statistics of a part are not those of the whole.

@@ -131,7 +131,7 @@ def test_a_temperature_of_zero_takes_the_likeliest():
     np.testing.assert_array_equal(sample(jax.random.key(0), jnp.tile(LOGITS, (9, 1)), temperature=0.0), np.ones(9))
 
 
-def test_a_language_model_writes_what_it_would_without_a_cache(quick_compilation):
+def test_a_language_model_writes_what_it_would_without_a_cache():
     """At a temperature near zero; the prompts differ in length."""
     model = TransformerLanguageModel(layers=2, width=12, heads=3, vocabulary=11, positions="alibi")
     tokens, lengths = np.random.default_rng(0).integers(0, 11, (2, 4)), np.array([4, 2])

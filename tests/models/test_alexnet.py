@@ -23,7 +23,7 @@ def tiny(**fields):
     )
 
 
-def test_logits_equal_those_of_torchvision(quick_compilation):
+def test_logits_equal_those_of_torchvision():
     assert_golden(alexnet(dense=(47, 43)), "alexnet", "alexnet", 259, 67)
 
 
@@ -48,7 +48,7 @@ def test_small_images_keep_their_size_in_a_small_stem():
     assert_runs_with_every_norm(tiny())
 
 
-def test_towers_do_not_see_each_other(quick_compilation):
+def test_towers_do_not_see_each_other():
     for towers, sees in ((1, True), (2, False)):
         model = tiny(towers=towers)
         variables = drawn(model)
@@ -60,7 +60,7 @@ def test_towers_do_not_see_each_other(quick_compilation):
         assert not np.array_equal(one[..., 3:], two[..., 3:])
 
 
-def test_response_normalization_has_no_parameters_and_divides_the_first_two_outputs(quick_compilation):
+def test_response_normalization_has_no_parameters_and_divides_the_first_two_outputs():
     plain, normalized = tiny(channels=(1, 6, 8, 10, 12)), tiny(channels=(1, 6, 8, 10, 12), response_normalization=True)
     variables = drawn(plain)
     assert jax.tree.structure(variables) == jax.tree.structure(drawn(normalized))
@@ -70,7 +70,7 @@ def test_response_normalization_has_no_parameters_and_divides_the_first_two_outp
         names(normalized)
 
 
-def test_dropout_is_after_each_hidden_dense_layer(quick_compilation):
+def test_dropout_is_after_each_hidden_dense_layer():
     model = tiny(dropout=0.999999)
     variables = drawn(model)
     apply = jax.jit(lambda v: model.apply(v, X[:2], train=True, rngs={"dropout": jax.random.key(0)}))
@@ -78,5 +78,5 @@ def test_dropout_is_after_each_hidden_dense_layer(quick_compilation):
     np.testing.assert_array_equal(apply(variables), np.stack([bias, bias]))  # nothing else is left
 
 
-def test_it_learns_small_images(quick_compilation):
+def test_it_learns_small_images():
     assert_learns(tiny(channels=(8, 8, 16, 16, 16), dense=(32,), dropout=0.1))

@@ -60,7 +60,7 @@ def close(a, b):
     np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5 * max(np.abs(b).max(), 1))
 
 
-def test_both_heads_and_all_gradients_equal_those_of_transformers(quick_compilation):
+def test_both_heads_and_all_gradients_equal_those_of_transformers():
     params = from_transformers("parameter")
     assert jax.tree.map(jnp.shape, jax.eval_shape(lambda: TINY.init(jax.random.key(0), BATCH)))[
         "params"
@@ -84,7 +84,7 @@ def test_the_published_sizes_have_their_number_of_parameters(size, count, body):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["bert"])) == body
 
 
-def test_padding_changes_nothing_whatever_stands_in_it(quick_compilation):
+def test_padding_changes_nothing_whatever_stands_in_it():
     variables = {"params": from_transformers("parameter")}
     run = jax.jit(TINY.apply)
     out = run(variables, BATCH)
@@ -97,7 +97,7 @@ def test_padding_changes_nothing_whatever_stands_in_it(quick_compilation):
     close(out["next"][1], alone["next"][0])
 
 
-def test_segments_are_zero_unless_said(quick_compilation):
+def test_segments_are_zero_unless_said():
     variables = {"params": from_transformers("parameter")}
     plain = TINY.apply(variables, BATCH["tokens"])
     said = TINY.apply(variables, {"tokens": BATCH["tokens"], "segments": 0 * BATCH["tokens"]})
@@ -110,7 +110,7 @@ def test_segments_are_zero_unless_said(quick_compilation):
         TINY.apply(variables, np.zeros((1, 18), int))
 
 
-def test_a_classifier_goes_on_from_pretrained_parameters(quick_compilation):
+def test_a_classifier_goes_on_from_pretrained_parameters():
     model = bert_classifier("base", classes=5, **SIZES, dropout=0.0, attention_dropout=0.0)
     validate(model)
     fresh = jax.jit(model.init)(jax.random.key(0), BATCH)["params"]

@@ -111,7 +111,7 @@ def test_too_many_blocks_for_the_image_are_refused():
         jax.eval_shape(CNN(channels=(3, 3, 3, 3)).init, jax.random.key(0), jnp.zeros((1, 11, 13, 1)))
 
 
-def test_examples_do_not_see_each_other(quick_compilation):
+def test_examples_do_not_see_each_other():
     x = np.random.default_rng(1).normal(size=(7, 8, 8, 1)).astype(np.float32)
     variables, order = randomized(TINY, x), np.random.default_rng(2).permutation(7)
     logits = TINY.apply(variables, x)
@@ -157,7 +157,7 @@ def test_every_activation_and_pooling_is_another_function():
 
 
 @pytest.mark.parametrize("activation", get_args(Activation))
-def test_the_gradient_reaches_every_parameter(activation, quick_compilation):
+def test_the_gradient_reaches_every_parameter(activation):
     model = TINY.clone(activation=activation, pooling="average")
     x = np.random.default_rng(1).normal(size=(11, 8, 8, 3)).astype(np.float32)
     variables = model.init(jax.random.key(0), x)

@@ -7,8 +7,6 @@ from research.errors import UsageError
 from research.models import ConvNeXt, convnext
 from tests.golden.comparison import assert_golden, parameters
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X = jnp.asarray(np.random.default_rng(0).normal(size=(3, 11, 13, 2)), jnp.float32)
 
 

@@ -18,7 +18,7 @@ def tiny(**fields):
     return DenseNet(**{"classes": 5, "blocks": (2, 3), "growth": 3, "width": 5, "stem": "small", **fields})
 
 
-def test_logits_equal_those_of_torchvision(quick_compilation):
+def test_logits_equal_those_of_torchvision():
     assert_golden(densenet(121), "densenet", "densenet121", 67, 61)
 
 
@@ -50,7 +50,7 @@ def test_a_layer_adds_its_channels_to_what_it_sees(fields, widths):
     assert found["pooled"] == (7, widths[1])
 
 
-def test_a_stage_passes_on_what_entered_it_and_what_its_first_layers_gave(quick_compilation):
+def test_a_stage_passes_on_what_entered_it_and_what_its_first_layers_gave():
     model = tiny()
     variables = drawn(model)
     found = intermediates(model, variables)
@@ -62,7 +62,7 @@ def test_a_stage_passes_on_what_entered_it_and_what_its_first_layers_gave(quick_
     np.testing.assert_allclose(other[..., 8:], 2 * found["stage_0_output"][..., 8:], rtol=1e-5)
 
 
-def test_dropping_what_layers_give_leaves_what_entered_the_stage(quick_compilation):
+def test_dropping_what_layers_give_leaves_what_entered_the_stage():
     model = tiny(layer_dropout=0.999999)
     variables = drawn(model)
     found = intermediates(model, variables, train=True, rngs={"dropout": jax.random.key(0)})
@@ -71,6 +71,6 @@ def test_dropping_what_layers_give_leaves_what_entered_the_stage(quick_compilati
     assert np.any(intermediates(model, variables)["stage_0_output"][..., 5:])  # evaluation drops nothing
 
 
-def test_it_runs_with_every_norm_and_learns_small_images(quick_compilation):
+def test_it_runs_with_every_norm_and_learns_small_images():
     assert_runs_with_every_norm(tiny())
     assert_learns(tiny(blocks=(1, 1), growth=8, width=8), steps=12, learning_rate=3e-2)

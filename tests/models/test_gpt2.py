@@ -44,7 +44,7 @@ def from_transformers(kind):
     }
 
 
-def test_logits_and_gradients_equal_those_of_transformers(quick_compilation):
+def test_logits_and_gradients_equal_those_of_transformers():
     def loss(params):
         y = TINY.apply({"params": params}, GOLDEN["gpt2/tokens"])
         return (GOLDEN["gpt2/weight_y"] * y).sum(), y
@@ -68,7 +68,7 @@ def test_the_published_sizes_have_their_number_of_parameters(size, count):
     assert model.width // model.heads == 64
 
 
-def test_branches_end_in_smaller_matrices_the_more_there_are(quick_compilation):
+def test_branches_end_in_smaller_matrices_the_more_there_are():
     model = TINY.clone(width=96, layers=8, vocabulary=500, scan=True)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 3), jnp.int32))["params"]
     layers = params["decoder"]["layers"]

@@ -73,7 +73,7 @@ def on_mnist(experiment):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_a_training_step_in_bfloat16_runs_and_lowers_for_every_platform(name, on_mnist, quick_compilation):
+def test_a_training_step_in_bfloat16_runs_and_lowers_for_every_platform(name, on_mnist):
     experiment = replace(on_mnist, {"model": getattr(models, name)(dtype="bfloat16", **SMALL[name])})
     program, hyperparameters = split(experiment)
     state, batch = abstract_state(experiment), spec(experiment)

@@ -31,7 +31,7 @@ def tiny(cls=InceptionV1, **fields):
     ("name", "model", "h", "w"),
     [("googlenet", googlenet_batchnorm(), 67, 61), ("inception_v3", inception_v3(), 91, 83)],
 )
-def test_logits_equal_those_of_torchvision(name, model, h, w, quick_compilation):
+def test_logits_equal_those_of_torchvision(name, model, h, w):
     assert_golden(model, "inception", name, h, w)
 
 
@@ -43,7 +43,7 @@ def test_logits_equal_those_of_torchvision(name, model, h, w, quick_compilation)
         ("inception_v3_auxiliary", inception_v3(auxiliary=True), InceptionV3Auxiliary, 21, 18, 768),
     ],
 )
-def test_auxiliary_logits_equal_those_of_torchvision(name, model, head, h, w, c, quick_compilation):
+def test_auxiliary_logits_equal_those_of_torchvision(name, model, head, h, w, c):
     expected, module = golden("inception")[name], name.partition("_auxiliary")[0]
     variables = drawn_by_name(model, np.broadcast_to(np.float32(0), (1, 299, 299, 3)))
     inside = {kind: tree[name.removeprefix(f"{module}_")] for kind, tree in variables.items()}
@@ -84,7 +84,7 @@ def test_small_images_keep_their_size_in_a_small_stem():
         assert_runs_with_every_norm(tiny(cls, blocks=(1, 1, 1)), X[:2])
 
 
-def test_auxiliary_heads_are_computed_in_training_alone_and_change_no_logits(quick_compilation):
+def test_auxiliary_heads_are_computed_in_training_alone_and_change_no_logits():
     alone = tiny(blocks=(1, 1, 1))
     model = alone.clone(auxiliary=True, auxiliary_dropout=0.0)
     variables = drawn(model, X[:2])
@@ -129,7 +129,7 @@ def test_what_torchvision_has_otherwise_is_a_field_of_its_own():
 
 
 @pytest.mark.parametrize("field", [{"last_pool": 2}, {"response_normalization": True}])
-def test_a_smaller_maximum_and_response_normalization_change_the_numbers_alone(field, quick_compilation):
+def test_a_smaller_maximum_and_response_normalization_change_the_numbers_alone(field):
     model = tiny(blocks=(1, 1, 1))
     variables = drawn(model, X[:2])
     one, other = (intermediates(m, variables, X[:2]) for m in (model, model.clone(**field)))
@@ -139,5 +139,5 @@ def test_a_smaller_maximum_and_response_normalization_change_the_numbers_alone(f
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cls", [InceptionV1, InceptionV3])
-def test_they_learn_small_images(cls, quick_compilation):
+def test_they_learn_small_images(cls):
     assert_learns(tiny(cls, blocks=(1, 1, 1), width_percent=5), steps=12, learning_rate=1e-2)

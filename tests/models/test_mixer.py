@@ -16,7 +16,7 @@ def tiny(**fields):
     return Mixer(**{"patch": 3, "layers": 2, "width": 10, "token_width": 4, "classes": 7, **fields})
 
 
-def test_logits_equal_those_of_timm(quick_compilation):
+def test_logits_equal_those_of_timm():
     assert_golden(mixer("S/16", classes=10), "patches", "mixer", 64, 64)
 
 
@@ -45,7 +45,7 @@ def outputs(model, variables, x=X, **kwargs):
 
 
 @pytest.mark.parametrize("token_mixing", [True, False])
-def test_token_mixing_alone_lets_a_patch_see_the_others(token_mixing, quick_compilation):
+def test_token_mixing_alone_lets_a_patch_see_the_others(token_mixing):
     model = tiny(token_mixing=token_mixing)
     variables = drawn(model)
     seen = jax.jit(jax.grad(lambda x: outputs(model, variables, x[None])[-1][0, 4].sum()))(X[0])  # patch (1, 1)
@@ -94,7 +94,7 @@ def test_stochastic_depth_leaves_out_the_last_block_and_never_the_first():
     np.testing.assert_array_equal(outputs(model, variables)[1], outputs(tiny(), variables)[1])
 
 
-def test_a_step_in_bfloat16_is_finite_and_a_small_model_learns(quick_compilation):
+def test_a_step_in_bfloat16_is_finite_and_a_small_model_learns():
     narrow = tiny(
         layers=1, dtype="bfloat16", norm="rmsnorm", feed_forward="swiglu", dropout=0.1, feed_forward_dropout=0.1
     )

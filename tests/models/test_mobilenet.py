@@ -21,8 +21,6 @@ from research.models import (
 from research.models.inverted_residual import InvertedResidual
 from tests.golden.comparison import assert_golden, parameters
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X = jnp.asarray(np.random.default_rng(0).normal(size=(3, 11, 13, 2)), jnp.float32)
 
 TINY = {

@@ -24,7 +24,6 @@ LANGUAGE = RecurrentLanguageModel(vocabulary=V, embedding=5, hidden=H, layers=2)
 MODELS = {"classifier": CLASSIFIER, "language model": LANGUAGE}
 INPUTS = {"tokens": TOKENS, "lengths": LENGTHS}
 close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def apply(model, *inputs, **keywords):

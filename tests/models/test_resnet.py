@@ -13,12 +13,12 @@ X = jnp.asarray(np.random.default_rng(0).normal(size=(3, 13, 11, 3)), jnp.float3
 @pytest.mark.parametrize(
     ("name", "model"), [("resnet18", resnet(18)), ("resnet50", resnet(50)), ("seresnet50", se_resnet(50))]
 )
-def test_logits_equal_those_of_torchvision_and_timm(name, model, quick_compilation):
+def test_logits_equal_those_of_torchvision_and_timm(name, model):
     assert_golden(model, "resnet", name, 67, 61)
 
 
 @pytest.mark.parametrize("size", [18, 50])
-def test_a_training_step_equals_that_of_torchvision_running_averages_too(size, quick_compilation):
+def test_a_training_step_equals_that_of_torchvision_running_averages_too(size):
     model, arrays = resnet(size), golden("resnet")
     x = jnp.asarray(images(f"training resnet{size}", 3, 67, 61))
     logits, updated = jax.jit(lambda v: model.apply(v, x, train=True, mutable=["batch_stats"]))(drawn(model, x))

@@ -22,7 +22,6 @@ LENGTHS = np.array([4, 7, 1, 6, 2], np.int32)
 INPUTS = {"tokens": TOKENS, "targets": TARGETS, "lengths": LENGTHS}
 TINY = Seq2Seq(source_vocabulary=V, target_vocabulary=W, embedding=2, hidden=H, layers=2)
 close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def apply(model, *inputs, **keywords):

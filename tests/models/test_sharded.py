@@ -13,7 +13,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from research import models
 from research.layers.partition import partition_spec
 
-jax.config.update("jax_disable_most_optimizations", True)
 B = 16
 generator = np.random.default_rng(0)
 images = (generator.normal(size=(B, 8, 8, 3)) * np.linspace(0.5, 2, B)[:, None, None, None]).astype(np.float32)

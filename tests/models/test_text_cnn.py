@@ -21,7 +21,6 @@ CASES = {
     "series": (SERIES, {"features": X, "lengths": LENGTHS}),
 }
 close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def apply(model, *inputs, **keywords):

@@ -90,7 +90,7 @@ def torch_stack(arrays, side):
 
 
 @pytest.mark.parametrize("placement", ["pre", "post"])
-def test_the_encoder_decoder_equals_that_of_torch(placement, quick_compilation):
+def test_the_encoder_decoder_equals_that_of_torch(placement):
     case = f"transformer_{placement}"
     fields = {"layers": 2, "width": 10, "heads": 2, "feed_forward": "relu", "feed_forward_width": 13}
     encoder = TransformerStack(**fields, norm_placement=placement)
@@ -113,7 +113,7 @@ def test_the_encoder_decoder_equals_that_of_torch(placement, quick_compilation):
     close(gradients, (expected, GOLDEN[f"{case}/gradient/source"], GOLDEN[f"{case}/gradient/target"]), 2e-5)
 
 
-def test_grouped_queries_rotary_swiglu_and_rmsnorm_equal_llama(quick_compilation):
+def test_grouped_queries_rotary_swiglu_and_rmsnorm_equal_llama():
     model = TransformerLanguageModel(
         layers=1, width=12, heads=6, key_value_heads=3, feed_forward="swiglu", feed_forward_width=17, norm="rmsnorm",
         positions="rotary", bias=False, tied=False, vocabulary=23,
@@ -161,7 +161,7 @@ def test_the_published_sizes_have_their_number_of_parameters(size, d, f, count):
 @pytest.mark.parametrize("window", [None, 1])
 @pytest.mark.parametrize("positions", ["none", "alibi"])
 @pytest.mark.parametrize("placement", ["pre", "post"])
-def test_a_stack_is_causal_and_sees_as_far_as_its_windows_reach(window, positions, placement, quick_compilation):
+def test_a_stack_is_causal_and_sees_as_far_as_its_windows_reach(window, positions, placement):
     model = TransformerStack(**SIZES, causal=True, window=window, positions=positions, norm_placement=placement)
     x = np.random.default_rng(1).normal(size=(1, 7, 12)).astype(np.float32)
     variables = randomized(model, x)
@@ -171,7 +171,7 @@ def test_a_stack_is_causal_and_sees_as_far_as_its_windows_reach(window, position
     np.testing.assert_array_equal(np.abs(jacobian).sum((1, 3)) > 1e-6, expected)
 
 
-def test_without_positions_an_encoder_is_equivariant_and_with_any_it_is_not(quick_compilation):
+def test_without_positions_an_encoder_is_equivariant_and_with_any_it_is_not():
     order = np.array([4, 2, 0, 6, 1, 5, 3])
     for positions in get_args(Positions):
         model = MODELS["classifier"].clone(positions=positions)
@@ -183,7 +183,7 @@ def test_without_positions_an_encoder_is_equivariant_and_with_any_it_is_not(quic
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("option", ["mean", "class", "relative", "learned"])
-def test_padding_changes_nothing_whatever_stands_in_it(name, option, quick_compilation):
+def test_padding_changes_nothing_whatever_stands_in_it(name, option):
     if option in ("mean", "class") and name != "classifier":
         return
     fields = {"pooling": option} if option in ("mean", "class") else {"positions": option}
@@ -210,7 +210,7 @@ def test_padding_changes_nothing_whatever_stands_in_it(name, option, quick_compi
     close(longer[:, :7] if name == "language_model" else longer, logits)
 
 
-def test_a_row_without_tokens_is_finite(quick_compilation):
+def test_a_row_without_tokens_is_finite():
     model = MODELS["classifier"]
     batch = {"tokens": TOKENS, "lengths": np.array([0, 7, 0])}
     variables = randomized(model, batch)
@@ -219,7 +219,7 @@ def test_a_row_without_tokens_is_finite(quick_compilation):
 
 
 @pytest.mark.parametrize("positions", ["none", "rotary", "relative", "alibi", "sinusoidal"])
-def test_sequences_may_be_longer_than_max_length_unless_positions_are_learned(positions, quick_compilation):
+def test_sequences_may_be_longer_than_max_length_unless_positions_are_learned(positions):
     model = LM.clone(positions=positions, max_length=3)
     variables = randomized(model, TOKENS[:, :3])
     short, long = model.apply(variables, TOKENS[:, :3]), model.apply(variables, TOKENS)
@@ -247,7 +247,7 @@ def stacked(params):
         ("seq2seq", "full", True),
     ],
 )
-def test_scan_and_remat_change_nothing_but_the_program(name, remat, scan, quick_compilation):
+def test_scan_and_remat_change_nothing_but_the_program(name, remat, scan):
     model, batch = MODELS[name].clone(positions="relative"), inputs(name)
     variables = randomized(model, batch)
     other = model.clone(scan=scan, remat=remat)
@@ -266,7 +266,7 @@ def test_scan_and_remat_change_nothing_but_the_program(name, remat, scan, quick_
         assert "checkpoint" in jaxpr or "remat" in jaxpr
 
 
-def test_each_layer_of_a_loop_begins_otherwise_and_drops_otherwise(quick_compilation):
+def test_each_layer_of_a_loop_begins_otherwise_and_drops_otherwise():
     model = LM.clone(scan=True, layers=3)
     params = model.init(jax.random.key(0), TOKENS)["params"]["decoder"]["layers"]
     kernel = params["feed_forward"]["hidden"]["kernel"]
@@ -292,7 +292,7 @@ def test_without_residuals_a_block_that_gives_nothing_passes_nothing_on():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_dropout_of_zero_equals_evaluation_and_each_rate_acts(name, quick_compilation):
+def test_dropout_of_zero_equals_evaluation_and_each_rate_acts(name):
     model, batch = MODELS[name].clone(layers=1), inputs(name)
     variables = randomized(model, batch)
 
@@ -309,7 +309,7 @@ def test_dropout_of_zero_equals_evaluation_and_each_rate_acts(name, quick_compil
 
 
 @pytest.mark.parametrize("scan", [False, True])
-def test_float_fields_are_arguments_and_map(scan, quick_compilation):
+def test_float_fields_are_arguments_and_map(scan):
     model = LM.clone(scan=scan, positions="rotary")
     variables = randomized(model, TOKENS)
 
@@ -325,7 +325,7 @@ def test_float_fields_are_arguments_and_map(scan, quick_compilation):
     close(jax.jit(jax.vmap(run))(rates), jnp.stack(single))
 
 
-def test_bfloat16_learns_a_toy_without_a_nan(quick_compilation):
+def test_bfloat16_learns_a_toy_without_a_nan():
     model = LM.clone(dtype="bfloat16", scan=True, positions="rotary", tied=False)
     tokens = jnp.asarray(np.arange(15)[None] % 3 + np.array([[0], [3], [6]]))
     variables = jax.jit(model.init)(jax.random.key(0), tokens)
@@ -376,7 +376,7 @@ def written(model, variables, name):
 
 @pytest.mark.parametrize("positions", get_args(Positions))
 @pytest.mark.parametrize("name", ["language_model", "seq2seq"])
-def test_cached_decoding_equals_full_recomputation_at_every_position(name, positions, quick_compilation):
+def test_cached_decoding_equals_full_recomputation_at_every_position(name, positions):
     scan = (positions in ("none", "learned", "relative")) == (name == "seq2seq")
     options = {"window": 2, "key_value_heads": 1, "norm": "rmsnorm"} if scan else {}
     model = MODELS[name].clone(positions=positions, scan=scan, width=18, **options)
@@ -392,7 +392,7 @@ def test_cached_decoding_equals_full_recomputation_at_every_position(name, posit
         close(logits, expected[:, index])
 
 
-def test_a_full_cache_says_so(quick_compilation):
+def test_a_full_cache_says_so():
     model = LM.bind(randomized(LM, TOKENS))
 
     @jax.jit
@@ -413,7 +413,7 @@ def test_a_full_cache_says_so(quick_compilation):
             learned.bind(randomized(learned, inputs(name))).start(TOKENS, 10)
 
 
-def test_greedy_and_beam_search_write_what_recomputation_writes(quick_compilation):
+def test_greedy_and_beam_search_write_what_recomputation_writes():
     model = MODELS["seq2seq"].clone(layers=1)
     batch = {"tokens": TOKENS, "lengths": LENGTHS}
     variables, start = randomized(model, inputs("seq2seq"), scale=0.7), jnp.zeros(3, jnp.int32)
@@ -436,7 +436,7 @@ def test_greedy_and_beam_search_write_what_recomputation_writes(quick_compilatio
     assert (beams.scores[:, 0] >= found.scores - 1e-4).all()
 
 
-def test_hidden_states_and_weights_are_named_intermediates(quick_compilation):
+def test_hidden_states_and_weights_are_named_intermediates():
     model = MODELS["classifier"].clone(pooling="class")
     variables = randomized(model, TOKENS)
     logits, state = model.apply(variables, TOKENS, mutable=["intermediates"])
@@ -451,7 +451,7 @@ def test_hidden_states_and_weights_are_named_intermediates(quick_compilation):
     close(looped["attention"]["weights"][0][0], kept["encoder"]["layer_0"]["attention"]["weights"][0])
 
 
-def test_features_take_the_place_of_tokens_where_there_is_no_vocabulary(quick_compilation):
+def test_features_take_the_place_of_tokens_where_there_is_no_vocabulary():
     model = MODELS["classifier"].clone(vocabulary=None)
     x = np.random.default_rng(0).normal(size=(3, 7, 2)).astype(np.float32)
     variables = randomized(model, x)
@@ -460,7 +460,7 @@ def test_features_take_the_place_of_tokens_where_there_is_no_vocabulary(quick_co
     close(model.apply(variables, batch)[0], model.apply(variables, x[:1, :4])[0])
 
 
-def test_a_tied_head_is_the_table_and_a_scale_is_the_root_of_the_width(quick_compilation):
+def test_a_tied_head_is_the_table_and_a_scale_is_the_root_of_the_width():
     tied, untied = randomized(LM, TOKENS)["params"], randomized(LM.clone(tied=False), TOKENS)["params"]
     assert untied.keys() - tied.keys() == {"head"} and untied["head"].keys() == {"kernel"}
     same = {**tied, "head": {"kernel": tied["embedding"]["tokens"]["embedding"].T}}
@@ -512,7 +512,7 @@ def test_what_does_not_fit_is_refused(model, batch, message):
 
 
 @pytest.mark.parametrize("token", [-1, 11])
-def test_a_token_out_of_range_gives_nan_rather_than_another_token(token, quick_compilation):
+def test_a_token_out_of_range_gives_nan_rather_than_another_token(token):
     tokens = TOKENS.copy()
     tokens[1, 2] = token
     logits = LM.apply(randomized(LM, TOKENS), tokens)

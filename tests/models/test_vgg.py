@@ -11,7 +11,7 @@ def tiny(**fields):
 
 
 @pytest.mark.parametrize(("name", "norm"), [("vgg11", "none"), ("vgg11_bn", "batchnorm")])
-def test_logits_equal_those_of_torchvision(name, norm, quick_compilation):
+def test_logits_equal_those_of_torchvision(name, norm):
     assert_golden(vgg(11, dense=(47, 43), norm=norm), "vgg", name, 257, 35)
 
 
@@ -46,5 +46,5 @@ def test_convolutions_keep_their_biases_where_they_are_normalized():
         assert params["stage_1_unit_1"]["convolution"]["bias"].shape == (6,)
 
 
-def test_it_learns_small_images(quick_compilation):
+def test_it_learns_small_images():
     assert_learns(tiny(width=8, norm="batchnorm", dropout=0.1))

@@ -29,7 +29,7 @@ def drawn(model, x=X, seed=0):
 
 
 @pytest.mark.parametrize(("name", "pooling"), [("vit", "class"), ("vit_mean", "mean")])
-def test_logits_equal_those_of_timm(name, pooling, quick_compilation):
+def test_logits_equal_those_of_timm(name, pooling):
     assert_golden(vit("S/16", classes=10, pooling=pooling), "patches", name, 64, 64)
 
 
@@ -66,7 +66,7 @@ def permuted(x):
 
 
 @pytest.mark.parametrize("pooling", ["class", "mean"])
-def test_positions_alone_tell_where_a_patch_stands(pooling, quick_compilation):
+def test_positions_alone_tell_where_a_patch_stands(pooling):
     for positions in ("none", "learned", "sinusoidal_2d"):
         model = tiny(pooling=pooling, positions=positions, layers=1)
         logits, other = jax.jit(jax.vmap(model.apply, (None, 0)))(drawn(model), jnp.stack([X, permuted(X)]))
@@ -104,7 +104,7 @@ def test_a_representation_is_one_more_layer_before_the_logits():
 
 
 @pytest.mark.parametrize("remat", ["none", "full"])
-def test_each_branch_of_an_example_is_left_out_or_kept(remat, quick_compilation):
+def test_each_branch_of_an_example_is_left_out_or_kept(remat):
     """The second of two blocks has rate 0.5: a branch is twice itself or nothing."""
     whole = tiny(positions="none", pooling="mean", remat=remat)
     model = whole.clone(stochastic_depth=0.5)
@@ -177,7 +177,7 @@ def assert_learns(model, steps=40):
     assert loss < 0.1 * first
 
 
-def test_a_step_in_bfloat16_is_finite_and_a_small_model_learns(quick_compilation):
+def test_a_step_in_bfloat16_is_finite_and_a_small_model_learns():
     narrow = tiny(layers=1, dtype="bfloat16", dropout=0.1, stochastic_depth=0.1)
     chex.assert_tree_all_finite(step(drawn(narrow)["params"], narrow))
     assert_learns(tiny(layers=1))

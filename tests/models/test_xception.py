@@ -22,7 +22,7 @@ def tiny(**fields):
     return Xception(**{"classes": 5, **small, **fields})
 
 
-def test_logits_equal_those_of_timm(quick_compilation):
+def test_logits_equal_those_of_timm():
     assert_golden(xception(padding="centred"), "xception", "xception", 67, 61)
 
 
@@ -46,7 +46,7 @@ def test_entry_and_exit_flow_halve_the_image():
     assert_runs_with_every_norm(tiny(), X[:2])
 
 
-def test_a_separable_convolution_is_the_full_one_of_the_product_of_its_kernels(quick_compilation):
+def test_a_separable_convolution_is_the_full_one_of_the_product_of_its_kernels():
     x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 7, 5, 3)), jnp.float32)
     separable, full = (SeparableUnit(depthwise=depthwise, channels=11, norm="none") for depthwise in (True, False))
     params = drawn(separable, x)["params"]
@@ -63,7 +63,7 @@ def test_full_convolutions_have_nine_times_the_weights_of_pointwise_ones():
 
 
 @pytest.mark.parametrize("residual", [True, False])
-def test_a_block_whose_branch_is_zero_is_the_identity_where_it_is_residual(residual, quick_compilation):
+def test_a_block_whose_branch_is_zero_is_the_identity_where_it_is_residual(residual):
     model = tiny(residual=residual)
     variables = drawn(model, X[:2])
     for index in range(model.middle):
@@ -75,7 +75,7 @@ def test_a_block_whose_branch_is_zero_is_the_identity_where_it_is_residual(resid
     assert np.any(found["stage_0_output"])
 
 
-def test_inner_activations_and_where_maxima_begin_change_the_numbers_alone(quick_compilation):
+def test_inner_activations_and_where_maxima_begin_change_the_numbers_alone():
     model = tiny(entry=(5,), middle=1)
     variables = drawn(model, X[:2])
     plain, *others = (
@@ -94,5 +94,5 @@ def test_what_timm_does_not_have_has_no_names(fields):
 
 
 @pytest.mark.slow
-def test_it_learns_small_images(quick_compilation):
+def test_it_learns_small_images():
     assert_learns(tiny(entry=(16,), middle=1), steps=12, learning_rate=1e-2)

@@ -11,8 +11,6 @@ from research.optimization import Group, Optimizer
 from research.optimization.groups import factors
 from research.optimization.paths import check_path, flat, under
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 GENERATOR = np.random.default_rng(0)
 PARAMS = {
     "trunk": {

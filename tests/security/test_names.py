@@ -6,7 +6,6 @@ import subprocess
 import sys
 import zipfile
 
-import jax
 import numpy as np
 import pytest
 
@@ -53,10 +52,8 @@ def renamed(tree, name):
 def begun(experiment, data_dir, tmp_path_factory):
     """The folder of a run before its first step."""
     root = tmp_path_factory.mktemp("begun") / "run"
-    jax.config.update("jax_disable_most_optimizations", True)
     begin(experiment, root, RunOptions(data_dir=data_dir))
     restore(root)  # so that whatever is imported by need is there
-    jax.config.update("jax_disable_most_optimizations", False)
     return root
 
 

@@ -34,7 +34,6 @@ if sys.argv[1] != "online":
 
 os.umask(int(sys.argv[2], 8))
 import jax
-jax.config.update("jax_disable_most_optimizations", True)
 from experiments.digits_cnn import experiment, smoke, studies
 from research import cli, weights
 
@@ -61,7 +60,8 @@ def ran(tmp_path_factory):
     def run(umask):
         folder = tmp_path_factory.mktemp("commands")
         caching = {"JAX_ENABLE_COMPILATION_CACHE": "true", "HOME": str(folder), "PYTHONPATH": str(ROOT)}
-        environment = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"} | caching
+        elsewhere = ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")
+        environment = {name: value for name, value in os.environ.items() if name not in elsewhere} | caching
         words = [sys.executable, "-c", COMMANDS, "offline", umask]
         ended = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr[-3000:]

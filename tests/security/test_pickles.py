@@ -97,7 +97,7 @@ def test_a_hostile_array_is_no_data(canary, tmp_path):
 
 
 @pytest.mark.fault("F25")
-def test_hostile_files_in_a_run_folder_are_refused(canary, experiment, data_dir, tmp_path, quick_compilation):
+def test_hostile_files_in_a_run_folder_are_refused(canary, experiment, data_dir, tmp_path):
     """Every file that is read when a run is restored, each in turn a pickle."""
     root = tmp_path / "run"
     begin(experiment, root, RunOptions(data_dir=data_dir))
@@ -173,7 +173,6 @@ from research.tasks import Classification
 from research.training import evaluate, predict, restore, train
 
 import jax
-jax.config.update("jax_disable_most_optimizations", True)
 root, data_dir = sys.argv[1:]
 options = RunOptions(data_dir=data_dir, progress="none", pictures=False)
 model = ResNet(stem="small", blocks=(1,), width=4)

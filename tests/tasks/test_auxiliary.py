@@ -127,7 +127,7 @@ def test_a_step_of_inception_keeps_the_structure_of_its_state(inception):
 
 
 @pytest.mark.slow
-def test_inception_learns_with_its_auxiliary_head(inception, quick_compilation):
+def test_inception_learns_with_its_auxiliary_head(inception):
     program, hyperparameters = split(
         replace(inception, {"steps": 100, "optimizer.warmup": 0, "optimizer.learning_rate": 0.01})
     )

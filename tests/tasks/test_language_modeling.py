@@ -24,7 +24,6 @@ MODELS = {
         layers=1, width=6, heads=3, vocabulary=V, positions="learned", max_length=L
     ),
 }
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def counted():

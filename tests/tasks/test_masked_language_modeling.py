@@ -59,7 +59,7 @@ def test_of_nothing_the_loss_is_zero_and_the_metrics_are_no_numbers():
     assert float(task.objective(unmasked)) == pytest.approx(task.summarize(unmasked)["next_loss"], rel=1e-6)
 
 
-def test_predictions_of_a_bert(quick_compilation):
+def test_predictions_of_a_bert():
     model, task = BertPretraining(layers=1, width=6, heads=3, vocabulary=V, max_length=L), MaskedLanguageModeling()
     batch = {**BATCH, "lengths": np.array([7, 3, 5, 7, 6]), "segments": (np.arange(L)[None] > 3) * np.ones((B, 1), int)}
     variables = jax.jit(model.init)(jax.random.key(0), task.inputs(batch))

@@ -33,7 +33,6 @@ BATCH = {
 MASK = np.array([True, True, False, True, True])
 RECURRENT = Seq2Seq(source_vocabulary=V, target_vocabulary=V, embedding=3, hidden=5)
 TRANSFORMER = TransformerSeq2Seq(layers=2, width=6, heads=3, source_vocabulary=V)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def randomized(model, seed=0):

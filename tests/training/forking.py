@@ -2,9 +2,10 @@
 
 ended = run(["--smoke", "--workdir", str(folder)], programs, fault=functools.partial(kill_in, "..."))
 
-`programs` is a folder that keeps compiled programs between them. A `fault` is called in the new process before the
-command and may change anything there; it is a function of a module, or a `functools.partial` of one, since it travels
-by name. The process that is forked never touches a device: what JAX computes with does not survive a fork.
+`programs` is the fixture of that name, a folder that keeps compiled programs between them. A `fault` is called in the
+new process before the command and may change anything there; it is a function of a module, or a `functools.partial` of
+one, since it travels by name. The process that is forked never touches a device: what JAX computes with does not
+survive a fork.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ import jax
 import experiments.digits_cnn  # noqa: F401 (with it comes all that a command imports)
 
 ROOT = Path(__file__).parents[2]
+SWITCHES = ("jax_enable_compilation_cache", "jax_disable_most_optimizations")
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__, "orbax.checkpoint"])
 
@@ -48,7 +50,10 @@ def start(
         log = Path(name)
     # Where the process that forks finds its modules is settled when the first one starts.
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(ROOT), *os.environ.get("PYTHONPATH", "").split(":")]))
-    process = FORKS.Process(target=_command, args=(list(words), str(programs), fault, experiment, str(log)))
+    settings = {"jax_platforms": "cpu", "jax_compilation_cache_dir": str(programs)}
+    # The process that it is forked from has those of the test that came first.
+    settings |= {name: os.environ[name.upper()] == "true" for name in SWITCHES}
+    process = FORKS.Process(target=_command, args=(list(words), settings, fault, experiment, str(log)))
     process.start()
     return process, log
 
@@ -69,15 +74,15 @@ def run(
     return finish(*start(words, programs, fault, experiment))
 
 
-def _command(words: list[str], programs: str, fault: Callable[[], None] | None, experiment: str, log: str) -> None:
+def _command(
+    words: list[str], settings: dict[str, object], fault: Callable[[], None] | None, experiment: str, log: str
+) -> None:
     """Be the command, in the new process."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_enable_compilation_cache", True)
-    jax.config.update("jax_compilation_cache_dir", programs)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    for name, value in settings.items():
+        jax.config.update(name, value)
     sys.argv = [experiment, *words]
     sys.modules.pop(f"experiments.{experiment}", None)  # or runpy warns of it
     if fault is not None:

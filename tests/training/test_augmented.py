@@ -23,7 +23,7 @@ def augmented(tiny):
     return replace(tiny, {"steps": 4, "batch_size": 31, **{f"data.{name}": value for name, value in ON.items()}})
 
 
-def test_interrupted_equals_uninterrupted_and_the_picture_is_there(augmented, options, tmp_path, quick_compilation):
+def test_interrupted_equals_uninterrupted_and_the_picture_is_there(augmented, options, tmp_path):
     result = train(augmented, tmp_path / "whole", dataclasses.replace(options, pictures=True))
     assert result.illustrations["augmentation.png"].startswith("training examples")
     assert (tmp_path / "whole" / "augmentation.png").stat().st_size > 10_000

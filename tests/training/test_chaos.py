@@ -179,14 +179,6 @@ LONG = "--smoke --steps 400 --log_every 5 --checkpoint_every 10 --evaluate_every
 KILLS = 20
 
 
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    """A folder of compiled programs."""
-    folder = tmp_path_factory.mktemp("chaos") / "programs"
-    folder.mkdir()
-    return folder
-
-
 def undisturbed(words, folder, programs, data_dir):
     """Return the folder of a run that nothing disturbs."""
     ended = forking.run([*words, "--workdir", str(folder), "--data_dir", data_dir], programs)

@@ -70,7 +70,6 @@ MODELS = {
 TASKS = [
     item for item in vars(tasks).values() if isinstance(item, type) and issubclass(item, Task) and item is not Task
 ]
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @dataclasses.dataclass(frozen=True)

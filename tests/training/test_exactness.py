@@ -15,7 +15,6 @@ from research.training.loop import open_splits
 from tests.families import FAMILIES, QUICK
 
 OPTIONS = RunOptions(log_every=1, evaluate_every=2, checkpoint_every=3, progress="none", pictures=False)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 class LeftAlone:

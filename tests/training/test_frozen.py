@@ -58,7 +58,7 @@ def named(tree, names):
     return {name: tree[name] for name in names}
 
 
-def test_after_five_steps_nothing_frozen_has_changed(batch, quick_compilation):
+def test_after_five_steps_nothing_frozen_has_changed(batch):
     first, last, metrics = after_five(frozen(*FIRST), batch)
     for old, new in ((first.params, last.params), (first.ema, last.ema)):
         chex.assert_trees_all_equal(named(old, FIRST), named(new, FIRST))

@@ -282,7 +282,7 @@ def slow_commits(monkeypatch):
 
 
 @pytest.mark.fault("F2")
-@pytest.mark.usefixtures("slow_commits", "quick_compilation")
+@pytest.mark.usefixtures("slow_commits")
 def test_the_result_is_there_after_the_last_checkpoint(tmp_path, monkeypatch):
     """A folder with a result is finished: one that is killed between the two would lack its last state for ever."""
     write, found = Folder.write_result, []

@@ -19,11 +19,6 @@ KILL, TERM = signal.SIGKILL, signal.SIGTERM
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    return tmp_path_factory.mktemp("programs")
-
-
 def words(folder, data_dir):
     return [*WORDS.split(), "--no-pictures", "--data_dir", data_dir, "--workdir", str(folder)]
 

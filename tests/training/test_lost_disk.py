@@ -27,11 +27,6 @@ WORDS = (
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    return tmp_path_factory.mktemp("programs")
-
-
-@pytest.fixture(scope="module")
 def command(data_dir, programs):
     def run(folder, fault=None, *more):
         words = [*WORDS.split(), "--data_dir", data_dir, "--workdir", str(folder), *more]

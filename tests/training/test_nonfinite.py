@@ -30,13 +30,6 @@ ROW = 17
 FIRST, *LATER = updates_with(ROW)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def options():
     return RunOptions(log_every=1, evaluate_every=5, checkpoint_every=4, pictures=False, progress="none")

@@ -15,7 +15,7 @@ from research.training.plan import Candidate, best, largest, placements, plan
 from research.training.state import abstract_state, count_parameters
 
 
-def test_parameters_optimizer_and_batch_are_accounted_for(experiment, data_dir, quick_compilation):
+def test_parameters_optimizer_and_batch_are_accounted_for(experiment, data_dir):
     planned = plan(experiment, "cpu", data_dir=data_dir)
     parameters = 4 * count_parameters(abstract_state(experiment))
     held = planned.candidate.memory.held
@@ -134,7 +134,7 @@ def test_the_largest_that_fits_is_found_in_few_trials(room, first, limit, found)
     assert len(tried) == len(set(tried)) < 12
 
 
-def test_a_batch_that_does_not_fit_is_made_smaller(experiment, data_dir, monkeypatch, quick_compilation):
+def test_a_batch_that_does_not_fit_is_made_smaller(experiment, data_dir, monkeypatch):
     held = 4 * count_parameters(abstract_state(experiment))
     monkeypatch.setitem(CHIPS, "cpu", Chip("cpu", "cpu", memory=held))
     planned = plan(replace(experiment, {"batch_size": 2}), "cpu", data_dir=data_dir, largest_batch=True)
@@ -143,6 +143,6 @@ def test_a_batch_that_does_not_fit_is_made_smaller(experiment, data_dir, monkeyp
     assert planned.epoch == 1078
 
 
-def test_data_that_is_not_prepared_is_no_obstacle(experiment, tmp_path, quick_compilation):
+def test_data_that_is_not_prepared_is_no_obstacle(experiment, tmp_path):
     planned = plan(replace(experiment, {"data.name": "mnist"}), "cpu", data_dir=str(tmp_path))
     assert (planned.epoch, planned.candidate.fits) == (None, "unknown")

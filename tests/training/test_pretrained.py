@@ -33,8 +33,6 @@ from research.training import Interrupted, check, restore, train
 from research.training.beginning import begin
 from research.training.state import init
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def written(model, file):
     """Write drawn weights of a model; return all its collections, and what begins with them."""

@@ -15,7 +15,7 @@ from research.training.folder import Folder
 from tests.fixtures.make_run import EXPERIMENT, OPTIONS, RELEASES
 
 VERSIONS = sorted(folder.name for folder in RELEASES.iterdir())
-pytestmark = [pytest.mark.fault("F19"), pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.fault("F19")
 
 
 @pytest.fixture(params=VERSIONS)

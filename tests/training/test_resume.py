@@ -4,8 +4,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import chex
@@ -15,6 +13,7 @@ import pytest
 
 from research.experiment import replace
 from research.training import Interrupted, restore, train
+from tests.training import forking
 
 LONG = ["--smoke", "--steps", "600", "--log_every", "5", "--checkpoint_every", "40", "--evaluate_every", "70"]
 
@@ -83,45 +82,46 @@ def test_lost_result_is_written_again(tiny, options, undisturbed, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def start(data_dir, tmp_path_factory):
-    """Starts a run in a process of its own. They share compiled programs, as the runs of a user do."""
-    programs = {
-        "JAX_ENABLE_COMPILATION_CACHE": "true",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+def start(data_dir, programs):
+    """Starts a run in a process of its own; returns that and the file it prints to."""
 
     def start(workdir):
-        words = [*LONG, "--workdir", str(workdir), "--data_dir", data_dir]
-        command = [sys.executable, "-m", "experiments.digits_cnn", *words]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, **pipes, env={**os.environ, **programs})
+        return forking.start([*LONG, "--workdir", str(workdir), "--data_dir", data_dir], programs)
 
     return start
 
 
-def finish(process):
+def finish(process, log):
     """Wait for a run to end well and return what it printed."""
-    stdout, stderr = process.communicate()
-    assert process.returncode == 0, stderr
-    return stdout
+    ended = forking.finish(process, log)
+    assert ended.code == 0, ended.text
+    return ended.text
 
 
-def wait_for_step(process, workdir, step):
+def strike(process, log, workdir, step, *numbers, delay=0.0):
+    """Send a run signals once its journal has come to `step`, and return how it ended."""
+    wait_for_step(process, log, workdir, step)
+    time.sleep(delay)
+    for number in numbers:
+        os.kill(process.pid, number)
+    return forking.finish(process, log)
+
+
+def wait_for_step(process, log, workdir, step):
     """Return once the journal of a run has come to `step`."""
     deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
+    while process.exitcode is None and time.monotonic() < deadline:
         journal = workdir / "metrics.jsonl"
         if journal.exists() and len(journal.read_text().splitlines()) >= step // 5:
             return
         time.sleep(0.001)
-    raise AssertionError(f"never came to step {step}: {process.communicate()}")
+    raise AssertionError(f"never came to step {step}: {log.read_text()}")
 
 
 @pytest.fixture(scope="module")
 def left_alone(start, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone") / "run"
-    finish(start(folder))
+    finish(*start(folder))
     return folder
 
 
@@ -129,12 +129,9 @@ def left_alone(start, tmp_path_factory):
 @pytest.mark.fault("F2")
 @pytest.mark.parametrize("step", [5, 117])
 def test_kill_then_the_same_command(step, start, left_alone, tmp_path):
-    process = start(tmp_path)
-    wait_for_step(process, tmp_path, step)
-    process.kill()
-    process.communicate()
+    assert strike(*start(tmp_path), tmp_path, step, signal.SIGKILL).code == -signal.SIGKILL
     assert not (tmp_path / "result.json").exists()
-    finish(start(tmp_path))
+    finish(*start(tmp_path))
     assert_same_run(tmp_path, left_alone)
 
 
@@ -143,12 +140,9 @@ def test_kill_then_the_same_command(step, start, left_alone, tmp_path):
 def test_kill_again_and_again(start, left_alone, tmp_path):
     generator = np.random.default_rng(0)
     for step in np.sort(generator.integers(5, 550, 6)):
-        process = start(tmp_path)
-        wait_for_step(process, tmp_path, step)
-        time.sleep(generator.uniform(0, 0.05))
-        process.kill()
-        process.communicate()
-    finish(start(tmp_path))
+        ended = strike(*start(tmp_path), tmp_path, step, signal.SIGKILL, delay=generator.uniform(0, 0.05))
+        assert ended.code == -signal.SIGKILL
+    finish(*start(tmp_path))
     assert_same_run(tmp_path, left_alone)
 
 
@@ -156,26 +150,17 @@ def test_kill_again_and_again(start, left_alone, tmp_path):
 @pytest.mark.fault("F4")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_saves_and_exits_with_75(number, start, left_alone, tmp_path):
-    process = start(tmp_path)
-    wait_for_step(process, tmp_path, 50)
-    process.send_signal(number)
-    _, stderr = process.communicate()
-    assert process.returncode == 75
-    assert "once more stops at once" in stderr and "the same command goes on" in stderr
-    assert "Traceback" not in stderr
-    stdout = finish(start(tmp_path))
-    assert "resumed at step" in stdout
+    ended = strike(*start(tmp_path), tmp_path, 50, number)
+    assert ended.code == 75
+    assert "once more stops at once" in ended.text and "the same command goes on" in ended.text
+    assert "Traceback" not in ended.text
+    assert "resumed at step" in finish(*start(tmp_path))
     assert_same_run(tmp_path, left_alone)
 
 
 @pytest.mark.slow
 @pytest.mark.fault("F4")
 def test_second_signal_stops_at_once(start, left_alone, tmp_path):
-    process = start(tmp_path)
-    wait_for_step(process, tmp_path, 50)
-    os.kill(process.pid, signal.SIGTERM)
-    os.kill(process.pid, signal.SIGINT)
-    process.communicate()
-    assert process.returncode == 130
-    finish(start(tmp_path))
+    assert strike(*start(tmp_path), tmp_path, 50, signal.SIGTERM, signal.SIGINT).code == 130
+    finish(*start(tmp_path))
     assert_same_run(tmp_path, left_alone)

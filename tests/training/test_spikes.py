@@ -17,13 +17,6 @@ from tests.training.numbers import experiment, lines_of, state_of, updates_with
 ROW, STEPS = 17, 80
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def options():
     return RunOptions(log_every=1, evaluate_every=40, checkpoint_every=40, pictures=False, progress="none")

@@ -41,7 +41,7 @@ def plain(tiny, **overrides):
     return replace(tiny, {**off, **calm, **overrides})
 
 
-def test_one_trace_per_program(tiny, options, tmp_path, monkeypatch, quick_compilation):
+def test_one_trace_per_program(tiny, options, tmp_path, monkeypatch):
     """No change of an argument traces, and so compiles, another training step."""
     traces = []
 
@@ -80,7 +80,7 @@ def test_rows_and_arrays_give_the_same_step(tiny, batches):
     )
 
 
-def test_sgd_step_by_hand(tiny, batches, quick_compilation):
+def test_sgd_step_by_hand(tiny, batches):
     """One step of plain SGD is params - rate * gradient of the mean cross-entropy, and the norms are theirs."""
     experiment = plain(tiny, **{"optimizer.algorithm": "sgd", "optimizer.schedule": "constant", "optimizer.warmup": 0})
     program, hyperparameters = split(experiment)
@@ -119,7 +119,7 @@ def test_moving_average_by_hand(tiny, batches):
 
 @pytest.mark.fault("F1")
 @pytest.mark.parametrize("drawn", [{"model.dropout": 0.25}, {"data.shift": 1}, {"data.noise": 0.05}])
-def test_dropout_and_augmentation_change_with_step_and_seed(drawn, tiny, batches, quick_compilation):
+def test_dropout_and_augmentation_change_with_step_and_seed(drawn, tiny, batches):
     """Each by itself."""
     experiment = plain(tiny, **drawn)
     program, hyperparameters = split(experiment)
