@@ -73,6 +73,9 @@ class Checkpoints:
             create=not self._read_only,
             # Threads would wait for minutes for a folder that cannot be made, and the process for its threads.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+            # Processes that save together meet at barriers, by name: those of the two kinds must not share any, as one
+            # kind may still be on its way to disk when a save of the other begins.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=kind),
         )
         manager = ocp.CheckpointManager(self._folder / kind, options=options, item_names=("state", "manifest"))
         # It would tell jax's service the number of a step where `stop_agreed` tells the number of its calls, so that
