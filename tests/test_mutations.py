@@ -1,0 +1,93 @@
+"""Every mutation says what it breaks and still applies, to research alone; `python -m tests.mutations` tries them."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.mutations.__main__ import Outcome, named_tests, outcome, room_tests, stages
+from tests.mutations.patches import ROOT, fault, mutations, touched
+
+MUTATIONS = mutations()
+
+
+def room(path):
+    """The package of research that a file is in; research itself for a module in none."""
+    return Path(path).parts[1] if len(Path(path).parts) > 2 else "research"
+
+
+def test_there_are_enough_and_some_in_every_room():
+    packages = {path.parent.name for path in (ROOT / "research").glob("*/__init__.py")}
+    assert {room(path) for mutation in MUTATIONS for path in touched(mutation.file)} == {*packages, "research"}
+    assert len(MUTATIONS) >= 40
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_it_says_what_it_breaks_and_applies_to_research_alone(mutation):
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", mutation.name)
+    assert re.fullmatch(r"[A-Z`].{39,118}\.", mutation.prose), "begin with a sentence, not with the diff"
+    assert fault(mutation.file) is None
+    paths = touched(mutation.file)
+    assert paths and all(path.startswith("research/") and (ROOT / path).is_file() for path in paths)
+
+
+def test_no_two_are_the_same():
+    diffs = [mutation.file.read_text().partition("\n")[2] for mutation in MUTATIONS]
+    assert len(set(diffs)) == len(diffs) == len({mutation.prose for mutation in MUTATIONS})
+
+
+PATCH = """It counts from the wrong end, which hurts whoever counts.
+diff --git a/research/part.py b/research/part.py
+--- a/research/part.py
++++ b/research/part.py
+@@ -1,3 +1,3 @@
+ one
+-two
++too
+ three
+"""
+
+
+@pytest.mark.parametrize("around", [False, True])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_patch_that_does_not_apply_is_found_wherever_the_checkout_lies(around, inside, tmp_path, monkeypatch):
+    """In a repository, in none, and in a part of another one, where git says nothing of what it leaves out."""
+    root, patch = tmp_path / "other" / "checkout", tmp_path / "mutation.patch"
+    (root / "research").mkdir(parents=True)
+    (root / "research" / "part.py").write_text("one\ntwo\nthree\n")
+    for folder in [root.parent] * around + [root] * inside:
+        subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    patch.write_text(PATCH)
+    assert fault(patch, root) is None and touched(patch) == ["research/part.py"]
+    if around:
+        monkeypatch.setenv("GIT_DIR", str(root.parent / ".git"))  # as in a hook
+        assert fault(patch, root) is None
+    for sound, broken in (("-two", "-2"), (" three", " four"), ("part.py", "none.py")):
+        patch.write_text(PATCH.replace(sound, broken))
+        assert fault(patch, root)
+    patch.write_text(PATCH.partition("\n")[0])
+    assert fault(patch, root)
+
+
+def test_the_tests_that_are_tried_are_those_of_the_room():
+    assert named_tests("research/layers/attention.py", ROOT) == ["tests/layers/test_attention.py"]
+    assert named_tests("research/layers/sequences.py", ROOT) == []
+    assert named_tests("research/ablation/report/tables.py", ROOT) == ["tests/ablation/test_report.py"]
+    assert named_tests("research/launch.py", ROOT) == ["tests/test_launch.py"]
+    assert room_tests("research/cli/runs.py", ROOT) == ["tests/test_cli.py", "tests/test_cli_studies.py"]
+    assert {"tests/test_fields.py", "tests/test_cli.py"} < set(room_tests("research/launch.py", ROOT))
+    assert {Path(test).parts[1] for test in room_tests("research/data/order.py", ROOT)} == {"data"}
+    named, room, others = stages(["research/data/order.py"], ROOT, whole=True)
+    assert named == ["-n", "0", "tests/data/test_order.py"]
+    assert "tests/data/test_order.py" not in room and "--ignore=tests/data/test_order.py" in others
+    assert others[0] == "tests" and {f"--ignore={test}" for test in room} < set(others)
+
+
+def test_only_a_test_that_fails_catches():
+    assert outcome(0, [], "") == Outcome()
+    for code in (1, 2):  # 2 is what pytest-xdist makes of the first failure
+        assert outcome(code, ["tests/test_a.py::test_b[c - d]"], "") == Outcome(failed="tests/test_a.py::test_b[c - d]")
+    for code, failed in ((1, []), (2, []), (2, ["tests/test_a.py"]), (5, []), (4, ["tests/test_a.py::test_b"])):
+        found = outcome(code, failed, "first\nlast")
+        assert found.failed is None and f"exited with {code}" in found.error and found.error.endswith("last")
