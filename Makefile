@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 PLANS := build/plans
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-plans lint audit lock clean
+.PHONY: help install demo test test-quick test-as-users test-plans mutations lint audit lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,10 @@ test: install ## run every test (ARGS="-n 0 -k name" is handed to pytest, here a
 test-quick: install ## run the tests that take a few seconds at most
 	$(RUN) -m pytest -m "not slow" $(ARGS)
 
+# Tests share compiled programs and compile with most optimizations off; .ci/as-users names some of every room.
+test-as-users: install ## run some tests of each room as a user's first run compiles
+	CETERIS_TEST_COMPILES="as users" $(RUN) -m pytest @.ci/as-users $(ARGS)
+
 # The compilers for TPUs and GPUs change what `import jax` finds, so they have an environment of their own.
 $(PLANS)/installed: pyproject.toml plans.lock
 	@echo "Making $(PLANS) with the compilers for TPUs and GPUs (3 GB on disk, minutes)"
@@ -48,6 +52,9 @@ $(PLANS)/installed: pyproject.toml plans.lock
 
 test-plans: $(PLANS)/installed ## have the compilers for TPUs and GPUs compile what would run there; takes minutes
 	$(PLANS)/bin/python -m pytest tests/devices tests/training -m "plan_tpu or plan_gpu" --dist load $(ARGS)
+
+mutations: install ## break the code in many ways, one by one, and fail where no test notices; takes half an hour
+	$(RUN) -m tests.mutations $(ARGS)
 
 lint: install ## check style, formatting, the direction of imports, and types
 	$(RUN) -m ruff check .

@@ -2,11 +2,14 @@
 
 Most of a test's time was XLA's. So the workers, the commands that tests start, and the next run of the suite share
 `PROGRAMS`; what JAX looks a program up by holds the program, the compiler and its options, so that no test can find one
-that was changed since. `make test-uncached` runs some tests without it all the same, as a user's first run has it.
+that was changed since. `make test-as-users` has some tests compile all the same as a user's first run does.
 """
 
+import gc
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import chex
@@ -24,7 +27,9 @@ from research.tasks import Classification
 
 PROGRAMS = Path(__file__).parents[1] / "build" / "test-programs"
 LARGEST = 2**30  # bytes of that folder; a run of the whole suite writes a quarter
-CACHED = os.environ.get("CETERIS_TEST_CACHE", "true") == "true"
+NO_FUSION_EMITTERS, KNOWS = "--xla_cpu_use_fusion_emitters=false", "CETERIS_TEST_KNOWS_FUSION_EMITTERS"
+AS_USERS = os.environ.get("CETERIS_TEST_COMPILES") == "as users"
+"""Without that folder and with all optimizations, whatever the markers say."""
 
 os.environ["CETERIS_KEEP_MEMORY"] = "false"  # the suite would stay as large as its largest test
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -41,11 +46,32 @@ def configured(name: str) -> bool:
     return os.environ[name.upper()] == "true"
 
 
+def compile_quickly(quickly: bool) -> None:
+    """Have XLA leave out most optimizations, or none; here, and in the commands that tests start.
+
+    Its emitters of fused loops take longer than all the rest of it. They are chosen once in a process, so where they
+    are off in the workers they stay off.
+    """
+    configure("jax_disable_most_optimizations", quickly)
+    others = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag != NO_FUSION_EMITTERS]
+    without = [NO_FUSION_EMITTERS] if quickly and os.environ[KNOWS] == "true" else []
+    os.environ["XLA_FLAGS"] = " ".join([*others, *without])
+
+
+def knows(flag: str) -> bool:
+    """Return whether this XLA has a flag: it ends every process that names one which it does not have."""
+    environment = {**os.environ, "XLA_FLAGS": flag}
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    return subprocess.run(command, env=environment, capture_output=True).returncode == 0
+
+
 configure("jax_platforms", "cpu")
-configure("jax_enable_compilation_cache", CACHED)
+if KNOWS not in os.environ:  # workers have it of the process that starts them
+    os.environ[KNOWS] = str(knows(NO_FUSION_EMITTERS)).lower()
+configure("jax_enable_compilation_cache", not AS_USERS)
 configure("jax_compilation_cache_dir", str(PROGRAMS))
 configure("jax_persistent_cache_min_compile_time_secs", 0.0)
-configure("jax_disable_most_optimizations", True)
+compile_quickly(not AS_USERS)
 # JAX writes a program in place, so another process may find it cut short for a moment. It compiles its own then.
 os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache entry:UserWarning"
 
@@ -64,14 +90,22 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Compile as a test's markers say; before its fixtures, those of its module too, which compile as well."""
-    unoptimized = item.get_closest_marker("optimized") is None
+    unoptimized = not AS_USERS and item.get_closest_marker("optimized") is None
     if configured("jax_disable_most_optimizations") != unoptimized:
-        configure("jax_disable_most_optimizations", unoptimized)
+        compile_quickly(unoptimized)
         jax.clear_caches()  # else what is compiled already would stay as it is
-    cached = CACHED and item.get_closest_marker("uncached") is None
+    cached = not AS_USERS and item.get_closest_marker("uncached") is None
     if configured("jax_enable_compilation_cache") != cached:
         configure("jax_enable_compilation_cache", cached)
         reset_cache()  # JAX asks once
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Look for garbage less often, and not among what is imported: jaxprs are many objects, and an eighth of the time
+    was spent on looking through them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(30_000, 20, 100)
 
 
 @pytest.fixture(autouse=True)

@@ -145,9 +145,12 @@ def origin(tmp_path_factory):
 
 
 @pytest.fixture
-def executed(origin, data_dir, tmp_path, tmp_path_factory, monkeypatch):
-    """Runs a notebook in its own folder, in smoke mode, without network, on a number of simulated devices."""
-    cache = tmp_path_factory.getbasetemp() / "compilations"
+def executed(origin, data_dir, programs, tmp_path, monkeypatch):
+    """Runs a notebook in its own folder, in smoke mode, without network, on a number of simulated devices.
+
+    With a copy of the suite's programs, as JAX warns of one that another process is just writing, and a notebook would
+    show that.
+    """
     for name, value in {
         "CETERIS_SMOKE": "1",
         "GIT_CONFIG_COUNT": "1",
@@ -155,7 +158,6 @@ def executed(origin, data_dir, tmp_path, tmp_path_factory, monkeypatch):
         "GIT_CONFIG_KEY_0": f"url.{origin.as_uri()}.insteadOf",
         "GIT_CONFIG_VALUE_0": REPOSITORY,
         "IPYTHONDIR": tmp_path / "ipython",
-        "JAX_COMPILATION_CACHE_DIR": cache,
         "JUPYTER_DATA_DIR": tmp_path / "jupyter",
         "JUPYTER_RUNTIME_DIR": tmp_path / "jupyter" / "runtime",
         "PIP_NO_INDEX": "1",
@@ -205,6 +207,7 @@ def only(folders):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_quickstart(executed):
     found = executed("quickstart", devices=1)
     assert found.warned == []
@@ -221,6 +224,7 @@ def test_quickstart(executed):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_ablation(executed):
     found = executed("ablation", devices=8)
     assert found.warned == []
@@ -244,8 +248,10 @@ def test_ablation(executed):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.parametrize("devices", [1, 8])
 def test_tpu(executed, devices):
+    """Five runs of a small GPT under three placements, each compiled for its own: half a minute on eight devices."""
     found = executed("tpu", devices)
     assert found.warned == []
     assert f"{devices} x CPU\n" in found.text
@@ -263,7 +269,9 @@ def test_tpu(executed, devices):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_probe(executed):
+    """It trains a CNN and a Transformer that writes dates, in one session as a reader does: twenty seconds."""
     found = executed("probe", devices=1)
     assert found.warned == []
     assert "'block_0_output': (1, 4, 4, 4)" in found.text

@@ -25,7 +25,10 @@ def blocks(text, language):
 
 
 def test_commands(text, data_dir, tmp_path, monkeypatch):
-    """Every command that needs no network, in order and in one folder, with --smoke."""
+    """Every command that needs no network, in order and in one folder, with --smoke.
+
+    Each in a process of its own, as a reader runs them: half a minute.
+    """
     monkeypatch.setenv("TFDS_DATA_DIR", data_dir)
     monkeypatch.setenv("PYTHONPATH", ROOT)
     commands = [

@@ -4,7 +4,6 @@ import collections
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,38 +13,10 @@ import pytest
 
 from research.ablation.report import tabulate, write_report
 from research.ablation.store import Store
+from tests.ablation import sharing
+from tests.training import forking
 
 pytestmark = pytest.mark.slow
-
-ABLATE = """
-import sys
-from pathlib import Path
-import jax
-from research.ablation import Study, one_at_a_time
-from research.ablation.execution import ablate
-from research.ablation.sequential import ablate_until_resolved
-from research.data import Images
-from research.experiment import Experiment, RunOptions
-from research.models import CNN
-from research.optimization import Optimizer
-from research.tasks import Classification
-from research.training import Interrupted
-
-experiment = Experiment(
-    model=CNN(channels=(3,), dense=(7,), dropout=0.2), task=Classification(), data=Images("digits", noise=0.05),
-    optimizer=Optimizer("adamw", learning_rate=0.02), steps=300, batch_size=17,
-)
-study = Study(one_at_a_time({"optimizer.learning_rate": (0.05,), "model.dense": ((5,),)}), seeds=2)
-options = RunOptions(data_dir=sys.argv[2], log_every=5, evaluate_every=50, checkpoint_every=40)
-try:
-    if sys.argv[3] == "until resolved":
-        print(ablate_until_resolved(experiment, study, 4, sys.argv[1], options, "loop")[1])
-    else:
-        ablate(experiment, study, sys.argv[1], options, sys.argv[3])
-except Interrupted as error:
-    print(error)
-    sys.exit(75)
-"""
 
 SHARD = """
 import json, sys
@@ -98,17 +69,21 @@ print("agreed")
 """
 
 
-def start(root, data_dir, execution="loop"):
-    """Run the study in a process of its own."""
-    command = [sys.executable, "-c", ABLATE, str(root), data_dir, execution]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture(scope="module")
+def start(data_dir, programs):
+    """Runs the study in a process of its own; returns that and the file it prints to."""
+
+    def start(root, execution="loop"):
+        return forking.call(sharing.ablate_study, str(root), data_dir, execution, programs=programs)
+
+    return start
 
 
-def finish(process):
+def finish(process, log):
     """Wait for a process to end well and return what it printed."""
-    stdout, stderr = process.communicate()
-    assert process.returncode == 0, stderr
-    return stdout
+    ended = forking.finish(process, log)
+    assert ended.code == 0, ended.text
+    return ended.text
 
 
 def completed(root):
@@ -123,15 +98,15 @@ def metrics(root):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data_dir, tmp_path_factory):
+def undisturbed(start, tmp_path_factory):
     root = tmp_path_factory.mktemp("undisturbed")
-    assert "6 trials: 6 done" in finish(start(root, data_dir))
+    assert "6 trials: 6 done" in finish(*start(root))
     return root
 
 
-def test_two_processes_share_the_work(undisturbed, data_dir, tmp_path):
-    processes = [start(tmp_path, data_dir) for _ in range(2)]
-    shown = [finish(process).splitlines() for process in processes]
+def test_two_processes_share_the_work(undisturbed, start, tmp_path):
+    processes = [start(tmp_path) for _ in range(2)]
+    shown = [finish(*process).splitlines() for process in processes]
     assert completed(tmp_path) == collections.Counter(path.name for path in (tmp_path / "trials").iterdir())
     assert len(completed(tmp_path)) == 6
     told = [[line.split(":")[0] for line in lines if " seed " in line] for lines in shown]  # its own and the other's
@@ -139,10 +114,10 @@ def test_two_processes_share_the_work(undisturbed, data_dir, tmp_path):
     assert metrics(tmp_path) == metrics(undisturbed)
 
 
-def test_processes_that_look_again_judge_the_same_trials(data_dir, tmp_path):
+def test_processes_that_look_again_judge_the_same_trials(start, tmp_path):
     """Each look waits for the trials of the other process."""
-    processes = [start(tmp_path, data_dir, "until resolved") for _ in range(2)]
-    remarks = [finish(process).splitlines()[-1] for process in processes]
+    processes = [start(tmp_path, "until resolved") for _ in range(2)]
+    remarks = [finish(*process).splitlines()[-1] for process in processes]
     assert remarks[0] == remarks[1] and "looks at 2, 4 seeds" in remarks[0]
     assert len(completed(tmp_path)) == 12 and max(completed(tmp_path).values()) == 1
 
@@ -156,23 +131,23 @@ def reported(root):
 
 
 @pytest.mark.fault("F32")
-def test_killed_at_ten_moments(undisturbed, data_dir, tmp_path):
+def test_killed_at_ten_moments(undisturbed, start, tmp_path):
     """Each time a while after the process has begun a trial or gone on with one: compiling, training or saving."""
     generator = np.random.default_rng(0)
     kills = 0
     for folder in (tmp_path / str(index) for index in range(10)):
         while kills < 10:
             begun = len(list(folder.glob("trials/*/attempts/*.json")))
-            process = start(folder, data_dir)
-            while process.poll() is None and len(list(folder.glob("trials/*/attempts/*.json"))) == begun:
+            process, _ = start(folder)
+            while process.exitcode is None and len(list(folder.glob("trials/*/attempts/*.json"))) == begun:
                 time.sleep(0.005)
             time.sleep(generator.uniform(0, 1))
-            if process.poll() is not None:
+            if process.exitcode is not None:
                 break  # it was done before
             process.kill()
-            process.communicate()
+            process.join()
             kills += 1
-        finish(start(folder, data_dir))
+        finish(*start(folder))
         assert {outcome.status for outcome in Store(folder).outcomes()} == {"done"}
         assert max(completed(folder).values()) == 1
         assert metrics(folder) == metrics(undisturbed)
@@ -182,15 +157,15 @@ def test_killed_at_ten_moments(undisturbed, data_dir, tmp_path):
     assert kills == 10
 
 
-def test_a_signal_leaves_a_group_resumable(undisturbed, data_dir, tmp_path):
-    process = start(tmp_path, data_dir, "vmap")
-    while process.poll() is None and not list(tmp_path.glob("trials/*/metrics.jsonl")):
+def test_a_signal_leaves_a_group_resumable(undisturbed, start, tmp_path):
+    process, log = start(tmp_path, "vmap")
+    while process.exitcode is None and not list(tmp_path.glob("trials/*/metrics.jsonl")):
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    stdout, stderr = process.communicate()
-    assert process.returncode == 75, stderr
-    assert "the same command goes on" in stdout and "Traceback" not in stderr
-    assert "6 trials: 6 done" in finish(start(tmp_path, data_dir, "vmap"))
+    process.terminate()
+    ended = forking.finish(process, log)
+    assert ended.code == 75, ended.text
+    assert "the same command goes on" in ended.text and "Traceback" not in ended.text
+    assert "6 trials: 6 done" in finish(*start(tmp_path, "vmap"))
     assert max(completed(tmp_path).values()) == 1
     for outcome, expected in zip(Store(tmp_path).outcomes(), Store(undisturbed).outcomes(), strict=True):
         assert outcome.metrics["test"]["loss"] == pytest.approx(expected.metrics["test"]["loss"], abs=0.02)
@@ -198,7 +173,7 @@ def test_a_signal_leaves_a_group_resumable(undisturbed, data_dir, tmp_path):
 
 def test_shard_is_each_run_alone_without_communication(data_dir, tmp_path):
     """On eight simulated devices, with one and with two trials a device."""
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
     command = [sys.executable, "-c", SHARD, str(tmp_path), data_dir]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0 and run.stdout.splitlines()[-1] == "agreed", run.stderr

@@ -1,12 +1,9 @@
-"""Laws that take eight devices, simulated, so each runs in a process of its own.
-
-python -m tests.devices.eight_devices LAW FOLDER DATA_DIR
-"""
+"""Laws that take eight devices, simulated, so each runs in a process of its own: `hold(law, folder, data_dir)`."""
 
 import importlib
 import json
 import re
-import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -226,11 +223,11 @@ def lays_out_by_rules(folder: Path, data_dir: str) -> None:
     assert split(experiment)[0] == split(replace(experiment, {"seed": 3}))[0]
 
 
-if __name__ == "__main__":
-    jax.config.update("jax_platforms", "cpu")
+def hold(law: str, folder: str, data_dir: str) -> None:
+    """Simulate eight devices in this process, and see whether one of the laws above holds."""
+    warnings.simplefilter("error")
     jax.config.update("jax_num_cpu_devices", 8)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     partition.LEAST_ELEMENTS = 16  # or the small variants would have nothing to divide
-    law, where, data = sys.argv[1:]
-    vars()[law](Path(where), data)
+    globals()[law](Path(folder), data_dir)
     print("holds", law)

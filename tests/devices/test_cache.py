@@ -142,6 +142,7 @@ def test_what_is_damaged_is_compiled_again(untouched):
     assert counted(run) == (number, compiled, 0)
 
 
+@pytest.mark.uncached
 def test_the_first_step_tells_what_it_took():
     with contextlib.closing(Compilations()) as compilations:
         jax.jit(lambda x: jnp.sin(x) * 3)(jnp.ones(7)).block_until_ready()

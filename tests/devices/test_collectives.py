@@ -6,6 +6,8 @@ import pytest
 
 from research.devices.collectives import Collective, Communication, communication
 
+pytestmark = pytest.mark.optimized
+
 EIGHT_DEVICES = """
 import dataclasses, json
 import jax, jax.numpy as jnp

@@ -10,6 +10,8 @@ from research.devices.profile import Profile, Window, window
 from research.devices.slowest import Operation, Program, Row, Times, own_times, parse, read, readable, rows, table
 from research.errors import UsageError
 
+pytestmark = pytest.mark.optimized
+
 
 def test_a_window_is_two_steps_of_the_run():
     assert window("10:20", total=20) == Window(10, 20) and window("0:1", total=1) == Window(0, 1)

@@ -296,7 +296,7 @@ for a, b in zip(leaves, jax.tree.leaves(several), strict=True):
 @pytest.mark.slow
 def test_a_batch_divided_among_devices_is_normalized_as_a_whole():
     """Outputs, running averages and gradients of eight devices are those of one."""
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", SHARDED], capture_output=True, text=True, cwd=root, env=environment, timeout=300

@@ -176,7 +176,7 @@ for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(compiled(*arguments)), str
 @pytest.mark.slow
 def test_a_batch_divided_among_devices_gives_the_gradients_of_one():
     """Of eight, whose rows stay where they are: convolutions of all forms and pooling."""
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", DIVIDED], capture_output=True, text=True, cwd=root, env=environment, timeout=300

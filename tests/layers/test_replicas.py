@@ -76,7 +76,7 @@ for name, (model, x) in CASES.items():
 @pytest.mark.slow
 def test_replicas_of_a_model_give_the_loss_statistics_and_gradient_of_one_device():
     """Eight of them, with batch norm, dropout, stochastic depth and scheduled sampling."""
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", REPLICATED], capture_output=True, text=True, cwd=root, env=environment, timeout=300

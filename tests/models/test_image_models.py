@@ -67,8 +67,8 @@ def test_forward_mode_is_there_where_it_is_asked_for(name):
 
 @pytest.fixture(scope="module")
 def on_mnist(experiment):
-    data = Images("mnist5k", cutout=5, mixup=0.2, randaugment_layers=1)
-    return replace(experiment, {"data": data, "batch_size": 8, "optimizer.warmup": 0})
+    """Images as they are: what else becomes of them is the same for every model, and compiles for longer than some."""
+    return replace(experiment, {"data": Images("mnist5k"), "batch_size": 8, "optimizer.warmup": 0})
 
 
 @pytest.mark.slow
@@ -78,8 +78,7 @@ def test_a_training_step_in_bfloat16_runs_and_lowers_for_every_platform(name, on
     program, hyperparameters = split(experiment)
     state, batch = abstract_state(experiment), spec(experiment)
     traced = jax.jit(lambda h, s, b: train_step(program, h, s, b)).trace(hyperparameters, state, batch)
-    for platform in ("cpu", "cuda", "tpu"):
-        assert "bf16" in traced.lower(lowering_platforms=(platform,)).as_text()
+    assert "bf16" in traced.lower(lowering_platforms=("cpu", "cuda", "tpu")).as_text()
     after, metrics = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), traced.out_info)
     assert after == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)  # what goes in comes out, float32
     assert metrics["objective"] == ((), jnp.float32)

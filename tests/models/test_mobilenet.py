@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,7 @@ from research.models import (
 )
 from research.models.inverted_residual import InvertedResidual
 from tests.golden.comparison import assert_golden, parameters
+from tests.models.small_images import drawn
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(3, 11, 13, 2)), jnp.float32)
 
@@ -113,7 +116,7 @@ def test_the_largest_sizes_have_the_published_number_of_parameters():
 def test_every_form_learns(model):
     for fields in ({}, {"norm": "groupnorm", "depthwise": False, "residual": False}):
         network = tiny(model, **fields)
-        variables = jax.jit(network.init)(jax.random.key(0), X)
+        variables = drawn(network, X)
         labels = jnp.asarray([4, 0, 7])
 
         def loss(params, network=network, variables=variables, labels=labels):
@@ -139,7 +142,8 @@ def test_every_part_can_be_exchanged(model):
     ]
     for fields in variants:
         network = tiny(model, **fields)
-        logits, variables = jax.jit(network.init_with_output)(jax.random.key(0), X)
+        variables = drawn(network, X)
+        logits = jax.jit(network.apply)(variables, X)
         assert logits.shape == (3, 10) and logits.dtype == jnp.float32
         assert np.all(np.isfinite(logits))
         norms = ["norm" in "/".join(map(str, path)) for path, _ in jax.tree.leaves_with_path(variables["params"])]
@@ -241,9 +245,11 @@ def test_stochastic_depth_leaves_out_branches_in_training_only():
     network = tiny(EfficientNet, stochastic_depth=0.9, blocks=(1, 5))
     variables = initial(network, X)
     plain = network.clone(stochastic_depth=0.0)
-    np.testing.assert_array_equal(network.apply(variables, X), plain.apply(variables, X))
+    np.testing.assert_array_equal(*(jax.jit(model.apply)(variables, X) for model in (network, plain)))
     trained = [
-        model.apply(variables, X, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)})[0]
+        jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))(
+            variables, X, rngs={"dropout": jax.random.key(1)}
+        )[0]
         for model in (network, plain)
     ]
     assert not np.allclose(*trained)

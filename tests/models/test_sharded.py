@@ -77,7 +77,7 @@ for model, x, shapes in CASES:
 @pytest.mark.slow
 def test_a_model_on_a_mesh_gives_the_loss_and_gradient_of_one_device():
     """Nor has the compiler to gather, in the middle of the program, what it could not lay out."""
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", SHARDED], capture_output=True, text=True, cwd=root, env=environment, timeout=300

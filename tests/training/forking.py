@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -25,7 +26,7 @@ import experiments.digits_cnn  # noqa: F401 (with it comes all that a command im
 ROOT = Path(__file__).parents[2]
 SWITCHES = ("jax_enable_compilation_cache", "jax_disable_most_optimizations")
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([__name__, "orbax.checkpoint"])
+FORKS.set_forkserver_preload([__name__, "orbax.checkpoint", "research.ablation.execution"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,17 @@ def start(
     log: Path | None = None,
 ) -> tuple[ForkServerProcess, Path]:
     """Start `python -m experiments.NAME WORDS` in a process forked for it; return that and where it prints to."""
+    return call(_command, list(words), fault, experiment, programs=programs, log=log)
+
+
+def call(
+    function: Callable[..., None], *arguments: Any, programs: Path | None = None, log: Path | None = None
+) -> tuple[ForkServerProcess, Path]:
+    """Call a function of a module in a process forked for it; return that and where it prints to.
+
+    Without `programs`, those of the whole suite are used: for what nobody kills.
+    """
+    programs = programs or Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
     if log is None:
         handle, name = tempfile.mkstemp(suffix=".log", dir=programs.parent)
         os.close(handle)
@@ -53,7 +65,8 @@ def start(
     settings = {"jax_platforms": "cpu", "jax_compilation_cache_dir": str(programs)}
     # The process that it is forked from has those of the test that came first.
     settings |= {name: os.environ[name.upper()] == "true" for name in SWITCHES}
-    process = FORKS.Process(target=_command, args=(list(words), settings, fault, experiment, str(log)))
+    flags = os.environ.get("XLA_FLAGS", "")
+    process = FORKS.Process(target=_call, args=(function, arguments, settings, flags, str(log)))
     process.start()
     return process, log
 
@@ -74,15 +87,21 @@ def run(
     return finish(*start(words, programs, fault, experiment))
 
 
-def _command(
-    words: list[str], settings: dict[str, object], fault: Callable[[], None] | None, experiment: str, log: str
+def _call(
+    function: Callable[..., None], arguments: tuple[Any, ...], settings: dict[str, object], flags: str, log: str
 ) -> None:
-    """Be the command, in the new process."""
+    """Be the new process."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    os.environ["XLA_FLAGS"] = flags
     for name, value in settings.items():
         jax.config.update(name, value)
+    function(*arguments)
+
+
+def _command(words: list[str], fault: Callable[[], None] | None, experiment: str) -> None:
+    """Be the command."""
     sys.argv = [experiment, *words]
     sys.modules.pop(f"experiments.{experiment}", None)  # or runpy warns of it
     if fault is not None:

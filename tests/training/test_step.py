@@ -24,7 +24,7 @@ ARGUMENTS = {
     "task.label_smoothing": 0.3,
     "data.mean": (0.3,),
     "data.noise": 0.2,
-    "steps": 11,
+    "steps": 3,
     "seed": 77,
 }
 
@@ -50,6 +50,7 @@ def test_one_trace_per_program(tiny, options, tmp_path, monkeypatch):
         return train_step(*arguments)
 
     monkeypatch.setattr("research.training.stepping.train_step", counted)
+    tiny = replace(tiny, {"steps": 2})
     train(tiny, tmp_path / "baseline", options)
     for index, (path, value) in enumerate(ARGUMENTS.items()):
         train(replace(tiny, {path: value}), tmp_path / str(index), options)
@@ -91,7 +92,7 @@ def test_sgd_step_by_hand(tiny, batches):
         logits = experiment.model.apply({"params": params}, images)
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
 
-    value, gradient = jax.value_and_grad(loss)(state.params)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(state.params)
     expected = jax.tree.map(lambda w, g: w - 0.02 * g, state.params, gradient)
     after, metrics = place(train_step, program)(hyperparameters, state, batch)
     chex.assert_trees_all_close(after.params, expected, rtol=1e-5, atol=1e-6)
@@ -162,9 +163,9 @@ def test_vmap_over_hyperparameters_equals_a_loop(tiny, batches):
     states = [init(experiment, jax.random.key(experiment.seed)) for experiment in experiments]
     batch = batches.batch_at(0)
     stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (arguments, states)]
-    together, _ = jax.vmap(lambda h, s: train_step(program, h, s, batch))(*stacked)
+    together, _ = jax.jit(jax.vmap(lambda h, s: train_step(program, h, s, batch)))(*stacked)
     for index in range(2):
-        alone, _ = train_step(program, arguments[index], states[index], batch)
+        alone, _ = place(train_step, program)(arguments[index], states[index], batch)
         chex.assert_trees_all_close(jax.tree.map(lambda leaf, i=index: leaf[i], together), alone, rtol=1e-4, atol=1e-5)
 
 

@@ -15,6 +15,8 @@ from research.training.state import abstract_state
 from research.training.step import train_steps
 from research.training.stepping import together
 
+pytestmark = pytest.mark.optimized
+
 CALLS = {"steps_per_call": 3, "log_every": 3, "evaluate_every": 6, "checkpoint_every": 3}
 
 
