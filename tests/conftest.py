@@ -101,8 +101,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Look for garbage less often, and not among what is imported: jaxprs are many objects, and an eighth of the time
-    was spent on looking through them."""
+    """Look for garbage less often, and not among what is imported: an eighth of all time went into looking."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(30_000, 20, 100)

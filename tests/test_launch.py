@@ -67,7 +67,7 @@ def saved(folder):
 
 
 @pytest.mark.slow
-def test_all_start_again_after_a_kill_of_a_worker_and_of_the_coordinator(tmp_path):
+def test_all_start_again_after_a_kill_of_a_worker_and_of_the_coordinator(programs, tmp_path):
     process = start("--processes", 2, command=[*COUNTING, tmp_path])
     steps = []
     for start_number, index in ((1, 1), (2, 0)):

@@ -110,7 +110,7 @@ def test_by_default_every_core_has_a_process_and_one_tells_of_all(start, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.skipif(not KEPT or workers.cores() < 2, reason="one process for one core")
-def test_workers_are_stopped_with_the_command_and_end_with_it(start, tmp_path):
+def test_workers_are_stopped_with_the_command_and_end_with_it(programs, start, tmp_path):
     process = start(*LONG)
     wait_until(lambda: len(owners(tmp_path)) == 2)
     (worker,) = owners(tmp_path) - {process.pid}

@@ -166,10 +166,10 @@ def compare_with_the_usual(together):
 
 
 @pytest.mark.parametrize("together", [False, True])
-def test_a_step_takes_less_memory_to_the_same_bits(together, monkeypatch):
+def test_a_step_takes_less_memory_to_the_same_bits(together, monkeypatch, tmp_path):
     """In a process of its own: which of XLA's emitters are used is settled when the first program is compiled."""
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    ended = forking.finish(*forking.call(compare_with_the_usual, together))
+    ended = forking.finish(*forking.call(compare_with_the_usual, together, log=tmp_path / "log"))
     assert ended.code == 0, ended.text
 
 

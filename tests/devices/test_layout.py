@@ -22,5 +22,7 @@ LAWS = (
 @pytest.mark.parametrize("law", LAWS)
 def test_eight_devices(law, tmp_path, data_dir):
     """Some compile steps for five meshes, which takes more than twenty seconds until they are kept."""
-    ended = forking.finish(*forking.call(eight_devices.hold, law, str(tmp_path), data_dir), seconds=600)
+    ended = forking.finish(
+        *forking.call(eight_devices.hold, law, str(tmp_path), data_dir, log=tmp_path / "log"), seconds=600
+    )
     assert ended.code == 0 and ended.text.splitlines()[-1] == f"holds {law}", ended.text

@@ -99,27 +99,6 @@ def test_what_two_processes_saved_goes_on_on_any_devices(data_dir, tmp_path):
     assert_same(two, alone)
 
 
-@pytest.mark.fault("F2", "F9")
-def test_killed_processes_are_started_again_and_end_as_if_nothing_had_happened(data_dir, tmp_path):
-    """First the one that only works is killed, then the one that coordinates.
-
-    The launcher starts both anew each time, in processes that import and compile for themselves: half a minute.
-    """
-    steps, folder = 300, tmp_path / "killed"
-    flags = ("--steps", steps, "--checkpoint_every", 20)
-    process = launched(2, 1, *command("digits_cnn", folder, data_dir, *flags))
-    for index, step in ((1, 50), (0, 120)):
-        wait_until(process, folder, step)
-        os.kill(children(process)[index], signal.SIGKILL)
-        time.sleep(1)
-    out = finished(process)
-    assert out.count("resumed at step") == 2 and out.count(f"test at step {steps}") == 1
-    module = small("digits_cnn")
-    undisturbed = replace(module, {"steps": steps})
-    assert [line["step"] for line in lines(folder)] == [*range(1, steps + 1)]
-    assert_same(folder, trained(undisturbed, tmp_path / "undisturbed", data_dir, ONE))
-
-
 def test_a_signal_to_one_process_saves_all_at_one_step(data_dir, tmp_path):
     """Twice, and then to the end: three starts of two processes that import and compile for themselves."""
     folder, flags = tmp_path / "run", ("--steps", 400, "--checkpoint_every", 1000)
@@ -138,3 +117,24 @@ def test_a_signal_to_one_process_saves_all_at_one_step(data_dir, tmp_path):
     finished(launched(2, 1, *command("digits_cnn", folder, data_dir, *flags)))
     experiment = replace(small("digits_cnn"), {"steps": 400})
     assert_same(folder, trained(experiment, tmp_path / "undisturbed", data_dir, ONE))
+
+
+@pytest.mark.fault("F2", "F9")
+def test_killed_processes_are_started_again_and_end_as_if_nothing_had_happened(programs, data_dir, tmp_path):
+    """First the one that only works is killed, then the one that coordinates.
+
+    The launcher starts both anew each time, in processes that import and compile for themselves: half a minute.
+    """
+    steps, folder = 300, tmp_path / "killed"
+    flags = ("--steps", steps, "--checkpoint_every", 20)
+    process = launched(2, 1, *command("digits_cnn", folder, data_dir, *flags))
+    for index, step in ((1, 50), (0, 120)):
+        wait_until(process, folder, step)
+        os.kill(children(process)[index], signal.SIGKILL)
+        time.sleep(1)
+    out = finished(process)
+    assert out.count("resumed at step") == 2 and out.count(f"test at step {steps}") == 1
+    module = small("digits_cnn")
+    undisturbed = replace(module, {"steps": steps})
+    assert [line["step"] for line in lines(folder)] == [*range(1, steps + 1)]
+    assert_same(folder, trained(undisturbed, tmp_path / "undisturbed", data_dir, ONE))

@@ -55,14 +55,16 @@ def call(
 
     Without `programs`, those of the whole suite are used: for what nobody kills.
     """
-    programs = programs or Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
     if log is None:
-        handle, name = tempfile.mkstemp(suffix=".log", dir=programs.parent)
+        handle, name = tempfile.mkstemp(suffix=".log", dir=programs and programs.parent)
         os.close(handle)
         log = Path(name)
     # Where the process that forks finds its modules is settled when the first one starts.
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(ROOT), *os.environ.get("PYTHONPATH", "").split(":")]))
-    settings = {"jax_platforms": "cpu", "jax_compilation_cache_dir": str(programs)}
+    settings = {
+        "jax_platforms": "cpu",
+        "jax_compilation_cache_dir": str(programs or os.environ["JAX_COMPILATION_CACHE_DIR"]),
+    }
     # The process that it is forked from has those of the test that came first.
     settings |= {name: os.environ[name.upper()] == "true" for name in SWITCHES}
     flags = os.environ.get("XLA_FLAGS", "")

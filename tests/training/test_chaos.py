@@ -255,7 +255,7 @@ def killed(step, delay):
 
 
 @pytest.mark.slow
-def test_the_command(data_dir, tmp_path):
+def test_the_command(programs, data_dir, tmp_path):
     """It starts itself again, says what struck, hands Ctrl-C on, and goes on from there."""
     words = [sys.executable, "-m", "experiments.digits_cnn", *LONG.split(), "--workdir", str(tmp_path / "run")]
     words += ["--data_dir", data_dir, "--chaos", "term:0.03", "--steps", "3000"]
