@@ -17,7 +17,7 @@ from research.layers import partition
 from research.models import MLP
 from research.training import Diverged, Interrupted, init, restore, train
 from research.training.lowering import lowered
-from tests.training import numbers
+from tests.training import poisoned
 
 ONE = Placement(data=1)
 TOLERANCE = 1e-5
@@ -123,7 +123,7 @@ def elastic(folder: Path, data_dir: str) -> None:
 
 def not_finite(folder: Path, data_dir: str) -> None:
     """However eight devices share a run, a number that is none is found in the same row, and left out of all alike."""
-    whole = numbers.experiment(nan=(17,), batch_size=16, steps=5, model=MLP(hidden=(8,), classes=3))
+    whole = poisoned.experiment(nan=(17,), batch_size=16, steps=5, model=MLP(hidden=(8,), classes=3))
     skips, rewinds = (replace(whole, {"nonfinite": policy}) for policy in ("skip", "rewind"))
     alone = trained(skips, folder / "one", data_dir, ONE)
     with pytest.raises(Diverged) as expected:

@@ -23,7 +23,7 @@ from research.training.folder import Folder
 from research.training.journal import is_best
 from research.training.state import TrainState, abstract_state
 from tests.families import FAMILIES, QUICK
-from tests.training.numbers import experiment
+from tests.training.poisoned import experiment
 
 KINDS = ("latest", "best")
 

@@ -24,7 +24,7 @@ from research.training.run import Run
 from research.training.skipping import IN_A_ROW, NONFINITE, TAKEN
 from research.training.start import first_state
 from research.training.stepping import placed_step
-from tests.training.numbers import TRAINING, experiment, lines_of, state_of, updates_with
+from tests.training.poisoned import TRAINING, experiment, lines_of, state_of, updates_with
 
 ROW = 17
 FIRST, *LATER = updates_with(ROW)

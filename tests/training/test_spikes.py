@@ -12,7 +12,7 @@ from research.devices import place
 from research.experiment import RunOptions, replace, split
 from research.training import Interrupted, init, train, train_step
 from research.training.skipping import IN_A_ROW, SPIKE, TAKEN, WARM_UP, WINDOW, settled
-from tests.training.numbers import experiment, lines_of, state_of, updates_with
+from tests.training.poisoned import experiment, lines_of, state_of, updates_with
 
 ROW, STEPS = 17, 80
 
