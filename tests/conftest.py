@@ -71,6 +71,7 @@ if KNOWS not in os.environ:  # workers have it of the process that starts them
 configure("jax_enable_compilation_cache", not AS_USERS)
 configure("jax_compilation_cache_dir", str(PROGRAMS))
 configure("jax_persistent_cache_min_compile_time_secs", 0.0)
+configure("jax_persistent_cache_enable_xla_caches", "none")  # or where the folder lies is part of what is looked up
 compile_quickly(not AS_USERS)
 # JAX writes a program in place, so another process may find it cut short for a moment. It compiles its own then.
 os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache entry:UserWarning"
