@@ -26,7 +26,7 @@ from research.optimization import Optimizer
 from research.tasks import Classification
 
 PROGRAMS = Path(__file__).parents[1] / "build" / "test-programs"
-LARGEST = 2**30  # bytes of that folder; a run of the whole suite writes a quarter
+LARGEST = 2**30  # bytes of that folder, several runs of the whole suite
 NO_FUSION_EMITTERS, KNOWS = "--xla_cpu_use_fusion_emitters=false", "CETERIS_TEST_KNOWS_FUSION_EMITTERS"
 AS_USERS = os.environ.get("CETERIS_TEST_COMPILES") == "as users"
 """Without that folder and with all optimizations, whatever the markers say."""
