@@ -51,7 +51,7 @@ $(PLANS)/installed: pyproject.toml plans.lock
 	@touch $@
 
 test-plans: $(PLANS)/installed ## have the compilers for TPUs and GPUs compile what would run there; takes minutes
-	$(PLANS)/bin/python -m pytest tests/devices tests/training -m "plan_tpu or plan_gpu" --dist load $(ARGS)
+	$(PLANS)/bin/python -m pytest tests/planning -m "plan_tpu or plan_gpu" --dist load $(ARGS)
 
 mutations: install ## break the code in many ways, one by one, and fail where no test notices
 	$(RUN) -m tests.mutations $(ARGS)

@@ -29,9 +29,9 @@ from benchmarks.writing import parser_of, say_where, write
 from experiments.digits_cnn import experiment as digits
 from research.devices import place
 from research.experiment import Experiment, split
-from research.training.checkpoint import Checkpoints
-from research.training.state import TrainState, abstract_state
-from research.training.step import init_state
+from research.training.storage.checkpoint import Checkpoints
+from research.training.update.state import TrainState, abstract_state
+from research.training.update.step import init_state
 
 SAVED = {"digits_cnn": digits, "resnet18": EXPERIMENTS["resnet18"]}
 COLUMNS = ("stall", "on disk", "processor", "restore")

@@ -4,7 +4,7 @@
 
 Both sides are one compiled call that writes all tokens, always the likeliest one, after a first token that is given:
 
-cached      `start` and `step` of the model, through `research.layers.sampling.generate`
+cached      `start` and `step` of the model, through `research.layers.sequences.sampling.generate`
 uncached    the model is called with a text of the full length for each token, and the next one read off at its place
 
 That both write the same is asserted. The weights are random.
@@ -22,7 +22,7 @@ from benchmarks.machine import heading, machine
 from benchmarks.tables import compare, in_turn
 from benchmarks.writing import parser_of, say_where, write
 from research.devices.cpu import keep_memory
-from research.layers.sampling import generate
+from research.layers.sequences.sampling import generate
 from research.models import TransformerLanguageModel
 
 Writer = Callable[[Any, jax.Array], jax.Array]

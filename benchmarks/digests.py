@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import heading, machine
-from research.training.checkpoint import ALGORITHM, Checkpoints, digests
-from research.training.state import TrainState
+from research.training.storage.checkpoint import ALGORITHM, Checkpoints, digests
+from research.training.update.state import TrainState
 
 ALGORITHMS = (ALGORITHM, "blake2b")
 LEAVES = 8

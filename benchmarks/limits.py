@@ -34,8 +34,8 @@ from benchmarks.machine import heading, machine
 from benchmarks.train_step import EXPERIMENTS, SECONDS, WARM_UP, limit, started, warm
 from benchmarks.writing import add_peer, parser_of, say_where, without_peer, write
 from research.devices.cpu import compiler_options, keep_memory
-from research.devices.flops import trips, work
-from research.training.lowering import step_jaxpr
+from research.planning.flops import trips, work
+from research.planning.lowering import step_jaxpr
 
 TURN = 0.2  # seconds of an operation in a round
 PROGRAM = 0.02  # seconds that a loop takes at least

@@ -23,7 +23,7 @@ from research.devices import place
 from research.devices.cpu import keep_memory
 from research.experiment import Experiment, RunOptions, replace, split
 from research.training import train, train_step
-from research.training.step import init_state
+from research.training.update.step import init_state
 
 OPTIONS = RunOptions(evaluate_every=0, checkpoint_every=10**9)
 

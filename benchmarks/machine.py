@@ -4,7 +4,7 @@ import os
 import platform
 from typing import Any
 
-from research.training.environment import commit, versions
+from research.training.storage.environment import commit, versions
 
 
 def machine(**others: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from research.devices import place
 from research.devices.cache import cache_compilations
 from research.devices.cpu import VARIABLE, keep_memory
 from research.experiment import split
-from research.training.step import init_state, train_step
+from research.training.update.step import init_state, train_step
 
 LINES = 20
 NUMBERS = {"steps": re.compile(r"^step +(\d+)/"), "trials": re.compile(r" (\d+) left$")}

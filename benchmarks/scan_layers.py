@@ -19,7 +19,7 @@ from experiments.text_transformer import experiment
 from research.devices import place
 from research.experiment import Experiment, replace, spec, split
 from research.training import train_step
-from research.training.state import abstract_state
+from research.training.update.state import abstract_state
 
 
 def seconds_to_compile(experiment: Experiment) -> float:

@@ -48,10 +48,10 @@ from benchmarks.machine import heading, machine
 from benchmarks.tables import compare, in_turn
 from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
 from research.ablation import Study, Trial, ablate, final_seeds, plan, trials
-from research.ablation.choosing import Execution, read_choice
-from research.ablation.group_training import FINAL
-from research.ablation.store import Store
-from research.ablation.workers import fitting, processes
+from research.ablation.execution.choosing import Execution, read_choice
+from research.ablation.execution.engines.workers import fitting, processes
+from research.ablation.execution.group_training import FINAL
+from research.ablation.store.study_folder import Store
 from research.cli import main as command_line
 from research.data import Batches, Images, Sequences, Text
 from research.devices import place
@@ -61,11 +61,11 @@ from research.experiment import Experiment, RunOptions, replace, split
 from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel
 from research.optimization import Optimizer
 from research.tasks import Classification, LanguageModeling
-from research.training.environment import device
 from research.training.evaluation import evaluation_sums
 from research.training.loop import open_splits
-from research.training.state import abstract_state, count_parameters
-from research.training.step import init_state, train_step
+from research.training.storage.environment import device
+from research.training.update.state import abstract_state, count_parameters
+from research.training.update.step import init_state, train_step
 
 SEEDS = 4
 SIDES = ("auto", "loop", "vmap", "map", "plain", "flax", "commands", "optuna")

@@ -42,15 +42,15 @@ from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_pe
 from research.data import Batch, Data
 from research.devices import place
 from research.devices.cpu import LIBRARY, VARIABLE, keep_memory
-from research.devices.flops import work
 from research.experiment import Experiment, replace, split
 from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel, resnet
-from research.models.bert import bert_classifier
+from research.models.text.bert import bert_classifier
 from research.optimization import Optimizer
+from research.planning.flops import work
+from research.planning.lowering import step_jaxpr
 from research.tasks import Classification, LanguageModeling
-from research.training.lowering import step_jaxpr
-from research.training.state import count_parameters
-from research.training.step import init_state, train_step
+from research.training.update.state import count_parameters
+from research.training.update.step import init_state, train_step
 
 SIDES = ("here", "untuned", "torch", "compiled")
 UNTUNED = {VARIABLE: "false", "XLA_FLAGS": f"--{LIBRARY}=+LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"}  # its default

@@ -39,7 +39,7 @@ prepare()
 
 # %%
 from experiments.digits_cnn import experiment
-from research.training.description import fields
+from research.planning.description import fields
 
 print("\n".join(fields(experiment)))
 

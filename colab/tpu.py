@@ -121,7 +121,7 @@ plt.show()
 
 # %%
 from research.devices import lay_out
-from research.training.state import abstract_state
+from research.training.update.state import abstract_state
 
 tensor = 2 if mesh.size % 2 == 0 else 1
 layout = lay_out(experiment, Placement(fsdp=mesh.size // tensor, tensor=tensor), jax.devices())
@@ -138,7 +138,7 @@ for path, sharding in jax.tree.leaves_with_path(layout.shardings(params))[:12]:
 # `plan-tpu`; without it the plan is for simulated devices.
 
 # %%
-from research.devices.targets import installed, parse_target
+from research.planning.targets import installed, parse_target
 
 target = "v5e:2x2" if installed(parse_target("v5e:2x2")) else "cpu:4"
 command("experiments.text_transformer", "plan", "--target", target, "--batch_size", "64")

@@ -14,7 +14,7 @@ from typing import Any
 from research.cli import main
 from research.data import LabelledText, Sentences
 from research.experiment import Experiment, Start
-from research.models.bert import bert, bert_classifier
+from research.models import bert, bert_classifier
 from research.optimization import Optimizer
 from research.tasks import Classification, MaskedLanguageModeling
 

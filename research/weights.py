@@ -22,10 +22,10 @@ from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, Pretrained, RunOptions, classes, replace
 from research.interchange import names, read_tensors, to_tensors, write_tensors
 from research.training import restore
-from research.training.beginning import begin
-from research.training.checkpoint import Kind
-from research.training.folder import partial_file
-from research.training.state import count_parameters
+from research.training.initialization.beginning import begin
+from research.training.storage.checkpoint import Kind
+from research.training.storage.folder import partial_file
+from research.training.update.state import count_parameters
 
 Flat = tyro.conf.arg(name="")  # a field of the experiment is --model.dropout, not --value.model.dropout
 

@@ -23,7 +23,7 @@ from research.models import (
     TransformerLanguageModel,
     TransformerSeq2Seq,
 )
-from research.models.gpt2 import gpt2
+from research.models.text.gpt2 import gpt2
 from research.optimization import Optimizer
 from research.tasks import (
     Classification,
@@ -32,7 +32,7 @@ from research.tasks import (
     MaskedLanguageModeling,
     SequenceToSequence,
 )
-from tests.models.test_image_models import SMALL
+from tests.models.images.test_image_models import SMALL
 
 FEW = {"train": "train[:40]", "validation": "validation[:16]", "test": "test[:16]"}
 OPTIMIZER = Optimizer("adamw", learning_rate=0.01, warmup=2, weight_decay=0.01, clip_norm=1.0, ema=0.8)

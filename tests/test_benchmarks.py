@@ -16,11 +16,11 @@ from benchmarks.peers import flax_sweep
 from benchmarks.tables import compare, in_turn
 from benchmarks.train_step import Drawn, classified
 from benchmarks.writing import write
-from research.devices.flops import work
 from research.experiment import replace
 from research.models import MLP
-from research.training.lowering import step_jaxpr
-from research.training.state import abstract_state, count_parameters
+from research.planning.flops import work
+from research.planning.lowering import step_jaxpr
+from research.training.update.state import abstract_state, count_parameters
 
 COMMANDS = (
     "checkpoint",

@@ -15,7 +15,7 @@ from experiments.digits_cnn import experiment, smoke
 from research import cli
 from research.errors import UsageError
 from research.experiment import Experiment, fingerprint, replace
-from research.training.folder import Folder
+from research.training.storage.folder import Folder
 
 
 @pytest.fixture

@@ -118,10 +118,10 @@ def test_a_failing_cell_is_shown_and_the_others_finish(run, monkeypatch):
             raise MemoryError("no memory for\nthis one")
         return train(experiment, *arguments)
 
-    monkeypatch.setattr("research.ablation.execution.train", fragile)
+    monkeypatch.setattr("research.ablation.execution.running.train", fragile)
     code, out, err = run("ablate", "--axis", "optimizer.algorithm=adagrad", "--seeds", "2")
     assert code == 1 and "2 of 4 trials failed" in err and "MemoryError: no memory for" in err
     assert "2 done, 2 failed" in out and "2/2 failed" in out
-    monkeypatch.setattr("research.ablation.execution.train", train)
+    monkeypatch.setattr("research.ablation.execution.running.train", train)
     code, out, _ = run("ablate", "--axis", "optimizer.algorithm=adagrad", "--seeds", "2", "--retry", "failed")
     assert code == 0 and out.count(" left\n") == 2 and "4 done" in out

@@ -21,9 +21,9 @@ import experiments
 from research.data import Images
 from research.devices import place
 from research.experiment import Experiment, RunOptions, fingerprint, from_json, leaves, replace, spec, split, to_json
+from research.planning.description import layers
 from research.training import Interrupted, check, restore, train, train_step
-from research.training.description import layers
-from research.training.state import abstract_state
+from research.training.update.state import abstract_state
 
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from research import launch
-from tests.devices.counting import expected
+from tests.planning.counting import expected
 
-COUNTING = [sys.executable, "-m", "tests.devices.counting"]
+COUNTING = [sys.executable, "-m", "tests.planning.counting"]
 
 
 @pytest.fixture(autouse=True)

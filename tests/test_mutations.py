@@ -71,16 +71,19 @@ def test_a_patch_that_does_not_apply_is_found_wherever_the_checkout_lies(around,
 
 
 def test_the_tests_that_are_tried_are_those_of_the_room():
-    assert named_tests("research/layers/attention.py", ROOT) == ["tests/layers/test_attention.py"]
-    assert named_tests("research/layers/sequences.py", ROOT) == []
-    assert named_tests("research/ablation/report/tables.py", ROOT) == ["tests/ablation/test_report.py"]
+    assert named_tests("research/layers/sequences/attention.py", ROOT) == ["tests/layers/sequences/test_attention.py"]
+    assert named_tests("research/layers/sequences/lengths.py", ROOT) == []
+    assert named_tests("research/ablation/execution/progress.py", ROOT) == [
+        "tests/ablation/execution/test_execution.py"
+    ]
+    assert named_tests("research/ablation/report/tables.py", ROOT) == ["tests/ablation/report/test_report.py"]
     assert named_tests("research/launch.py", ROOT) == ["tests/test_launch.py"]
     assert room_tests("research/cli/runs.py", ROOT) == ["tests/test_cli.py", "tests/test_cli_studies.py"]
     assert {"tests/test_fields.py", "tests/test_cli.py"} < set(room_tests("research/launch.py", ROOT))
-    assert {Path(test).parts[1] for test in room_tests("research/data/order.py", ROOT)} == {"data"}
-    named, room, others = stages(["research/data/order.py"], ROOT, whole=True)
-    assert named == ["-n", "0", "tests/data/test_order.py"]
-    assert "tests/data/test_order.py" not in room and "--ignore=tests/data/test_order.py" in others
+    assert {Path(test).parts[1] for test in room_tests("research/data/batching/order.py", ROOT)} == {"data"}
+    named, room, others = stages(["research/data/batching/order.py"], ROOT, whole=True)
+    assert named == ["-n", "0", "tests/data/batching/test_order.py"]
+    assert "tests/data/batching/test_order.py" not in room and "--ignore=tests/data/batching/test_order.py" in others
     assert others[0] == "tests" and {f"--ignore={test}" for test in room} < set(others)
 
 

@@ -15,7 +15,7 @@ from research import cli, weights
 from research.experiment import RunOptions
 from research.interchange import read_tensors
 from research.training import evaluate, restore, train
-from research.training.checkpoint import Checkpoints
+from research.training.storage.checkpoint import Checkpoints
 
 MODULE = '''
 """A tiny residual network reads digits."""

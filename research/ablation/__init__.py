@@ -1,6 +1,6 @@
 """Many runs that differ in named places: axes, studies, execution, statistics and report."""
 
-from research.ablation.axes import (
+from research.ablation.design.axes import (
     Axis,
     Overrides,
     add_one_in,
@@ -15,16 +15,16 @@ from research.ablation.axes import (
     when,
     zipped,
 )
-from research.ablation.execution import ablate
-from research.ablation.halving import Rungs, Standing, screen
-from research.ablation.parsing import parse_axes, parse_axis
-from research.ablation.planning import describe_plan
-from research.ablation.search import parse_space, search
-from research.ablation.sequential import ablate_until_resolved
-from research.ablation.space import choice, halton, integers, log_uniform, random, uniform
-from research.ablation.store import Outcome, Store
-from research.ablation.study import Cell, Goal, Study, Trial, check, final_seeds, goal, plan, trials
-from research.ablation.tuning import Tuning, nuisance_plan, tuning_seeds, winners
+from research.ablation.design.parsing import parse_axes, parse_axis
+from research.ablation.design.space import choice, halton, integers, log_uniform, random, uniform
+from research.ablation.design.study import Cell, Goal, Study, Trial, check, final_seeds, goal, plan, trials
+from research.ablation.design.tuning import Tuning, nuisance_plan, tuning_seeds, winners
+from research.ablation.execution.dry_run import describe_plan
+from research.ablation.execution.running import ablate
+from research.ablation.store.study_folder import Outcome, Store
+from research.ablation.strategies.halving import Rungs, Standing, screen
+from research.ablation.strategies.search import parse_space, search
+from research.ablation.strategies.sequential import ablate_until_resolved
 
 __all__ = [
     "Axis",

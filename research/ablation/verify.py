@@ -5,14 +5,14 @@ import math
 import tempfile
 
 from research import training
-from research.ablation.choosing import choice_file, read_choice
-from research.ablation.options import for_trials
-from research.ablation.store import Store
+from research.ablation.execution.choosing import choice_file, read_choice
+from research.ablation.execution.options import for_trials
+from research.ablation.store.study_folder import Store
 from research.devices.cpu import cores, divided, kept_to
 from research.errors import UsageError, suggestion
 from research.experiment import RunOptions
-from research.training.environment import device, environment
-from research.training.folder import Folder
+from research.training.storage.environment import device, environment
+from research.training.storage.folder import Folder
 
 
 @dataclasses.dataclass(frozen=True)

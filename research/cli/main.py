@@ -12,16 +12,16 @@ import jax
 import tyro
 
 from research import devices, training
-from research.ablation.study import Study
+from research.ablation.design.study import Study
 from research.cli import planning as ahead
 from research.cli import runs as one
-from research.cli.flags import Ablate
 from research.cli.garbage import leave_out_imports
-from research.cli.power import Power, power
-from research.cli.reporting import Report, report
 from research.cli.streams import open_streams
-from research.cli.studies import ablate
-from research.cli.verifying import Verify, verify
+from research.cli.studies.ablate import ablate
+from research.cli.studies.flags import Ablate
+from research.cli.studies.power import Power, power
+from research.cli.studies.reporting import Report, report
+from research.cli.studies.verifying import Verify, verify
 from research.devices.cache import cache_compilations
 from research.devices.cpu import keep_memory
 from research.errors import RunError, UsageError, suggestion

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from research.cli.runs import Flat
-from research.devices.memory import GPU_SHARE
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, Placement
 from research.fields import Positive, Range, validate
-from research.training.plan import Candidate, Planned, plan
+from research.planning.memory import GPU_SHARE
+from research.planning.plan import Candidate, Planned, plan
 
 WORDS = {"compute": "arithmetic", "memory": "memory traffic", "links": "communication"}
 SHORT = 1e-3

@@ -25,12 +25,12 @@ from research.experiment import (
     fingerprint,
     replace,
 )
-from research.training import chaos
-from research.training.checkpoint import Kind
-from research.training.description import describe as description
-from research.training.folder import Folder
-from research.training.predictions import check_output
-from research.training.progress import shown
+from research.planning.description import describe as description
+from research.training.display.progress import shown
+from research.training.faults import chaos
+from research.training.storage.checkpoint import Kind
+from research.training.storage.folder import Folder
+from research.training.storage.predictions import check_output
 
 Flat = tyro.conf.arg(name="")  # a field of the experiment is --model.dropout, not --experiment.model.dropout
 

@@ -5,20 +5,21 @@ batches = Batches(records, batch_size=128, seed=0)
 batch = gather(batches.feed_at(step))                     # the same numbers wherever the split is kept
 """
 
-from research.data.batches import Batches, Residency, Rows, evaluation_batches, gather, stacked_feeds
+from research.data.batching.batches import Batches, Residency, Rows, evaluation_batches, gather, stacked_feeds
+from research.data.batching.order import indices_at
 from research.data.dataset import Dataset
-from research.data.duplicates import count_duplicates
-from research.data.images import Images
-from research.data.labelled_text import LabelledText
-from research.data.order import indices_at
-from research.data.pairs import Pairs
-from research.data.records import Records
-from research.data.sentences import Sentences
-from research.data.sequences import Sequences
-from research.data.series import Series
-from research.data.source import Batch, Data, Split
-from research.data.table import Table
-from research.data.text import Text
+from research.data.images.images import Images
+from research.data.series.sequences import Sequences
+from research.data.series.series import Series
+from research.data.source import Batch, Data
+from research.data.splits import Split
+from research.data.storage.duplicates import count_duplicates
+from research.data.storage.records import Records
+from research.data.tables.table import Table
+from research.data.text.labelled_text import LabelledText
+from research.data.text.pairs import Pairs
+from research.data.text.sentences import Sentences
+from research.data.text.text import Text
 
 __all__ = [
     "Batch",

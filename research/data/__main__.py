@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from research.data import catalog
-from research.data.batches import RAM_BYTES
-from research.data.duplicates import count_duplicates
-from research.data.records import Source, read
+from research.data.batching.batches import RAM_BYTES
+from research.data.storage import catalog
+from research.data.storage.duplicates import count_duplicates
+from research.data.storage.records import Source, read
 from research.errors import UsageError
 
 

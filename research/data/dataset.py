@@ -5,9 +5,10 @@ import itertools
 import json
 from typing import get_args
 
-from research.data import catalog
-from research.data.records import Part, Source
-from research.data.source import Data, Split
+from research.data.source import Data
+from research.data.splits import Split
+from research.data.storage import catalog
+from research.data.storage.records import Part, Source
 from research.errors import UsageError, suggestion
 
 

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from research.data.dataset import Dataset
-from research.data.source import Split
+from research.data.splits import Split
 from research.errors import UsageError, suggestion
 from research.fields import LARGEST
 

@@ -3,15 +3,15 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 
-from research.data.records import Records
+from research.data.splits import Split
+from research.data.storage.records import Records
 
 Batch = dict[str, Any]
-Split = Literal["train", "validation", "test"]
 
 
 @dataclasses.dataclass(frozen=True)

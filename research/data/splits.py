@@ -1,12 +1,11 @@
 """Which examples a split holds where nobody published splits: disjoint, covering, the same on every machine."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from research.data.source import Split
-
+Split = Literal["train", "validation", "test"]
 Name = TypeVar("Name", bound=str)
 
 SHARES: dict[Split, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}

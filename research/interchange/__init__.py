@@ -1,9 +1,9 @@
 """Parameters under the names that other libraries give them."""
 
-from research.interchange.entries import Array, Flattened, Names, Part, Pointwise
 from research.interchange.files import read_tensors, write_tensors
 from research.interchange.names import names, variants
 from research.interchange.tensors import from_tensors, tensor_names, to_tensors
+from research.models.naming import Array, Flattened, Names, Part, Pointwise
 
 __all__ = [
     "Array",

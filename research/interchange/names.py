@@ -3,35 +3,26 @@
 import flax.linen as nn
 
 from research.errors import UsageError
-from research.interchange import (
-    alexnet,
-    convnext,
-    densenet,
-    efficientnet,
-    inception_v1,
-    inception_v3,
-    mixer,
-    mobilenet,
-    resnet,
-    vgg,
-    vit,
-    xception,
-)
-from research.interchange.entries import Names
-from research.models.alexnet import AlexNet
-from research.models.convnext import ConvNeXt
-from research.models.densenet import DenseNet
-from research.models.efficientnet import EfficientNet
-from research.models.inception_v1 import InceptionV1
-from research.models.inception_v3 import InceptionV3
-from research.models.mixer import Mixer
-from research.models.mobilenet import MobileNet
-from research.models.mobilenet_v2 import MobileNetV2
-from research.models.mobilenet_v3 import MobileNetV3
-from research.models.resnet import ResNet
-from research.models.vgg import VGG
-from research.models.vit import ViT
-from research.models.xception import Xception
+from research.models.images.inception import inception_v1_names, inception_v3_names
+from research.models.images.inception.inception_v1 import InceptionV1
+from research.models.images.inception.inception_v3 import InceptionV3
+from research.models.images.mobile import efficientnet_names, mobilenet_names
+from research.models.images.mobile.efficientnet import EfficientNet
+from research.models.images.mobile.mobilenet import MobileNet
+from research.models.images.mobile.mobilenet_v2 import MobileNetV2
+from research.models.images.mobile.mobilenet_v3 import MobileNetV3
+from research.models.images.patches import convnext_names, mixer_names, vit_names
+from research.models.images.patches.convnext import ConvNeXt
+from research.models.images.patches.mixer import Mixer
+from research.models.images.patches.vit import ViT
+from research.models.images.plain import alexnet_names, vgg_names
+from research.models.images.plain.alexnet import AlexNet
+from research.models.images.plain.vgg import VGG
+from research.models.images.residual import densenet_names, resnet_names, xception_names
+from research.models.images.residual.densenet import DenseNet
+from research.models.images.residual.resnet import ResNet
+from research.models.images.residual.xception import Xception
+from research.models.naming import Names
 
 
 def names(model: nn.Module) -> Names:
@@ -42,37 +33,37 @@ def names(model: nn.Module) -> Names:
     """
     match model:
         case ResNet():
-            return resnet.names(model)
+            return resnet_names.names(model)
         case ViT():
-            return vit.names(model)
+            return vit_names.names(model)
         case Mixer():
-            return mixer.names(model)
+            return mixer_names.names(model)
         case MobileNet():
-            return mobilenet.v1_names(model)
+            return mobilenet_names.v1_names(model)
         case MobileNetV2():
-            return mobilenet.v2_names(model)
+            return mobilenet_names.v2_names(model)
         case MobileNetV3():
-            return mobilenet.v3_names(model)
+            return mobilenet_names.v3_names(model)
         case EfficientNet():
-            return efficientnet.names(model)
+            return efficientnet_names.names(model)
         case ConvNeXt():
-            return convnext.names(model)
+            return convnext_names.names(model)
         case AlexNet():
-            return alexnet.names(model)
+            return alexnet_names.names(model)
         case VGG():
-            return vgg.names(model)
+            return vgg_names.names(model)
         case InceptionV1():
-            return inception_v1.names(model)
+            return inception_v1_names.names(model)
         case InceptionV3():
-            return inception_v3.names(model)
+            return inception_v3_names.names(model)
         case Xception():
-            return xception.names(model)
+            return xception_names.names(model)
         case DenseNet():
-            return densenet.names(model)
+            return densenet_names.names(model)
     raise UsageError(f"there are no names of another library for {type(model).__name__}")
 
 
 def variants(model: nn.Module) -> tuple[Names, ...]:
     """Return every set of names that files of weights for `model` are known to have, that of `names` first."""
-    other = (efficientnet.ported_names(model),) if isinstance(model, EfficientNet) else ()
+    other = (efficientnet_names.ported_names(model),) if isinstance(model, EfficientNet) else ()
     return names(model), *other

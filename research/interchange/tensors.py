@@ -7,7 +7,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from research.errors import UsageError
-from research.interchange.entries import Array, Entry, Flattened, Names, Part, Pointwise
+from research.models.naming import Array, Entry, Flattened, Names, Part, Pointwise
 
 Tensors = dict[str, np.ndarray]
 

@@ -10,6 +10,12 @@ Axes = str | tuple[str, ...] | None
 Rules = tuple[tuple[str, tuple[Axes, ...]], ...]
 """Pairs of a pattern, found anywhere in the dotted path of a parameter, and the mesh axes of its last dimensions."""
 
+ALTERNATELY: Rules = (
+    (r"\bdense_\d*[02468]\.kernel$", (None, ("tensor", "fsdp"))),
+    (r"\bdense_\d*[13579]\.kernel$", (("tensor", "fsdp"), None)),
+)
+"""Of dense layers in a row: outputs of one, then inputs of the next, so that two need one sum over the devices."""
+
 LEAST_ELEMENTS = 2**12
 """Smaller arrays are not divided over fsdp: gathering them would cost more than keeping them."""
 

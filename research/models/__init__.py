@@ -1,30 +1,31 @@
-"""Architectures: one file per family; published sizes are functions beside them, as in `research.models.gpt2`."""
+"""Architectures: one file per family; published sizes are functions beside them, such as `gpt2`."""
 
-from research.layers.decoding import Decoded, beam_search, greedy
-from research.layers.masking import mask_tokens
-from research.layers.sampling import generate, sample
-from research.models.alexnet import AlexNet, alexnet
-from research.models.bert import BertClassifier, BertPretraining
-from research.models.cnn import CNN
-from research.models.convnext import ConvNeXt, convnext
-from research.models.densenet import DenseNet, densenet
-from research.models.efficientnet import EfficientNet, efficientnet, efficientnet_lite
-from research.models.inception_v1 import InceptionV1, googlenet, googlenet_batchnorm
-from research.models.inception_v3 import InceptionV3, inception_v3
-from research.models.mixer import Mixer, mixer
+from research.layers.sequences.decoding import Decoded, beam_search, greedy
+from research.layers.sequences.masking import mask_tokens
+from research.layers.sequences.sampling import generate, sample
+from research.models.images.inception.inception_v1 import InceptionV1, googlenet, googlenet_batchnorm
+from research.models.images.inception.inception_v3 import InceptionV3, inception_v3
+from research.models.images.mobile.efficientnet import EfficientNet, efficientnet, efficientnet_lite
+from research.models.images.mobile.mobilenet import MobileNet, mobilenet
+from research.models.images.mobile.mobilenet_v2 import MobileNetV2, mobilenet_v2
+from research.models.images.mobile.mobilenet_v3 import MobileNetV3, mobilenet_v3
+from research.models.images.patches.convnext import ConvNeXt, convnext
+from research.models.images.patches.mixer import Mixer, mixer
+from research.models.images.patches.vit import ViT, vit
+from research.models.images.plain.alexnet import AlexNet, alexnet
+from research.models.images.plain.cnn import CNN
+from research.models.images.plain.vgg import VGG, vgg
+from research.models.images.residual.densenet import DenseNet, densenet
+from research.models.images.residual.resnet import ResNet, resnet, se_resnet
+from research.models.images.residual.xception import Xception, xception
 from research.models.mlp import MLP
-from research.models.mobilenet import MobileNet, mobilenet
-from research.models.mobilenet_v2 import MobileNetV2, mobilenet_v2
-from research.models.mobilenet_v3 import MobileNetV3, mobilenet_v3
-from research.models.recurrent import RecurrentClassifier, RecurrentLanguageModel
-from research.models.resnet import ResNet, resnet, se_resnet
-from research.models.seq2seq import Seq2Seq
-from research.models.text_cnn import CNN1D, TextCNN
-from research.models.transformer import TransformerClassifier, TransformerLanguageModel
-from research.models.transformer_seq2seq import TransformerSeq2Seq, vaswani
-from research.models.vgg import VGG, vgg
-from research.models.vit import ViT, vit
-from research.models.xception import Xception, xception
+from research.models.text.bert import BertClassifier, BertPretraining, bert, bert_classifier
+from research.models.text.gpt2 import gpt2
+from research.models.text.recurrent import RecurrentClassifier, RecurrentLanguageModel
+from research.models.text.seq2seq import Seq2Seq
+from research.models.text.text_cnn import CNN1D, TextCNN
+from research.models.text.transformer import TransformerClassifier, TransformerLanguageModel
+from research.models.text.transformer_seq2seq import TransformerSeq2Seq, vaswani
 
 __all__ = [
     "CNN",
@@ -56,6 +57,8 @@ __all__ = [
     "Xception",
     "alexnet",
     "beam_search",
+    "bert",
+    "bert_classifier",
     "convnext",
     "densenet",
     "efficientnet",
@@ -63,6 +66,7 @@ __all__ = [
     "generate",
     "googlenet",
     "googlenet_batchnorm",
+    "gpt2",
     "greedy",
     "inception_v3",
     "mask_tokens",

@@ -11,8 +11,7 @@ from research.errors import UsageError
 from research.fields import Rate, Size
 from research.layers.activations import Activation, activate
 from research.layers.dropout import Dropout
-from research.layers.partition import Rules
-from research.models.dense_head import ALTERNATELY
+from research.layers.partition import ALTERNATELY, Rules
 
 
 class MLP(nn.Module):

@@ -12,8 +12,8 @@ import numpy as np
 
 from research.errors import UsageError
 from research.fields import NonNegative, Rate, Size, Switch, is_off
-from research.tasks.losses import cross_entropy
-from research.tasks.quotients import mean, mean_of, share
+from research.tasks.losses.elementwise import cross_entropy
+from research.tasks.metrics.quotients import mean, mean_of, share
 from research.tasks.task import Batch, Columns, Sums, Task, counted
 
 

@@ -9,8 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from research.tasks.metrics.quotients import mean
 from research.tasks.pictures import draw_forecast
-from research.tasks.quotients import mean
 from research.tasks.regression import BAND, Goal, Regression
 from research.tasks.task import Batch, Columns, Readable, Sums, counted
 

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from research.errors import UsageError
 from research.fields import Range, Rate, Size, Switch
-from research.layers.sampling import generate, generate_beyond
-from research.tasks.losses import cross_entropy, is_likeliest
-from research.tasks.quotients import mean, perplexity
+from research.layers.sequences.sampling import generate, generate_beyond
+from research.tasks.losses.elementwise import cross_entropy, is_likeliest
+from research.tasks.metrics.quotients import mean, perplexity
 from research.tasks.spelling import NOTHING, spell
 from research.tasks.task import Batch, Columns, Readable, Sums, Task, counted, counted_steps
 

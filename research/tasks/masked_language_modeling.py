@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from research.errors import UsageError
 from research.fields import Switch
-from research.tasks.losses import cross_entropy, is_likeliest
-from research.tasks.quotients import mean, perplexity
+from research.tasks.losses.elementwise import cross_entropy, is_likeliest
+from research.tasks.metrics.quotients import mean, perplexity
 from research.tasks.task import Batch, Columns, Sums, Task, counted
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from research.errors import UsageError
 from research.fields import Fraction, NonNegative
-from research.tasks.losses import binary_cross_entropy
-from research.tasks.quotients import mean, mean_of, share
+from research.tasks.losses.elementwise import binary_cross_entropy
+from research.tasks.metrics.quotients import mean, mean_of, share
 from research.tasks.task import Batch, Columns, Sums, Task, counted
 
 MISSING = -1

@@ -12,8 +12,8 @@ import numpy as np
 
 from research.errors import UsageError
 from research.fields import Positive, Range
-from research.tasks import losses
-from research.tasks.quotients import mean, mean_of
+from research.tasks.losses import elementwise
+from research.tasks.metrics.quotients import mean, mean_of
 from research.tasks.task import Batch, Columns, Sums, Task, counted
 
 Quantile = Annotated[float, Range(0.0, 1.0, open_end=True, open_start=True)]
@@ -159,15 +159,15 @@ class Regression(Task):
         """Return the loss of each value: [b, parts, k] and [b, k] -> [b, k]."""
         match self.loss:
             case "squared":
-                return losses.squared(parts[:, 0], target)
+                return elementwise.squared(parts[:, 0], target)
             case "absolute":
-                return losses.absolute(parts[:, 0], target)
+                return elementwise.absolute(parts[:, 0], target)
             case "huber":
-                return losses.huber(parts[:, 0], target, self.delta)
+                return elementwise.huber(parts[:, 0], target, self.delta)
             case "gaussian":
-                return losses.gaussian(parts[:, 0], parts[:, 1], target)
+                return elementwise.gaussian(parts[:, 0], parts[:, 1], target)
             case "quantile":
-                each = [losses.pinball(parts[:, index], target, q) for index, q in enumerate(self.quantiles)]
+                each = [elementwise.pinball(parts[:, index], target, q) for index, q in enumerate(self.quantiles)]
                 return jnp.stack(each).mean(axis=0)
 
 

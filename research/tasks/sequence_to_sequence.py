@@ -12,11 +12,11 @@ import numpy as np
 
 from research.errors import UsageError
 from research.fields import NonNegative, Rate, Size
-from research.layers.decoding import beam_search, greedy
-from research.tasks.bleu import bleu, ngram_sums, scorer
-from research.tasks.losses import cross_entropy, is_likeliest
+from research.layers.sequences.decoding import beam_search, greedy
+from research.tasks.losses.elementwise import cross_entropy, is_likeliest
+from research.tasks.metrics.bleu import bleu, ngram_sums, scorer
+from research.tasks.metrics.quotients import mean, perplexity
 from research.tasks.pictures import draw_alignments
-from research.tasks.quotients import mean, perplexity
 from research.tasks.spelling import spell
 from research.tasks.task import Batch, Columns, Readable, Sums, Task, counted, counted_steps
 from research.tokens import END, PADDING, START, UNKNOWN

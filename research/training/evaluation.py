@@ -10,8 +10,8 @@ from research.data import Records, Split, evaluation_batches
 from research.devices import ONE_DEVICE, Layout, lay_out, place
 from research.experiment import Experiment, Placement, RunOptions, split
 from research.tasks import Task
-from research.training.state import TrainState
-from research.training.step import eval_step, predict_step
+from research.training.update.state import TrainState
+from research.training.update.step import eval_step, predict_step
 
 # Columns that a person reads first; the compiled step gives them in alphabetical order.
 FIRST = ("time", "source", "prompt", "target", "label", "labels", "prediction")

@@ -11,17 +11,17 @@ from research.devices.cache import Compilations
 from research.devices.profile import Profile, window
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions, Start
-from research.training import chaos
-from research.training.checking import check
-from research.training.checkpoint import Checkpoints
 from research.training.clock import Clock
-from research.training.environment import environment
+from research.training.display.watch import Watch
 from research.training.evaluation import open_split
-from research.training.folder import Folder, Result
-from research.training.guard import interruptible
+from research.training.faults import chaos
+from research.training.faults.guard import interruptible
+from research.training.initialization.checking import check
+from research.training.initialization.start import check_tokens, start_folder
 from research.training.run import Run, Splits
-from research.training.start import check_tokens, start_folder
-from research.training.watch import Watch
+from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.environment import environment
+from research.training.storage.folder import Folder, Result
 
 
 def train(

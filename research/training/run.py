@@ -13,18 +13,14 @@ from research.data import Batches, Records, Split, gather
 from research.devices import ONE_DEVICE, Layout, first_replica, leads, place, replicated, whole
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions, fingerprint, split
-from research.training import chaos, lineage
-from research.training.checkpoint import Checkpoints, Kind
 from research.training.clock import Clock, goodput
-from research.training.curves import draw_curves
-from research.training.environment import commit, device, versions
+from research.training.display.curves import draw_curves
+from research.training.display.illustration import illustrate
+from research.training.display.progress import Progress, progress, shown
 from research.training.evaluation import evaluation_sums
-from research.training.folder import Folder, Result, writing
-from research.training.guard import Interrupted
-from research.training.illustration import illustrate
-from research.training.journal import Journal, is_best
-from research.training.liveness import host
-from research.training.nonfinite import (
+from research.training.faults import chaos
+from research.training.faults.guard import Interrupted
+from research.training.faults.nonfinite import (
     Diverged,
     NotFinite,
     Sentry,
@@ -34,11 +30,16 @@ from research.training.nonfinite import (
     first_not_finite,
     passed,
 )
-from research.training.progress import Progress, progress, shown
-from research.training.start import first_state
-from research.training.state import TrainState, abstract_state, count_parameters
-from research.training.step import Metrics
+from research.training.initialization.start import first_state
 from research.training.stepping import Call, Stepping, placed_step, together
+from research.training.storage import lineage
+from research.training.storage.checkpoint import Checkpoints, Kind
+from research.training.storage.environment import commit, device, versions
+from research.training.storage.folder import Folder, Result, writing
+from research.training.storage.journal import Journal, is_best
+from research.training.storage.liveness import host
+from research.training.update.state import TrainState, abstract_state, count_parameters
+from research.training.update.step import Metrics
 
 Splits = dict[Split, Records]
 

@@ -11,11 +11,11 @@ import jax
 from research.devices import Layout, place, place_replicas
 from research.experiment import Experiment, Hyperparameters, RunOptions
 from research.training.clock import Clock
-from research.training.guard import Interrupted
-from research.training.progress import Progress
-from research.training.state import TrainState
-from research.training.step import Metrics, replica_batches, train_step, train_steps, update
-from research.training.watch import Watch
+from research.training.display.progress import Progress
+from research.training.display.watch import Watch
+from research.training.faults.guard import Interrupted
+from research.training.update.state import TrainState
+from research.training.update.step import Metrics, replica_batches, train_step, train_steps, update
 
 Report = tuple[int, Metrics, float]  # step, metrics still on the device, seconds of training
 

@@ -15,9 +15,9 @@ from research.errors import UsageError
 from research.experiment import Experiment, Placement, RunOptions, replace, split
 from research.layers import partition
 from research.models import MLP
+from research.planning.lowering import lowered
 from research.training import Diverged, Interrupted, init, restore, train
-from research.training.lowering import lowered
-from tests.training import poisoned
+from tests.training.faults import poisoned
 
 ONE = Placement(data=1)
 TOLERANCE = 1e-5
@@ -149,7 +149,7 @@ def compiles_once(folder: Path, data_dir: str) -> None:
         if name == "/jax/core/compile/backend_compile_duration":
             compiled.append(str(steps[-1] if steps else 0))
 
-    from research.training import progress
+    from research.training.display import progress
 
     class Watching(progress.Silence):
         """Knows the step."""

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from research.devices import join
-from research.training.checkpoint import Checkpoints
-from research.training.state import TrainState
+from research.training.storage.checkpoint import Checkpoints
+from research.training.update.state import TrainState
 
 if __name__ == "__main__":
     join()

@@ -109,7 +109,7 @@ def test_the_others_do_not_come(tmp_path):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
-        words = [sys.executable, "-m", "tests.devices.counting", str(tmp_path), "--timeout", "1.5"]
+        words = [sys.executable, "-m", "tests.planning.counting", str(tmp_path), "--timeout", "1.5"]
         variables = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(index)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         waiting.append((subprocess.Popen(words, env={**os.environ, **variables}, **pipes), address))

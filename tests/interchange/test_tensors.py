@@ -4,7 +4,7 @@ import pytest
 
 from research.errors import UsageError
 from research.interchange import Array, Part, from_tensors, tensor_names, to_tensors
-from research.interchange.entries import Flattened
+from research.models.naming import Flattened
 
 NAMES = {
     "stem": "conv1",

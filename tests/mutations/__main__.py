@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -153,11 +153,15 @@ def stages(paths: Sequence[str], root: Path, whole: bool) -> list[list[str]]:
 
 
 def named_tests(path: str, root: Path) -> list[str]:
-    """Return the test files that bear the name of a module of research, or of a package it is in."""
+    """Return the test files of a module's room that bear its name, or that of a wing it is in."""
     _, *packages, name = Path(path).with_suffix("").parts
-    folder = Path("tests", *packages[:1])
-    files = [folder / f"test_{word}.py" for word in (name, *reversed(packages[1:]))]
-    return [str(file) for file in files if (root / file).is_file()]
+    tests = (root / "tests").joinpath(*packages[:1])
+    found = (
+        file
+        for word in (name, *reversed(packages[1:]))
+        for file in sorted((tests.rglob if packages else tests.glob)(f"test_{word}.py"))
+    )
+    return unique(str(file.relative_to(root)) for file in found)
 
 
 def room_tests(path: str, root: Path) -> list[str]:
@@ -171,7 +175,7 @@ def room_tests(path: str, root: Path) -> list[str]:
     return sorted(str(file.relative_to(root)) for file in files)
 
 
-def unique(items: Sequence[str]) -> list[str]:
+def unique(items: Iterable[str]) -> list[str]:
     """Return items in their order, each once."""
     return list(dict.fromkeys(items))
 

@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from research.data import Images, Table, files, image_files
-from research.data.folders import read_files
+from research.data import Images, Table, files
+from research.data.images import image_files
+from research.data.storage.folders import read_files
 from research.errors import RunError, UsageError
 
 CSV = b"a,b,target\n" + b"".join(b"%d,%d.5,%d\n" % (i, i * 3 % 7, i % 5) for i in range(23))

@@ -11,15 +11,15 @@ import pytest
 
 from research.ablation import Study, one_at_a_time
 from research.ablation.report import tabulate, write_report
-from research.ablation.store import Store
+from research.ablation.store.study_folder import Store
 from research.data import Images, Table
-from research.data.folders import read_files
+from research.data.storage.folders import read_files
 from research.errors import RunError, UsageError
 from research.experiment import RunOptions, from_json, to_json
 from research.interchange import read_tensors
 from research.training import restore
-from research.training.beginning import begin
-from research.training.folder import Folder
+from research.training.initialization.beginning import begin
+from research.training.storage.folder import Folder
 
 HOSTILE = ("os.system", "subprocess.Popen", "builtins.eval", "canary_module.Model", "canary_module", "__main__")
 

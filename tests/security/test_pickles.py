@@ -18,7 +18,7 @@ from research.errors import RunError, UsageError
 from research.experiment import RunOptions
 from research.interchange import read_tensors
 from research.training import restore
-from research.training.beginning import begin
+from research.training.initialization.beginning import begin
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml", "torch"}
@@ -163,8 +163,8 @@ pickle.Unpickler = pickle._Unpickler = Refused
 import research.weights
 from research.ablation import Study, one_at_a_time
 from research.ablation.report import tabulate, write_report
-from research.ablation.execution import ablate
-from research.ablation.store import Store
+from research.ablation.execution.running import ablate
+from research.ablation.store.study_folder import Store
 from research.data import Images
 from research.experiment import Experiment, RunOptions, replace
 from research.models import ResNet

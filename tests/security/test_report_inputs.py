@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from research.ablation import Study, one_at_a_time
 from research.ablation.report import tabulate
+from research.ablation.report.html.page import page
 from research.ablation.report.latex import latex
 from research.ablation.report.markdown import markdown
-from research.ablation.report.page import page
 from research.ablation.report.spreadsheet import spreadsheet
-from research.ablation.store import Store, write_status
+from research.ablation.store.study_folder import Store, write_status
 from research.errors import RunError, UsageError
 from research.experiment import fingerprint, to_json
-from research.training.folder import Folder, Result, write
+from research.training.storage.folder import Folder, Result, write
 
 STUDY = Study(one_at_a_time({"model.dropout": (0.0,)}), seeds=2)
 FILES = ("study.json", "result.json", "status.json", "metrics.jsonl", "attempts/1.json")

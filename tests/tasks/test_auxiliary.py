@@ -12,8 +12,8 @@ from research.experiment import Experiment, fingerprint, replace, split, to_json
 from research.models import InceptionV1
 from research.tasks import Classification, MultiLabel
 from research.training import check
-from research.training.state import abstract_state, init
-from research.training.step import eval_step, train_step
+from research.training.update.state import abstract_state, init
+from research.training.update.step import eval_step, train_step
 
 B, C = 7, 5
 WEIGHTS = (0.5, 1.0, 2.0, 3.0, 0.25)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research.errors import UsageError
-from research.layers.decoding import beam_search
+from research.layers.sequences.decoding import beam_search
 from research.models import CNN1D, Seq2Seq, TransformerSeq2Seq
 from research.tasks import SequenceToSequence
-from research.tasks.bleu import bleu, ngram_sums
+from research.tasks.metrics.bleu import bleu, ngram_sums
 from research.tokens import END, PADDING, START, UNKNOWN
 
 B, S, T, V = 5, 7, 6, 11

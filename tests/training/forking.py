@@ -26,7 +26,7 @@ import experiments.digits_cnn  # noqa: F401 (with it comes all that a command im
 ROOT = Path(__file__).parents[2]
 SWITCHES = ("jax_enable_compilation_cache", "jax_disable_most_optimizations")
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([__name__, "orbax.checkpoint", "research.ablation.execution"])
+FORKS.set_forkserver_preload([__name__, "orbax.checkpoint", "research.ablation.execution.running"])
 
 
 @dataclasses.dataclass(frozen=True)

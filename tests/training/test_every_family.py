@@ -22,13 +22,13 @@ from research.errors import UsageError
 from research.experiment import RunOptions, replace
 from research.fields import children
 from research.training import Diverged, restore, rollback, train
-from research.training.folder import Folder
-from research.training.lineage import Lineage
-from research.training.liveness import host, kernel
-from research.training.lock import Owner
-from research.training.nonfinite import first_not_finite
+from research.training.faults.nonfinite import first_not_finite
 from research.training.run import Run
-from research.training.skipping import NONFINITE
+from research.training.storage.folder import Folder
+from research.training.storage.lineage import Lineage
+from research.training.storage.liveness import host, kernel
+from research.training.storage.lock import Owner
+from research.training.update.skipping import NONFINITE
 from tests.families import FAMILIES, QUICK, classes
 from tests.training.test_exactness import LeftAlone
 

@@ -15,8 +15,8 @@ from research.models import MLP, BertPretraining, Seq2Seq, TransformerLanguageMo
 from research.optimization import Optimizer
 from research.tasks import Task
 from research.training import eval_step, evaluate, init, predict, predict_step, train_step
-from research.training.checking import check
-from research.training.state import abstract_state
+from research.training.initialization.checking import check
+from research.training.update.state import abstract_state
 
 N, L, V, K = 23, 5, 11, 3
 RNG = np.random.default_rng(0)

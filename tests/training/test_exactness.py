@@ -94,6 +94,6 @@ def test_examples_from_elsewhere_after_a_resume(first, data_dir, tmp_path, monke
     options = dataclasses.replace(OPTIONS, data_dir=data_dir, residency=first)
     others = {"device": "stream", "ram": "device", "stream": "ram"}
     if first == "device":
-        monkeypatch.setattr("research.data.stream._THREADS", 3)
-        monkeypatch.setattr("research.data.stream._AHEAD", 2)
+        monkeypatch.setattr("research.data.batching.stream._THREADS", 3)
+        monkeypatch.setattr("research.data.batching.stream._AHEAD", 2)
     assert_exact_after_every_step(TINY, options, tmp_path, residency=others[first])

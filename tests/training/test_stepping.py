@@ -11,9 +11,9 @@ import pytest
 
 from research.experiment import RunOptions, spec, split
 from research.training import Interrupted, restore, train
-from research.training.state import abstract_state
-from research.training.step import train_steps
 from research.training.stepping import together
+from research.training.update.state import abstract_state
+from research.training.update.step import train_steps
 
 pytestmark = pytest.mark.optimized
 

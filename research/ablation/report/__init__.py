@@ -4,9 +4,9 @@ found, curves = tabulate(store)
 write_report(store.root, found, [curves])
 """
 
+from research.ablation.report.captions import caption, findings, minimum_seeds_sentence, notes
 from research.ablation.report.learning_curves import Curve, Curves, curves
 from research.ablation.report.tables import Column, Entry, Receipt, Row, Table, Verdict, merge, table
-from research.ablation.report.words import caption, findings, minimum_seeds_sentence, notes
 from research.ablation.report.writing import tabulate, write_report
 
 __all__ = [

@@ -3,9 +3,9 @@
 import unicodedata
 from collections.abc import Iterator
 
+from research.ablation.report.captions import caption
 from research.ablation.report.layout import Item, Layout, layout
 from research.ablation.report.tables import Table
-from research.ablation.report.words import caption
 
 COMMANDS = {
     "\\": r"\textbackslash{}",

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from research.ablation.design.study import Cell, Study, final_seeds, goal
 from research.ablation.report.tables import LEVEL
-from research.ablation.statistics import t_interval
-from research.ablation.store import Outcome
-from research.ablation.study import Cell, Study, final_seeds, goal
+from research.ablation.statistics.comparison import t_interval
+from research.ablation.store.study_folder import Outcome
 from research.errors import RunError
 from research.experiment import fingerprint
-from research.training.folder import Folder, numbers
-from research.training.journal import read
+from research.training.storage.folder import Folder, numbers
+from research.training.storage.journal import read
 
 
 @dataclasses.dataclass(frozen=True)

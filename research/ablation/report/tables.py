@@ -11,10 +11,18 @@ from typing import Literal
 
 import numpy as np
 
-from research.ablation.names import shown
-from research.ablation.statistics import Interval, Paired, equivalent, holm, minimum_seeds, paired, t_interval
-from research.ablation.store import Outcome
-from research.ablation.study import Cell, Study, final_seeds, goal
+from research.ablation.design.names import shown
+from research.ablation.design.study import Cell, Study, final_seeds, goal
+from research.ablation.statistics.comparison import (
+    Interval,
+    Paired,
+    equivalent,
+    holm,
+    minimum_seeds,
+    paired,
+    t_interval,
+)
+from research.ablation.store.study_folder import Outcome
 from research.errors import UsageError, suggestion
 from research.experiment import Experiment, fingerprint
 

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from research.ablation.design.study import plan
+from research.ablation.report.html.page import page
 from research.ablation.report.latex import latex
 from research.ablation.report.learning_curves import Curves, curves
 from research.ablation.report.markdown import markdown
-from research.ablation.report.page import page
 from research.ablation.report.picture import picture
 from research.ablation.report.spreadsheet import spreadsheet
 from research.ablation.report.tables import Table, Test, table
-from research.ablation.store import Store, check_unscreened
-from research.ablation.study import plan
+from research.ablation.store.study_folder import Store, check_unscreened
 from research.errors import UsageError
-from research.training.folder import write
+from research.training.storage.folder import write
 
 
 def tabulate(store: Store, title: str = "", test: Test = "t") -> tuple[Table, Curves]:

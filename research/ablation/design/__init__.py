@@ -1,0 +1,1 @@
+"""What is varied: axes, spaces, cells, and the trials of a study."""

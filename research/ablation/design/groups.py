@@ -1,0 +1,40 @@
+"""Trials that share a compiled step: those of one program and one number of steps."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+
+from research.ablation.design.study import Trial
+from research.experiment import Experiment, split
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """What may run together: only arrays differ between its trials. `name` is a short hash of the program."""
+
+    name: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def steps(self) -> int:
+        """Training steps of each trial."""
+        return self.trials[0].experiment.steps
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The names of the cells whose trials it holds."""
+        return tuple(dict.fromkeys(trial.cell.name for trial in self.trials))
+
+
+def groups(trials: Iterable[Trial]) -> tuple[Group, ...]:
+    """Return the groups of trials, each in the order given."""
+    found: dict[tuple[Experiment, int], list[Trial]] = {}
+    for trial in trials:
+        program, _ = split(trial.experiment)
+        found.setdefault((program, trial.experiment.steps), []).append(trial)
+    return tuple(Group(_name(program, steps), tuple(members)) for (program, steps), members in found.items())
+
+
+def _name(program: Experiment, steps: int) -> str:
+    """Return ten hexadecimal digits; a program's text holds every field, with the same sign for every argument."""
+    return hashlib.sha256(f"{program!r} {steps}".encode()).hexdigest()[:10]

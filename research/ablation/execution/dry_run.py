@@ -1,0 +1,140 @@
+"""What running a study would mean, before anything runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from research.ablation.design.groups import Group, groups
+from research.ablation.design.study import Study, Trial, check, final_seeds
+from research.ablation.design.tuning import tuning_seeds
+from research.ablation.execution.choosing import Choice, choice_file, read_choice
+from research.ablation.execution.measuring import Measurement, measure
+from research.ablation.execution.progress import summary
+from research.ablation.store.study_folder import Outcome, Phase, Store
+from research.errors import RunError, UsageError
+from research.experiment import Experiment, RunOptions, fingerprint
+from research.training.loop import open_splits
+
+
+def describe_plan(
+    experiment: Experiment,
+    study: Study,
+    workdir: str | Path,
+    options: RunOptions | None = None,
+    timed: bool = False,
+    workers: int = 1,
+) -> str:
+    """Return cells, seeds, programs, what is done already, time and memory of a study; writes nothing.
+
+    Time comes from the trials of the same program that are finished in the folder; with `timed`, also from a few real
+    steps of those programs that have none. What is not known is said to be so. `workers` processes share the work.
+
+    Raises:
+        UsageError: the study does not fit, or the folder holds another one.
+    """
+    store = Store.of(workdir, experiment, study)
+    return "\n".join(_lines(store, options or RunOptions(), timed, workers))
+
+
+def _lines(store: Store, options: RunOptions, timed: bool, workers: int) -> Iterator[str]:
+    """Yield the plan line by line."""
+    metric, maximize = store.goal
+    yield f"{metric} on {store.study.split}, {'more' if maximize else 'less'} is better"
+    if store.tunings:
+        variants = [variant for tuning in store.tunings for variant in tuning.variants]
+        check(variants)
+        seeds = tuning_seeds(store.experiment, store.study)
+        yield f"{len(variants)} settings of {len(store.tunings)} cells to tune on seeds {seeds[0]} to {seeds[-1]}"
+        yield from _programs(store, store.tuning_trials, "tuning", options, timed, workers)
+    cells = store.cells()
+    seeds = final_seeds(store.experiment, store.study)
+    if not cells:
+        names = [tuning.cell.name for tuning in store.tunings]
+        yield f"{len(names)} cells on seeds {seeds[0]} to {seeds[-1]}, when they are tuned: {', '.join(names)}"
+        yield "time and memory of these are not known before"
+        return
+    check(cells)
+    yield f"{len(cells)} cells on seeds {seeds[0]} to {seeds[-1]}"
+    width = max(len(cell.name) for cell in cells)
+    for cell in cells:
+        also = f"  also {', '.join(cell.aliases)}" if cell.aliases else ""
+        yield f"  {cell.name:<{width}}  {fingerprint(cell.experiment)}  {cell.tuned}{also}".rstrip()
+    yield from _programs(store, store.final_trials(), "final", options, timed, workers)
+
+
+def _programs(
+    store: Store, trials: tuple[Trial, ...], phase: Phase, options: RunOptions, timed: bool, workers: int
+) -> Iterator[str]:
+    """Yield what is done and what each program takes."""
+    found = {id(trial): store.outcome(trial, phase) for trial in trials}
+    yield summary(list(found.values()))
+    programs = groups(trials)
+    yield f"{len(programs)} programs to compile" if len(programs) > 1 else "1 program to compile"
+    total, unknown = 0.0, 0
+    for group in programs:
+        outcomes = [found[id(trial)] for trial in group.trials]
+        left = sum(outcome.status == "planned" for outcome in outcomes)
+        choice = _choice(store, group)
+        measured = _measured(group, choice, options, timed and left > 0)
+        each = _seconds(group, outcomes, measured)
+        if left and each is None:
+            unknown += left
+        elif left and each is not None:
+            total += left * each
+        basis = "" if each is None or any(outcome.finished for outcome in outcomes) else ", counting steps alone"
+        way = f"{choice.mode}, {choice.size} at a time" if choice else "way not chosen yet"
+        yield (
+            f"  {group.name}  {group.steps:,} steps, {left} of {len(outcomes)} trials left, "
+            f"{_duration(each)} a trial{basis}, {_memory(measured)}, {way}: {', '.join(group.cells)}"
+        )
+    also = f" and {unknown} trials of unknown time" if unknown else ""
+    shared = f", shared by {workers} processes" if workers > 1 else ""
+    yield f"time left: about {_duration(total / workers)}{also}{shared}"
+
+
+def _choice(store: Store, group: Group) -> Choice | None:
+    """Return how a group is run, where that is decided."""
+    file = choice_file(store.root, group.name)
+    return read_choice(file) if file.exists() else None
+
+
+def _measured(group: Group, choice: Choice | None, options: RunOptions, timed: bool) -> Measurement | None:
+    """Return what was measured of a group as it is run, measuring a loop where nothing was and it is asked for."""
+    if choice is not None:
+        for measurement in choice.measurements:
+            if choice.chose(measurement):
+                return measurement
+    if not timed:
+        return None
+    experiment = group.trials[0].experiment
+    try:
+        return measure([experiment], open_splits(experiment, options), options, "loop", 1)
+    except (UsageError, RunError):
+        raise
+    except Exception as error:  # whatever the back end raises on a program that it cannot run
+        return Measurement("loop", 1, error=f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def _seconds(group: Group, outcomes: list[Outcome], measured: Measurement | None) -> float | None:
+    """Return the seconds of one trial: the mean of those finished, else of its steps alone."""
+    finished = [outcome.seconds["total"] for outcome in outcomes if outcome.finished]
+    if finished:
+        return sum(finished) / len(finished)
+    if measured is None or measured.step_seconds is None:
+        return None
+    return measured.step_seconds * group.steps
+
+
+def _memory(measured: Measurement | None) -> str:
+    """Return the memory of a step in words."""
+    if measured is None or measured.bytes is None:
+        return "memory not known"
+    return f"{measured.bytes / 2**20:,.1f} MiB a step"
+
+
+def _duration(seconds: float | None) -> str:
+    """Return seconds in the unit that suits."""
+    if seconds is None:
+        return "unknown time"
+    if seconds < 120:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,311 @@
+"""Several runs of one program in lockstep: one call of the compiled step advances them all."""
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from research.data import Batches, Records, Residency, Rows, Split, evaluation_batches, stacked_feeds
+from research.devices import Together, place_together, replicate
+from research.errors import RunError
+from research.experiment import Experiment, Hyperparameters, RunOptions, split
+from research.training import Interrupted, Result, TrainState
+from research.training.clock import Clock, Share
+from research.training.display.progress import progress
+from research.training.evaluation import added, evaluation_size
+from research.training.initialization.start import first_state
+from research.training.run import Run, Splits
+from research.training.stepping import Stepping
+from research.training.storage.checkpoint import Checkpoints, Kind
+from research.training.storage.environment import environment
+from research.training.storage.folder import Folder
+from research.training.update.state import abstract_state
+from research.training.update.step import Metrics, eval_step, train_step, train_steps
+
+Ended = Callable[[int, Result | Exception], None]
+
+FINAL: tuple[Split, ...] = ("validation", "test")
+
+
+def train_together(
+    experiments: Sequence[Experiment],
+    folders: Sequence[Path],
+    splits: Splits,
+    options: RunOptions,
+    mode: Together,
+    size: int,
+    interrupted: Callable[[], bool],
+    ended: Ended,
+) -> None:
+    """Train runs of one program and one number of steps, each into a folder as `train` would write it.
+
+    Runs that were all stopped at the same step go on from there; otherwise all begin again. What one run cannot do,
+    such as write its files, ends that one alone.
+
+    Args:
+        experiments, folders: at most `size` runs and where each goes.
+        splits: the examples, the same for all.
+        options: as for `train`.
+        mode, size: how many are computed together, and how; where there are fewer runs the last one is repeated.
+        interrupted: whether to stop after this step.
+        ended: called with the number of each run and its result, or what it failed with, as soon as it is known.
+
+    Raises:
+        Interrupted: the runs that had not ended were stopped early, and saved.
+    """
+    with contextlib.ExitStack() as stack:
+        opened = {}
+        for index, (experiment, root) in enumerate(zip(experiments, folders, strict=True)):
+            try:
+                opened[index] = _open(experiment, root, options, stack)
+            except Exception as error:
+                ended(index, error)
+        if opened:
+            group = Group(experiments, opened, splits, options, mode, size, ended, stack)
+            with contextlib.suppress(NobodyLeft):
+                group.train(interrupted)
+                group.finish()
+
+
+def _open(experiment: Experiment, root: Path, options: RunOptions, stack: contextlib.ExitStack) -> Folder:
+    """Return the folder of a run, claimed, with what is known at the start written into it."""
+    folder = Folder(root)
+    folder.check(experiment)
+    stack.enter_context(folder.claimed())
+    folder.create(experiment, environment(), experiment.data.files(options.data_dir))
+    return folder
+
+
+class NobodyLeft(Exception):
+    """Every run of a group has ended early."""
+
+
+class Group(Stepping):
+    """The runs of one call of `train_together`; `state` holds the states of all, stacked."""
+
+    def __init__(
+        self,
+        experiments: Sequence[Experiment],
+        folders: dict[int, Folder],
+        splits: Splits,
+        options: RunOptions,
+        mode: Together,
+        size: int,
+        ended: Ended,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self.experiments = [*experiments, *[experiments[-1]] * (size - len(experiments))]
+        self.splits, self.mode, self.clock = splits, mode, Clock()
+        self.options = dataclasses.replace(options, stop_diverged=False)  # one that diverges leaves the others alone
+        self.progress, self._ended = progress("none", 0, 0, 0), ended
+        self.program, _ = split(experiments[0])
+        self.hyperparameters = stacked_hyperparameters(self.experiments)
+        self.total = experiments[0].steps
+        self._feeds = Feeds(self.experiments, splits["train"], options.residency, mode)
+        stack.callback(self._feeds.close)
+        with self.clock.phase("checkpoint"):
+            saved = common_states(self.experiments, folders)
+        if saved:
+            slots = [min(index, max(saved)) for index in range(size)]
+            self.state = stacked([saved.get(slot, saved[min(saved)])[0] for slot in slots])
+        else:
+            with self.clock.phase("compile"):
+                self.state = self._initial(next(iter(folders.values())).root)
+        self._host: tuple[int, TrainState] | None = None
+        self._sums: dict[Split, list[Any]] = {}
+        self.step = int(self.state.step[0])
+        self.members: dict[int, Member] = {}
+        for index, folder in folders.items():
+            checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, options.keep, errors=options.save_errors))
+            clock = Share(self.clock, len(folders))
+            if saved:
+                checkpoints.forget_best_after(self.step)
+            self.members[index] = Member(self, index, folder, clock, checkpoints, saved.get(index))
+
+    def _initial(self, root: Path) -> TrainState:
+        """Return the states before the first step, each computed alone: compiling that takes half the time."""
+        return stacked([self._first(experiment, root) for experiment in self.experiments])
+
+    def _first(self, experiment: Experiment, root: Path) -> TrainState:
+        """Return the state of one run before its first step, on the host."""
+        return jax.device_get(first_state(experiment, root, self.options))
+
+    def _placed(self, step: Callable[..., Any], axes: tuple[Any, ...], donate_state: bool = False) -> Any:
+        """Return a step of this program, compiled for all runs."""
+        return place_together(step, self.program, self.mode, axes, donate_state)
+
+    def train(self, interrupted: Callable[[], bool]) -> None:
+        """Take the steps that are left."""
+        self.take_steps(self._feeds.at, interrupted)
+
+    def take(self, count: int) -> Callable[..., Any]:
+        """Return the compiled program that takes `count` steps of all runs in one call."""
+        step = train_step if count == 1 else train_steps
+        return self._placed(step, (0, 0, self._feeds.axes), donate_state=True)
+
+    def host_state(self) -> TrainState:
+        """Return the states of all, stacked, on the host; moved there once a step."""
+        if self._host is None or self._host[0] != self.step:
+            self._host = self.step, jax.device_get(self.state)
+        return self._host[1]
+
+    def sums(self, index: int, name: Split) -> Any:
+        """Return one run's sums over the split that was evaluated last."""
+        return added(self.experiments[index].task, [taken(part, index) for part in self._sums[name]])
+
+    def report(self, step: int, metrics: Metrics, seconds: float) -> None:
+        """Let every run write its metrics."""
+        with self.clock.phase("step"):
+            host = jax.device_get(metrics)
+        self._each(lambda member: member.report(step, taken(host, member.index), seconds))
+
+    def evaluate_between(self) -> None:
+        """Evaluate all on validation and let every run keep its best state."""
+        self._evaluate("validation")
+        self._each(lambda member: member.evaluate_between())
+
+    def save_latest(self) -> None:
+        """Start to save every run."""
+        self._each(lambda member: member.save_latest())
+
+    def stopped(self) -> Interrupted:
+        """Wait until all are saved and return what to raise."""
+        self._each(lambda member: member.stopped())
+        return Interrupted(f"stopped {len(self.members)} runs at step {self.step} of {self.total}")
+
+    def finish(self) -> None:
+        """Evaluate the final states and let every run write its result."""
+        for name in FINAL:
+            self._evaluate(name)
+        self._each(lambda member: self._ended(member.index, member.finish()))
+
+    def _evaluate(self, name: Split) -> None:
+        """Compute the sums of all runs over a split."""
+        evaluate = self._placed(eval_step, (0, 0, None))
+        with self.clock.phase("evaluate"):
+            self._sums[name] = [
+                jax.device_get(evaluate(self.hyperparameters, self.state, batch))
+                for batch in evaluation_batches(self.splits[name], evaluation_size(self.splits[name]))
+            ]
+
+    def _each(self, action: Callable[["Member"], Any]) -> None:
+        """Let every run do something; one that cannot is at its end, the others go on.
+
+        Raises:
+            NobodyLeft: none could.
+        """
+        for index, member in list(self.members.items()):
+            try:
+                member.step = self.step
+                action(member)
+            except Exception as error:
+                del self.members[index]
+                member.failed(error)
+                self._ended(index, error)
+        if not self.members:
+            raise NobodyLeft
+
+
+class Member(Run):
+    """One run of a group: what is its own, journal, checkpoints and result; the group computes."""
+
+    def __init__(
+        self,
+        group: Group,
+        index: int,
+        folder: Folder,
+        clock: Share,
+        checkpoints: Checkpoints,
+        saved: tuple[TrainState, dict[str, float]] | None,
+    ) -> None:
+        self._group, self.index, self._saved = group, index, saved
+        super().__init__(group.experiments[index], group.options, folder, clock, group.splits, checkpoints)
+
+    def _restore(self, again: bool = False) -> TrainState:
+        """Return this run's part of the group's state."""
+        self._carry(self._saved, again)
+        return taken(self._group.host_state(), self.index)
+
+    def _sums(self, name: Split) -> Any:
+        """Return the sums that the group computed."""
+        return self._group.sums(self.index, name)
+
+    def _save(self, kind: Kind) -> None:
+        """Start to save this run's part of the group's state."""
+        self.state = taken(self._group.host_state(), self.index)
+        super()._save(kind)
+
+
+class Feeds:
+    """The training batches of several runs, each in the order of its own seed."""
+
+    def __init__(
+        self, experiments: Sequence[Experiment], records: Records, residency: Residency, mode: Together
+    ) -> None:
+        size, put = experiments[0].batch_size, replicate if mode == "shard" else jax.device_put
+        self._seeds = [experiment.seed for experiment in experiments]
+        self._batches = {seed: Batches(records, size, seed, residency, place=put) for seed in self._seeds}
+        on_device = self._batches[self._seeds[0]].residency == "device"
+        self.axes: Any = Rows(None, 0) if on_device else 0  # type: ignore[arg-type]
+        """Which parts of a feed each run has of its own: the split is shared, the rows are not."""
+
+    def at(self, step: int, count: int = 1) -> Any:
+        """Return what to hand to the compiled program for `count` steps from `step` on."""
+        found = {seed: batches.feeds_at(step, count) for seed, batches in self._batches.items()}
+        return stacked_feeds([found[seed] for seed in self._seeds])
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        for batches in self._batches.values():
+            batches.close()
+
+
+def common_states(
+    experiments: Sequence[Experiment], folders: dict[int, Folder]
+) -> dict[int, tuple[TrainState, dict[str, float]]]:
+    """Return each run's saved state and seconds spent, if all were saved at the same step.
+
+    Otherwise nothing is returned and all that was saved is removed: these runs begin again.
+    """
+    saved = {}
+    if all(folder.checkpoints.exists() for folder in folders.values()):
+        abstract = abstract_state(experiments[0])  # that of any run of the program
+        for index, folder in folders.items():
+            with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+                try:
+                    one = checkpoints.restore("latest", abstract)
+                except RunError:  # damaged
+                    one = None
+            if one is None:
+                break
+            saved[index] = jax.device_get(one[0]), one[1]
+    if len(saved) == len(folders) and len({int(state.step) for state, _ in saved.values()}) == 1:
+        return saved
+    for folder in folders.values():
+        shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    return {}
+
+
+def stacked_hyperparameters(experiments: Sequence[Experiment]) -> Hyperparameters:
+    """Return the hyperparameters of runs of one program, each stacked: [k].
+
+    They stay weakly typed, as a single run's are, so that a float does not widen a bfloat16 computation.
+    """
+    each = [split(experiment)[1] for experiment in experiments]
+    return {path: jnp.stack([jnp.asarray(one[path]) for one in each]) for path in each[0]}
+
+
+def stacked(states: Sequence[TrainState]) -> TrainState:
+    """Return several states as one, on the host."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+
+def taken(tree: Any, index: int) -> Any:
+    """Return one run's part of a stacked tree."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)

@@ -1,0 +1,37 @@
+"""The options of trials, which differ from those of a single run."""
+
+import dataclasses
+import math
+
+from research.ablation.execution.choosing import Choice, Execution
+from research.errors import UsageError
+from research.experiment import Placement, RunOptions
+
+SAVED_SECONDS = 30.0  # between checkpoints of a trial: what is lost when it is killed, where saving it costs more
+
+
+def for_trials(options: RunOptions, execution: Execution) -> tuple[RunOptions, Execution]:
+    """Return options and execution of trials: each on one device, or one after the other in a placement of their own.
+
+    One that diverges goes on, however it is run, and so is told from one that fails.
+
+    Raises:
+        UsageError: both are asked for, or a trace, which is of a single run.
+    """
+    if options.profile is not None:
+        raise UsageError("--profile is for a single run: train one of the cells")
+    options = dataclasses.replace(options, stop_diverged=False)
+    if options.placement == Placement():
+        return dataclasses.replace(options, placement=Placement(data=1)), execution
+    if execution not in ("auto", "loop"):
+        raise UsageError(f'trials that run together, as "{execution}" does, are on one device each: choose loop')
+    return options, "loop"
+
+
+def adapted(options: RunOptions, choice: Choice) -> RunOptions:
+    """Return the options of trials that run in a certain way, checkpoints not less than `SAVED_SECONDS` apart."""
+    between = options.checkpoint_every * choice.step_seconds
+    checkpoint_every = options.checkpoint_every * max(1, math.floor(SAVED_SECONDS / between))
+    return dataclasses.replace(
+        options, steps_per_call=choice.steps_per_call, checkpoint_every=min(checkpoint_every, 2**31 - 1)
+    )

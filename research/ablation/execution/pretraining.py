@@ -1,0 +1,34 @@
+"""What the trials of a study begin with: a run that is trained once, by one process, for all of them."""
+
+import dataclasses
+from pathlib import Path
+
+from research.ablation.execution.waiting import Waiting
+from research.ablation.store.claims import Claims
+from research.experiment import Experiment, RunOptions, Start
+from research.training import train
+from research.training.initialization.start import start_folder
+from research.training.storage.folder import Folder
+
+
+class Starts:
+    """The runs that trials begin with, in the `start_dir` of the trials' `options`."""
+
+    def __init__(self, root: Path, options: RunOptions, claims: Claims, waiting: Waiting) -> None:
+        self._root, self._options = root, dataclasses.replace(options, stop_after=None)
+        self._claims, self._waiting = claims, waiting
+
+    def prepare(self, experiment: Experiment) -> None:
+        """Train what an experiment begins with, unless that is done; wait where another process is at it."""
+        if not isinstance(experiment.start, Start):
+            return
+        root = start_folder(experiment.start, self._root, self._options)
+        while Folder(root).read_result() is None:
+            claim = self._claims.acquire(root)
+            if claim is None:
+                self._waiting.pause()
+            else:
+                try:
+                    train(experiment.start.experiment, root, self._options)
+                finally:
+                    self._claims.release(claim)

@@ -1,0 +1,89 @@
+"""Which trials are to be run, and who is at them: this process by a claim, or another one."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from research.ablation.design.groups import Group, groups
+from research.ablation.design.study import Trial
+from research.ablation.store.claims import Claim, Claims
+from research.ablation.store.study_folder import Outcome, Phase, Status, Store
+from research.training.storage.folder import Folder
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+    """A trial that is to be run, unless another process has done it by then; `attempt` is the last one before."""
+
+    trial: Trial
+    phase: Phase
+    group: Group
+    folder: Path
+    attempt: int
+
+
+class Jobs:
+    """The trials of a study that this process may claim, and in `elsewhere` those that it left to others, by folder.
+
+    Those whose status is in `retry` are tried again, once.
+    """
+
+    def __init__(self, store: Store, claims: Claims, retry: tuple[Status, ...]) -> None:
+        self._store, self._claims, self._retry = store, claims, retry
+        self.elsewhere: dict[Path, Job] = {}
+
+    def due(self, trials: Sequence[Trial], phase: Phase) -> list[Job]:
+        """Return the trials that are to be run, group by group."""
+        found = []
+        for group in groups(trials):
+            for trial in group.trials:
+                outcome = self._store.outcome(trial, phase)
+                job = Job(trial, phase, group, self._store.folder(trial), outcome.attempt)
+                if self.is_due(job, outcome):
+                    found.append(job)
+        return found
+
+    def is_due(self, job: Job, outcome: Outcome) -> bool:
+        """Return whether a trial is to be run; what is tried again is so only once."""
+        again = outcome.status in self._retry and outcome.attempt == job.attempt
+        return outcome.status == "planned" or again
+
+    def claim(self, job: Job) -> Claim | None:
+        """Return a claim on a trial, None where it is no longer due or another process has it.
+
+        Raises:
+            OSError: its folder cannot be written.
+        """
+        outcome = self._store.outcome(job.trial, job.phase)
+        claim = self._claims.acquire(job.folder, after=outcome.attempt) if self.is_due(job, outcome) else None
+        if claim is None or not self._begin(job, claim):
+            self.elsewhere[job.folder] = job
+            return None
+        return claim
+
+    def _begin(self, job: Job, claim: Claim) -> bool:
+        """Return whether a trial is still to be run, now that it is claimed; else give it back."""
+        recorded = self._store.recorded(job.trial, job.phase)  # what came of the attempt that has just ended
+        again = recorded.status in self._retry and claim.number == job.attempt + 1
+        if recorded.status not in ("planned", "running") and not again:
+            self._claims.release(claim, "too late")
+            return False
+        if recorded.status == "diverged":
+            forget(Folder(job.folder))
+        return True
+
+    def back(self) -> Iterator[tuple[Job, Outcome]]:
+        """Yield trials that other processes are no longer at, and what came of each; what they left is due again."""
+        for folder, job in list(self.elsewhere.items()):
+            outcome = self._store.outcome(job.trial, job.phase)
+            if outcome.status != "running":
+                del self.elsewhere[folder]
+                yield job, outcome
+
+
+def forget(folder: Folder) -> None:
+    """Remove what a run came to, so that it begins again."""
+    for file in (folder.result, folder.metrics):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""What can be said of differences between cells, and how many seeds it takes."""

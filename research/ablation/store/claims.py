@@ -1,0 +1,125 @@
+"""Who works on a folder: claims by exclusive creation, kept alive by a heartbeat.
+
+The claim on attempt n of a folder is the file attempts/n.json, which only one process can create. An attempt ends by
+being marked as over, or when its process is dead; then anyone may create the file of attempt n + 1. Numbers only grow
+and no claim is ever removed, so of two that find the same dead claim one gets the next, whatever their timing.
+"""
+
+import contextlib
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from research.training.storage.folder import write
+from research.training.storage.liveness import BEAT, STALE, age, born, host
+
+
+class Claim(NamedTuple):
+    """The right to work on attempt `number` of a folder."""
+
+    folder: Path
+    number: int
+
+    @property
+    def file(self) -> Path:
+        """The file that only its owner could create."""
+        return _file(self.folder, self.number)
+
+    def held(self) -> bool:
+        """Return whether nobody took over, thinking this process dead, as after the sleep of a laptop."""
+        return attempts(self.folder) == self.number
+
+
+class Claims:
+    """The claims of this process, with one heartbeat for all; use as a context manager."""
+
+    def __init__(self, beat: float = BEAT, stale: float = STALE) -> None:
+        self._beat, self._stale = beat, stale
+        self._held: set[Claim] = set()
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._heart = threading.Thread(target=self._keep_beating, daemon=True)
+
+    def __enter__(self) -> "Claims":
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._heart.join()
+        for claim in list(self._held):
+            self.release(claim)
+
+    def acquire(self, folder: Path, after: int | None = None) -> Claim | None:
+        """Return a claim on the next attempt of a folder, None where another process has it.
+
+        `after` is the attempt that the caller knows of; None is also returned where there has been a later one since.
+        Raises `OSError` where the folder cannot be written.
+        """
+        number = attempts(folder)
+        if (after is not None and number != after) or is_claimed(folder, self._stale):
+            return None
+        claim = Claim(folder, number + 1)
+        claim.file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with claim.file.open("x") as file:
+                file.write(json.dumps({"host": host(), "pid": os.getpid(), "born": born(os.getpid())}) + "\n")
+        except FileExistsError:
+            return None
+        with self._lock:
+            self._held.add(claim)
+        return claim
+
+    def release(self, claim: Claim, how: str = "stopped") -> None:
+        """End an attempt and say how it went; a disk too full for that is no reason to fail, as processes end."""
+        with self._lock:
+            self._held.discard(claim)
+        with contextlib.suppress(OSError):
+            write(claim.file, json.dumps({**_read(claim.file), "over": how}) + "\n")
+
+    def _keep_beating(self) -> None:
+        """Touch every claim again and again."""
+        while not self._over.wait(self._beat):
+            with self._lock:
+                for claim in self._held:
+                    with contextlib.suppress(OSError):
+                        os.utime(claim.file)
+
+
+def attempts(folder: Path) -> int:
+    """Return how often a folder has been worked on."""
+    return max((int(path.stem) for path in (folder / "attempts").glob("*.json") if path.stem.isdecimal()), default=0)
+
+
+def is_claimed(folder: Path, stale: float = STALE) -> bool:
+    """Return whether a process works on a folder.
+
+    One of this host is asked for directly: a stopped one will go on, so its silence means nothing, and a dead one needs
+    no waiting. One of another host is alive if its last sign of life is not `stale` seconds old.
+    """
+    number = attempts(folder)
+    if not number:
+        return False
+    file = _file(folder, number)
+    claim = _read(file)
+    if claim.get("over"):
+        return False
+    if claim.get("host") == host():
+        pid = claim.get("pid")
+        return isinstance(pid, int) and born(pid) == claim.get("born")
+    return age(file) < stale
+
+
+def _file(folder: Path, number: int) -> Path:
+    """Return the file of one attempt."""
+    return folder / "attempts" / f"{number}.json"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return the content of a claim; of one not yet written, nothing."""
+    try:
+        claim = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return claim if isinstance(claim, dict) else {}

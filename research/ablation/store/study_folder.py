@@ -1,0 +1,232 @@
+"""A study's folder: what is asked for, and what came of every trial. Nothing is kept but in its files.
+
+study.json                    baseline, cells, seeds, metric
+trials/FINGERPRINT-seedN/     a run folder as `train` writes it, and
+    status.json               what is known of the trial besides its result
+    attempts/1.json ...       who worked on it (`research.ablation.store.claims`)
+groups/ID/execution.json      how the trials of a program are run, and what was measured to decide it
+"""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from research.ablation.design.study import Cell, Goal, Study, Trial, final_seeds, goal, plan, trials
+from research.ablation.design.tuning import Tuning, nuisance_plan, tuning_seeds, winners
+from research.ablation.store.claims import attempts, is_claimed
+from research.ablation.store.recording import merged, read_study, write_study
+from research.errors import RunError, UsageError
+from research.experiment import Experiment, explain, fingerprint
+from research.fields import annotations, canonical
+from research.training.storage.folder import Folder, finite, write
+
+Phase = Literal["tuning", "final"]
+Status = Literal["planned", "running", "done", "failed", "diverged", "pruned"]
+
+KNOWN = frozenset(("status", "mode", "group", "device", "error", "traceback"))  # what status.json says of a trial
+
+MARK = "screening.json"  # what a screening was asked for; no folder without it is one
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of one trial.
+
+    `metrics` is {split: {name: value}} and `seconds` the wall time by phase, a trial's part of that of its group; both
+    are empty without a result. `error` is a sentence, and `traceback` the whole story, of a failed trial. A diverged
+    trial has a result in which the loss or the metric of the study is not finite. `attempt` is how often it was begun.
+    """
+
+    phase: Phase
+    cell: int
+    name: str
+    tuned: str
+    seed: int
+    fingerprint: str
+    folder: Path
+    status: Status
+    attempt: int = 0
+    error: str = ""
+    traceback: str = ""
+    metrics: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    parameters: int | None = None
+    mode: str | None = None
+    group: str | None = None
+    device: str | None = None
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    commit: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result, good or not."""
+        return self.status in ("done", "diverged")
+
+
+class Store:
+    """The folder of a study. `experiment` is its baseline before `study.fixed`.
+
+    Raises:
+        RunError: there is no study in the folder, or its file is damaged.
+    """
+
+    def __init__(self, root: str | Path, known: Iterable[type] = ()) -> None:
+        self.root = Path(root)
+        self.experiment, self.study = read_study(self.root / "study.json", known)
+
+    @classmethod
+    def of(cls, root: str | Path, experiment: Experiment, study: Study) -> "Store":
+        """Return the store of a study, with cells and seeds added to those already there; writes nothing.
+
+        Raises:
+            UsageError: the folder holds a different study; says what differs.
+        """
+        file = Path(root) / "study.json"
+        if file.exists():
+            held_experiment, held = read_study(file, (), (experiment, study))
+            if differences := explain(held_experiment, experiment):
+                raise UsageError(f"{root} holds a study of another experiment:\n{differences}")
+            study = merged(held, study, str(root))
+        store = cls.__new__(cls)
+        store.root, store.experiment, store.study = Path(root), experiment, study
+        return store
+
+    @classmethod
+    def open(cls, root: str | Path, experiment: Experiment, study: Study) -> "Store":
+        """Return the store of a study as `of` does, and make its folder.
+
+        Raises:
+            UsageError: the folder holds a different study, or cannot be written.
+        """
+        store = cls.of(root, experiment, study)
+        try:
+            store.root.mkdir(parents=True, exist_ok=True)
+            write_study(store.root / "study.json", experiment, store.study)
+        except OSError as error:
+            raise UsageError(f"cannot write to {root}: {error.strerror}; choose another --workdir") from error
+        return store
+
+    @functools.cached_property
+    def goal(self) -> Goal:
+        """What is compared, and whether more is better."""
+        return goal(self.experiment, self.study)
+
+    @functools.cached_property
+    def tunings(self) -> tuple[Tuning, ...]:
+        """Each cell with its nuisance variants; () where nothing is tuned."""
+        return nuisance_plan(self.experiment, self.study)
+
+    @functools.cached_property
+    def tuning_trials(self) -> tuple[Trial, ...]:
+        """The trials that decide nuisance settings."""
+        variants = [variant for tuning in self.tunings for variant in tuning.variants]
+        return trials(variants, tuning_seeds(self.experiment, self.study))
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Return what is compared, baseline first; () as long as a trial that decides a nuisance setting is missing."""
+        if not self.tunings:
+            return self._planned
+        found = [self.outcome(trial, "tuning") for trial in self.tuning_trials]
+        if any(outcome.status in ("planned", "running") for outcome in found):
+            return ()
+        scores: dict[int, list[float]] = {}
+        for outcome in found:
+            score = outcome.metrics.get("validation", {}).get(self.goal.metric, math.nan)
+            scores.setdefault(outcome.cell, []).append(score)
+        return winners(self.tunings, scores, self.goal.maximize)
+
+    def final_trials(self) -> tuple[Trial, ...]:
+        """Return the trials that are compared; () as long as the cells are not decided."""
+        return trials(self.cells(), final_seeds(self.experiment, self.study))
+
+    @functools.cached_property
+    def _planned(self) -> tuple[Cell, ...]:
+        """The cells as the study states them."""
+        return plan(self.experiment, self.study)
+
+    def folder(self, trial: Trial) -> Path:
+        """Return the run folder of a trial."""
+        return self.root / "trials" / f"{fingerprint(trial.experiment)}-seed{trial.seed}"
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what came of every trial, those that decide nuisance settings first."""
+        tuning = [self.outcome(trial, "tuning") for trial in self.tuning_trials]
+        return tuning + [self.outcome(trial, "final") for trial in self.final_trials()]
+
+    def outcome(self, trial: Trial, phase: Phase) -> Outcome:
+        """Return what came of a trial; one that runs and whose process is dead counts as planned."""
+        # The number comes first: whoever claims the attempt after it knows that nothing happened since.
+        attempt = attempts(self.folder(trial))
+        outcome = dataclasses.replace(self.recorded(trial, phase), attempt=attempt)
+        if outcome.status in ("planned", "running"):
+            return dataclasses.replace(outcome, status="running" if is_claimed(outcome.folder) else "planned")
+        return outcome
+
+    def recorded(self, trial: Trial, phase: Phase) -> Outcome:
+        """Return what the files of a trial say, whether or not a process works on it."""
+        folder = Folder(self.folder(trial))
+        status = _read_status(folder.root)
+        outcome = Outcome(
+            phase=phase,
+            cell=trial.cell.index,
+            name=trial.cell.name,
+            tuned=trial.cell.tuned,
+            seed=trial.seed,
+            fingerprint=fingerprint(trial.experiment),
+            folder=folder.root,
+            **{"status": "planned", **status},
+        )
+        try:
+            result = folder.read_result()
+        except RunError as error:
+            return dataclasses.replace(outcome, status="failed", error=str(error))
+        if result is None:
+            return outcome
+        return dataclasses.replace(
+            outcome,
+            status="diverged" if self._diverged(trial, result.metrics) else "done",
+            error="",
+            traceback="",
+            metrics=result.metrics,
+            seconds=result.seconds,
+            parameters=result.parameters,
+            device=result.device,
+            versions=result.versions,
+            commit=result.commit,
+        )
+
+    def _diverged(self, trial: Trial, metrics: dict[str, dict[str, float]]) -> bool:
+        """Return whether the loss, the monitored metric or that of the study is not finite on a final split."""
+        watched = {"loss", trial.experiment.task.monitor, self.goal.metric}
+        return any(
+            not math.isfinite(value) for values in metrics.values() for name, value in values.items() if name in watched
+        )
+
+
+def write_status(folder: Path, status: Status, **known: Any) -> None:
+    """Write status.json; `known` are further fields of `Outcome`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "status.json", json.dumps(finite({"status": status, **known}), indent=2) + "\n")
+
+
+def _read_status(folder: Path) -> dict[str, Any]:
+    """Return the content of status.json; nothing where it is missing or damaged, so that the trial is run again."""
+    try:
+        status = json.loads((folder / "status.json").read_text())
+        known = {name: status[name] for name in KNOWN & status.keys()}
+        return {name: canonical(value, annotations(Outcome)[name], name) for name, value in known.items()}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return {}
+
+
+def check_unscreened(root: Path) -> None:
+    """Raise `UsageError` where a folder holds a screening, of which no test may be made."""
+    if (root / MARK).exists():
+        raise UsageError(
+            f"{root} holds a screening, whose cells were pruned by their scores, so nothing in it can be tested: "
+            "give the cells worth it a study of their own, in another --workdir"
+        )

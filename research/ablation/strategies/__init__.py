@@ -1,0 +1,1 @@
+"""Strategies that decide while a study runs what to run next."""

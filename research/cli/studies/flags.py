@@ -1,0 +1,99 @@
+"""What the command `ablate` can be asked for, and what of it does not go together."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+import tyro
+
+from research.ablation.execution.choosing import Execution
+from research.cli.runs import Flat
+from research.errors import UsageError
+from research.experiment import Experiment, RunOptions
+from research.fields import Range, Size, validate
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablate:
+    """Run a study: what is missing of it and nothing else, with a line a trial; then write its report."""
+
+    experiment: Annotated[Experiment, Flat]
+    options: Annotated[RunOptions, Flat]
+    study: str | None = None
+    """Study of this module; default: the only one, unless --axis says what to vary."""
+    axis: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """PATH=VALUE,VALUE,... such as model.dropout=0,0.1; given again, a further axis."""
+    grid: bool = False
+    """Cross the axes, rather than change one thing at a time."""
+    seeds: Size | None = None
+    """Seeds of every cell; default: the study's."""
+    more_seeds: Size | None = None
+    """Seeds to add to those that the folder has."""
+    until_resolved: Size | None = None
+    """Add seeds until no cell is open, to this many at most; the correction for looking again is in the report."""
+    metric: str | None = None
+    """Metric to compare; default: the study's, or the one that the task watches."""
+    workdir: str | None = None
+    """Folder of the study; default: runs/NAME/STUDY-FINGERPRINT."""
+    execution: Execution = "auto"
+    """How trials of one program run: one after another, together, or as measured to be fastest."""
+    workers: Size | None = None
+    """Processes that share the work, each with its part of the cores; default: one for each core, up to 8, of a machine
+    that has nothing but a CPU, else one."""
+    engine: Literal["local", "slurm", "ray"] = "local"
+    """Where they run: on this machine, as Slurm jobs, or on a Ray cluster; this one then only waits and reports."""
+    slurm: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """KEY=VALUE of a job, such as timeout_min=120 (60 unless given), partition=gpu, gpus_per_node=1, cluster=local."""
+    detach: bool = False
+    """Submit the Slurm jobs and exit."""
+    address: str | None = None
+    """Of the Ray cluster; default: RAY_ADDRESS, else the one on this machine."""
+    ray: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """KEY=VALUE of a Ray task, such as num_gpus=1."""
+    worker: bool = False
+    """Share the work of the same command, run elsewhere: add no seeds, start no workers, report nothing."""
+    search: Literal["optuna"] | None = None
+    """Search --space for the setting that does best on validation, instead of running a study."""
+    space: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """PATH=log_uniform(LOW,HIGH), uniform(LOW,HIGH), integers(LOW,HIGH) or choice(VALUE,VALUE); given again, a further
+    path."""
+    trials: Size = 32
+    """Settings to search through."""
+    batch: Size = 8
+    """Settings that are asked for at once."""
+    screen: str | None = None
+    """STEPS,STEPS,... at which to stop the cells that do worst on validation (successive halving); tests nothing."""
+    keep_share: Annotated[float, Range(0.0, 1.0, open_end=True, open_start=True)] = 1 / 3
+    """Share of the cells that goes on from each of these steps, besides the baseline."""
+    retry: tuple[Literal["failed", "diverged"], ...] = ()
+    """Run such trials again."""
+    fail_fast: bool = False
+    """Begin nothing after a failure."""
+    dry_run: bool = False
+    """Print cells, seeds, programs, what is done, time and memory; run nothing but a few steps to measure."""
+    smoke: bool = False
+    """Vary the small variant."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+def check_flags(arguments: Ablate) -> None:
+    """Raise `UsageError` where a flag is given without the one that it goes with, or one of another command."""
+    for flag, needed, fits in (
+        ("slurm", "--engine slurm", arguments.engine == "slurm"),
+        ("detach", "--engine slurm", arguments.engine == "slurm"),
+        ("ray", "--engine ray", arguments.engine == "ray"),
+        ("address", "--engine ray", arguments.engine == "ray"),
+        ("space", "--search optuna", arguments.search is not None),
+    ):
+        if getattr(arguments, flag) and not fits:
+            raise UsageError(f"--{flag} goes with {needed}")
+    if arguments.options.chaos is not None:
+        raise UsageError("chaos is for train: the trials of a study are not started again after a fault")
+
+
+def refuse(arguments: Ablate, what: str, *flags: str) -> None:
+    """Raise `UsageError` where a flag is given that has no meaning together with another one."""
+    for flag in flags:
+        if getattr(arguments, flag):
+            raise UsageError(f"--{flag} has no meaning with {what}: leave one of them out")

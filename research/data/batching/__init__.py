@@ -1,0 +1,1 @@
+"""From examples to batches: which examples a step takes, and how they get to it."""

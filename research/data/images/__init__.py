@@ -1,0 +1,1 @@
+"""Images: of TFDS or a folder, and their augmentation."""

@@ -1,0 +1,1 @@
+"""Sequences of numbers: series to forecast, and labelled sequences of vectors."""

@@ -1,0 +1,200 @@
+"""Labelled sequences of vectors, padded to one length."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from research.data import files, splits
+from research.data.dataset import Dataset
+from research.data.source import Batch
+from research.data.splits import Split
+from research.data.storage import catalog
+from research.data.storage.records import Arrays, Records, read
+from research.data.transforms import add_noise
+from research.errors import UsageError
+from research.fields import Positive, Size, Switch, is_off
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences(Dataset):
+    """Sequences of vectors with a class label each, standardised by channel and padded with zeros to one length.
+
+    An example is {"features": float32 [length, channels], "lengths": int32 [], "label": int32 []}.
+    """
+
+    name: str = "japanese_vowels"
+    """TFDS dataset of "features" [l, d] with a class "label"; or the path of an .npz file with "features" [n, l, d],
+    "label" [n] and, where sequences end early, "lengths" [n]: of each class, 70 % train, 10 % validate, 20 % test."""
+    length: Size = 29
+    """Steps that every sequence is padded to."""
+    channels: Size = 12
+    """Features of a step."""
+    labels: Size = 9
+    """Number of classes."""
+    mean: tuple[float, ...] = (
+        0.875,
+        -0.554,
+        0.247,
+        -0.264,
+        0.218,
+        -0.213,
+        -0.175,
+        -0.05,
+        -0.205,
+        -0.179,
+        -0.027,
+        0.088,
+    )
+    """Subtracted from features, then divided by std; one value per channel, or one for all."""
+    std: tuple[Positive, ...] = (0.48, 0.389, 0.299, 0.305, 0.269, 0.169, 0.158, 0.186, 0.189, 0.115, 0.097, 0.128)
+    """Divides features after mean is subtracted; one value per channel, or one for all."""
+    noise: Switch = 0.0
+    """Augmentation: standard deviation of Gaussian noise added after standardisation, to steps that are not padding."""
+
+    def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return shape and type of the entries of one raw example."""
+        return {
+            "features": jax.ShapeDtypeStruct((self.length, self.channels), np.float32),
+            "lengths": jax.ShapeDtypeStruct((), np.int32),
+            "label": jax.ShapeDtypeStruct((), np.int32),
+        }
+
+    def classes(self) -> int:
+        """Return the number of classes."""
+        return self.labels
+
+    def open(self, split: Split, data_dir: str | None = None) -> Records:
+        """Return random access to a split.
+
+        Raises:
+            UsageError: as `Dataset.source` and `files.numbers`; sequences that are longer than `length`, of another
+                number of channels, or of more classes than this value says.
+        """
+        if files.is_file(self.name):
+            files.check_unset(self)
+            arrays, classes = from_file(self.name, split)
+        else:
+            dataset = Dataset(self.name, self.train, self.validation, self.test)
+            arrays, classes = from_dataset(dataset, split, catalog.data_folder(data_dir))
+        features, lengths = arrays["features"], arrays["lengths"]
+        n, l, d = features.shape
+        if (longest := int(lengths.max())) > self.length:
+            raise UsageError(f'a sequence of "{self.name}" has {longest} steps: set data.length to {longest} or more')
+        if d != self.channels:
+            raise UsageError(f'the sequences of "{self.name}" have {d} channels: set data.channels to {d}')
+        if classes != self.labels:
+            raise UsageError(f'"{self.name}" has {classes} classes: set data.labels to {classes}')
+        padded = np.zeros((n, self.length, d), np.float32)
+        padded[:, :l] = features[:, : self.length]
+        return Records.of({**arrays, "features": padded})
+
+    def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
+        """Return the batch with "features" standardised, float32 [b, l, d], and zero from "lengths" on.
+
+        With a `key`, they are augmented. Other entries pass through.
+        """
+        features = batch["features"]
+        b, l, d = features.shape
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, d):
+                raise UsageError(
+                    f"data.{name} has {len(values)} values for sequences of {d} channels: give one for each, or "
+                    "one for all"
+                )
+        mean, std = (
+            jnp.stack([jnp.asarray(value, jnp.float32) for value in values])[None, None]
+            for values in (self.mean, self.std)
+        )
+        features = (features - mean) / std
+        if key is not None and not is_off(self.noise):
+            features = add_noise(key, features, self.noise)
+        inside = jnp.arange(l)[None] < batch["lengths"][:, None]  # [b, l]
+        return {**batch, "features": jnp.where(inside[..., None], features, 0)}
+
+    def statistics(self, data_dir: str | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and standard deviation of each channel over the steps of the training split."""
+        arrays = self.open("train", data_dir).arrays()
+        inside = np.arange(self.length) < arrays["lengths"][:, None]  # [n, l]
+        steps = arrays["features"][inside].astype(np.float64)  # [steps, d]
+        return tuple(steps.mean(axis=0).tolist()), tuple(steps.std(axis=0).tolist())
+
+    def files(self, data_dir: str | None = None) -> dict[str, str]:
+        """Return `dataset.json`: where the sequences came from."""
+        return files.describe(self.name) if files.is_file(self.name) else super().files(data_dir)
+
+
+def from_file(path: str, split: Split) -> tuple[Arrays, int]:
+    """Return features [n, l, d], lengths and label [n] of a split of an NPZ file, and its number of classes.
+
+    Raises:
+        UsageError: as `files.numbers`; arrays that do not fit each other, or numbers that are not what they should be.
+    """
+    if files.is_csv(path):
+        raise UsageError(f"{path}: sequences are read from .npz files, with features [n, l, d] and label [n]")
+    features, label = files.numbers(path, "features"), files.numbers(path, "label")
+    if features.ndim != 3 or not features.size:
+        raise UsageError(f'{path}: the array "features" is {features.shape}; it must be [n, l, d] and not empty')
+    n, l, d = features.shape
+    lengths = np.full(n, l, np.float32)
+    if "lengths" in files.names(path):
+        lengths = files.numbers(path, "lengths")
+    for name, array, low, high in (("label", label, 0, np.inf), ("lengths", lengths, 1, l)):
+        if array.shape != (n,):
+            raise UsageError(f'{path}: the array "{name}" is {array.shape} for {n} sequences')
+        if len(wrong := np.flatnonzero(~((array >= low) & (array <= high) & (array == np.round(array))))):
+            raise UsageError(
+                f'{files.place(path, wrong[0])}: "{name}" is {array[wrong[0]]:g}; it must be a whole number from {low}'
+                + (f" to {high}" if high < np.inf else " on")
+            )
+    inside = np.arange(l) < lengths[:, None]  # [n, l]
+    if len(gaps := np.argwhere(np.isnan(features) & inside[..., None])):
+        row, step, channel = gaps[0]
+        raise UsageError(f"{files.place(path, row)}: step {step} of channel {channel} is missing")
+    rows = splits.stratified(label, splits.SHARES)[split]
+    if not len(rows):
+        raise UsageError(f'the {split} split of "{path}" has no examples')
+    arrays = {
+        "features": np.where(inside[..., None], features, 0)[rows],
+        "lengths": lengths[rows].astype(np.int32),
+        "label": label[rows].astype(np.int32),
+    }
+    return arrays, int(label.max()) + 1
+
+
+@functools.lru_cache(maxsize=8)
+def from_dataset(dataset: Dataset, split: Split, folder: str) -> tuple[Arrays, int]:
+    """Return features [n, longest, d], lengths and label [n] of a prepared dataset, and its number of classes.
+
+    Raises:
+        UsageError: as `Dataset.source`; examples are not sequences of vectors with a class, or some have none.
+    """
+    import tensorflow_datasets as tfds
+
+    source = dataset.source(split, folder)
+    entries = dict(catalog.prepared(dataset.name, folder).info.features.items())
+    features, label = entries.get("features"), entries.get("label")
+    if not (
+        isinstance(features, tfds.features.Tensor)
+        and len(features.shape) == 2
+        and features.shape[1] is not None
+        and isinstance(label, tfds.features.ClassLabel)
+    ):
+        raise UsageError(
+            f'dataset "{dataset.name}" has no "features" [l, d] with a class "label"; its examples have: '
+            f"{', '.join(entries)}"
+        )
+    examples = read(source, range(len(source)))
+    lengths = np.array([len(example["features"]) for example in examples], np.int32)
+    padded = np.zeros((len(examples), lengths.max(), features.shape[1]), np.float32)
+    for row, example in zip(padded, examples, strict=True):
+        row[: len(example["features"])] = example["features"]
+    labels = np.array([example["label"] for example in examples], np.int32)
+    if missing := int((labels < 0).sum()):
+        raise UsageError(
+            f'{missing} of {len(labels)} examples of the {split} split of "{dataset.name}" have no "label"; '
+            f"choose another data.{split}"
+        )
+    return {"features": padded, "lengths": lengths, "label": labels}, label.num_classes

@@ -1,0 +1,184 @@
+"""Tables: numbers, labels or a class to be told from the numbers in the other columns of a file."""
+
+import dataclasses
+import json
+from typing import Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from research.data import files, splits
+from research.data.source import Batch, Data
+from research.data.splits import Split
+from research.data.storage.records import Arrays, Records
+from research.errors import UsageError
+from research.fields import Size
+
+
+@dataclasses.dataclass(frozen=True)
+class Table(Data):
+    """The rows of a .csv or .npz file, 70 % to train, 10 % to validate, 20 % to test, shuffled by a fixed seed.
+
+    With kind "classes", each class is split so. Inputs are standardised by the mean and standard deviation of each
+    column over the training split, when a split is opened: the columns of a file may be many, and none of these numbers
+    is anybody's choice. They are kept beside a run in `columns.json`. Targets stay in their own units.
+    """
+
+    name: str
+    """Path of a .csv file, whose first line names the columns, or of an .npz file with "features" [n, d]."""
+    features: Size
+    """Number of inputs: all columns of a .csv file but the targets."""
+    kind: Literal["regression", "labels", "classes"] = "regression"
+    """What the targets are: numbers; labels 0 or 1; or one class, a whole number from 0."""
+    target: tuple[str, ...] = ("target",)
+    """Columns of the .csv file, or arrays [n] or [n, k] of the .npz file, to be told from the others."""
+    outputs: Size = 1
+    """How many numbers or labels there are, or how many classes."""
+    presence: bool = False
+    """Add a column to each input, 1 where it is present and 0 where it is missing, and then 0 itself."""
+
+    def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return shape and type of the entries of one example."""
+        spec = {"features": jax.ShapeDtypeStruct((self.features * (1 + self.presence),), np.float32)}
+        match self.kind:
+            case "regression":
+                spec["target"] = jax.ShapeDtypeStruct((self.outputs,), np.float32)
+                spec["present"] = jax.ShapeDtypeStruct((self.outputs,), np.bool_)
+            case "labels":
+                spec["labels"] = jax.ShapeDtypeStruct((self.outputs,), np.int32)
+            case "classes":
+                spec["label"] = jax.ShapeDtypeStruct((), np.int32)
+        return spec
+
+    def classes(self) -> int | None:
+        """Return the number of classes or labels; None for numbers."""
+        return None if self.kind == "regression" else self.outputs
+
+    def open(self, split: Split, data_dir: str | None = None) -> Records:
+        """Return random access to a split: what `preprocess` returns.
+
+        Raises:
+            UsageError: as `files.numbers`; another number of columns than this value says, targets that are not what
+                `kind` says, missing inputs without `presence`, or inputs of which training sees no value.
+        """
+        columns, target, rows = self._read()
+        mean, std = self._fit(columns, rows["train"])
+        kept = rows[split]
+        if not len(kept):
+            raise UsageError(f'the {split} split of "{self.name}" has no examples')
+        scaled = (columns.values[kept] - mean) / std  # [n, d]
+        known = ~np.isnan(scaled)
+        channels = [np.where(known, scaled, 0), *([known] if self.presence else [])]
+        features = np.concatenate(channels, axis=1).astype(np.float32)
+        return Records.of({"features": features, **self._targets(target[kept])})
+
+    def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
+        """Return the batch as it is.
+
+        "features" float32 [b, d], or [b, 2 d] with `presence`, the indicators last. Then "target" float32 [b, k], 0
+        where "present" bool [b, k] is False; or "labels" int32 [b, k], -1 where missing; or "label" int32 [b].
+        """
+        return batch
+
+    def files(self, data_dir: str | None = None) -> dict[str, str]:
+        """Return `dataset.json`, and `columns.json`: mean and standard deviation of each input."""
+        columns, _, rows = self._read()
+        mean, std = self._fit(columns, rows["train"])
+        fitted = {name: {"mean": float(mean[i]), "std": float(std[i])} for i, name in enumerate(columns.names)}
+        return {**files.describe(self.name), "columns.json": json.dumps(fitted, indent=2) + "\n"}
+
+    def _read(self) -> "tuple[Columns, np.ndarray, dict[Split, np.ndarray]]":
+        """Return inputs, targets [n, k] and the rows of each split, checked against what this value says."""
+        if not files.is_file(self.name):
+            raise UsageError(f'data.name "{self.name}" must be the path of a .csv or .npz file')
+        columns, target = inputs(self.name, self.target), targets(self.name, self.target)
+        n, d = columns.values.shape
+        if len(target) != n:
+            raise UsageError(f"{self.name} has {n} rows of features and {len(target)} of targets")
+        if d != self.features:
+            raise UsageError(f'"{self.name}" has {d} inputs: set data.features to {d}')
+        if not self.presence and np.isnan(columns.values).any():
+            row, column = np.argwhere(np.isnan(columns.values))[0]
+            raise UsageError(
+                f'{files.place(self.name, row)}, column "{columns.names[column]}": a value is missing: set '
+                "data.presence"
+            )
+        self._check(target)
+        strata = target[:, 0] if self.kind == "classes" else np.zeros(n)
+        return columns, target, splits.stratified(strata, splits.SHARES)
+
+    def _check(self, target: np.ndarray) -> None:
+        """Raise unless the targets [n, k] are of this kind, and as many as this value says."""
+        k = target.shape[1]
+        if self.kind == "classes" and k != 1:
+            raise UsageError(f"data.target names {k} columns; a class is in one")
+        if self.kind != "classes" and k != self.outputs:
+            raise UsageError(f'"{self.name}" has {k} columns of targets: set data.outputs to {k}')
+        if self.kind == "regression":
+            return
+        choices = np.arange(2 if self.kind == "labels" else self.outputs)
+        allowed = np.isin(target, choices) | (np.isnan(target) & (self.kind == "labels"))
+        if len(wrong := np.flatnonzero(~allowed.all(axis=1))):
+            meant = "0, 1 or missing" if self.kind == "labels" else f"a whole number from 0 to {self.outputs - 1}"
+            shown = ", ".join(f"{number:g}" for number in target[wrong[0]])
+            raise UsageError(f"{files.place(self.name, wrong[0])}: the target is {shown}; it must be {meant}")
+
+    def _fit(self, columns: "Columns", rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation [d] of each input over the training rows, 1 for one that never changes."""
+        training = columns.values[rows].astype(np.float64)
+        if len(empty := np.flatnonzero(np.isnan(training).all(axis=0))):
+            raise UsageError(
+                f'"{self.name}" has no value of "{columns.names[empty[0]]}" in its training split; leave that out'
+            )
+        std = np.nanstd(training, axis=0)
+        return np.nanmean(training, axis=0), np.where(std > 0, std, 1)
+
+    def _targets(self, target: np.ndarray) -> Arrays:
+        """Return the entries that hold the targets [n, k]."""
+        present = ~np.isnan(target)
+        match self.kind:
+            case "regression":
+                return {"target": np.where(present, target, 0), "present": present}
+            case "labels":
+                return {"labels": np.where(present, target, -1).astype(np.int32)}
+            case "classes":
+                return {"label": target[:, 0].astype(np.int32)}
+
+
+class Columns(NamedTuple):
+    """The inputs of a file, float32 [n, d], NaN where missing, and their names."""
+
+    values: np.ndarray
+    names: tuple[str, ...]
+
+
+def inputs(path: str, target: tuple[str, ...]) -> Columns:
+    """Return the "features" of an NPZ file, or the columns of a CSV file apart from its targets.
+
+    Raises:
+        UsageError: as `files.numbers`; there are none.
+    """
+    if files.is_csv(path):
+        names = tuple(name for name in files.names(path) if name not in target)
+        if not names:
+            raise UsageError(f"{path} has no column besides the targets")
+        return Columns(np.stack([files.numbers(path, name) for name in names], axis=1), names)
+    values = files.numbers(path, "features")
+    if values.ndim != 2 or not values.size:
+        raise UsageError(f'{path}: the array "features" is {values.shape}; it must be [n, d] and not empty')
+    return Columns(values, tuple(f"features {i}" for i in range(values.shape[1])))
+
+
+def targets(path: str, names: tuple[str, ...]) -> np.ndarray:
+    """Return the targets of a file side by side, float32 [n, k], NaN where missing.
+
+    Raises:
+        UsageError: as `files.numbers`; there are none, or one is not of a row each.
+    """
+    if not names:
+        raise UsageError("data.target is empty: name what is to be told")
+    parts = [files.numbers(path, name) for name in names]
+    for name, part in zip(names, parts, strict=True):
+        if part.ndim not in (1, 2) or len(part) != len(parts[0]):
+            raise UsageError(f'{path}: the array "{name}" is {part.shape}; it must be [n] or [n, k]')
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)

@@ -1,0 +1,1 @@
+"""Text: tokens to continue, to classify, to translate or to guess."""

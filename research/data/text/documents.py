@@ -1,0 +1,166 @@
+"""Texts of a TFDS dataset or of a folder, and the tokenizer that is trained on them."""
+
+import dataclasses
+import functools
+import json
+from typing import Any, ClassVar
+
+import numpy as np
+
+from research.data.dataset import Dataset
+from research.data.files import check_unset
+from research.data.splits import Split
+from research.data.storage import catalog
+from research.data.storage.folders import is_folder, read_files, split_texts
+from research.data.storage.records import read
+from research.data.text import tokenizers
+from research.data.text.tokenizers import Kind, Tokenizer
+from research.errors import UsageError
+from research.fields import Size
+
+READABLE = ("prompt", "source", "target", "prediction")  # columns of token ids, where tasks have them
+
+_CHUNK = 1024  # examples decoded at a time, so that what is not asked for does not pile up
+
+
+@dataclasses.dataclass(frozen=True)
+class Documents(Dataset):
+    """What datasets of tokenized texts have in common.
+
+    A `name` that begins with "/", "./", "../" or "~" is a folder: its .txt, .md, .rst and .py files, at any depth and
+    in UTF-8. Ten files or more are shuffled by a fixed seed and split whole, 80, 10 and 10 %; fewer are laid end to end
+    and cut at the line after 80 and 90 % of the characters. Exact copies are left out. The tokenizer is trained on the
+    training split alone.
+    """
+
+    special: ClassVar[bool] = True
+
+    feature: str = "text"
+    """Text feature of a TFDS dataset."""
+    tokenizer: Kind = "wordpiece"
+    """What a token is; bpe and wordpiece take the extra "text"."""
+    vocabulary_size: Size = 4096
+    """Number of token ids; a trained tokenizer may use fewer."""
+
+    def vocabulary(self) -> int:
+        """Return the number of token ids."""
+        return self.vocabulary_size
+
+    def check(self) -> None:
+        """Raise `UsageError` where the dataset has no such text, or the tokenizer no room; needs no prepared data."""
+        tokenizers.check(self.tokenizer, self.vocabulary_size, self.special)
+        if is_folder(self.name):
+            check_unset(self, "folder")
+        else:
+            check_texts(catalog.find(self.name), self.feature)
+
+    def texts(self, split: Split, data_dir: str | None = None) -> tuple[str, ...]:
+        """Return the texts of a split. Raises `UsageError` as `Dataset.source` and `check`."""
+        self.check()
+        if is_folder(self.name):
+            return split_texts([file.text for file in read_files(self.name)], split, self.name)
+        (texts,) = columns(self, (self.feature,), split, data_dir)
+        return texts
+
+    def trained(self, data_dir: str | None = None) -> Tokenizer:
+        """Return the tokenizer, trained on the training split."""
+        return tokenizers.train(self.tokenizer, self.texts("train", data_dir), self.vocabulary_size, self.special)
+
+    def counts(self, split: Split, data_dir: str | None = None) -> dict[str, int]:
+        """Return what a split has, and what of it was cut to fit."""
+        raise NotImplementedError
+
+    def files(self, data_dir: str | None = None) -> dict[str, str]:
+        """Return `dataset.json` with the counts of every split, and the trained `tokenizer.json`."""
+        if is_folder(self.name):
+            read = [
+                {"name": file.name, "bytes": len(file.text.encode()), "sha256": file.digest}
+                for file in read_files(self.name)
+            ]
+            described: dict[str, Any] = {"dataset": self.name, "files": read}
+        else:
+            described = json.loads(super().files(data_dir)["dataset.json"])
+        described["read"] = {split: self.counts(split, data_dir) for split in ("train", "validation", "test")}
+        return {
+            "dataset.json": json.dumps(described, indent=2) + "\n",
+            "tokenizer.json": self.trained(data_dir).to_json(),
+        }
+
+    def readable(self, columns: dict[str, np.ndarray], data_dir: str | None = None) -> dict[str, np.ndarray]:
+        """Return the columns of token ids [n, l] that `READABLE` names as texts [n]; others as they are."""
+        return {
+            name: decode(self.trained(data_dir), column) if is_token_ids(name, column) else column
+            for name, column in columns.items()
+        }
+
+
+def columns(dataset: Dataset, features: tuple[str, ...], split: Split, data_dir: str | None) -> tuple[Any, ...]:
+    """Return features of all examples of a split: a tuple of str, or of numbers, each. Read once per process.
+
+    Raises:
+        UsageError: as `Dataset.source`; a text is not UTF-8.
+    """
+    named = Dataset(dataset.name, dataset.train, dataset.validation, dataset.test)
+    return _columns(named, features, split, catalog.data_folder(data_dir))
+
+
+@functools.lru_cache(maxsize=12)
+def _columns(dataset: Dataset, features: tuple[str, ...], split: Split, folder: str) -> tuple[Any, ...]:
+    """Read what `columns` returns."""
+    source = dataset.source(split, folder)
+    found: dict[str, list[Any]] = {feature: [] for feature in features}
+    for start in range(0, len(source), _CHUNK):
+        for example in read(source, range(start, min(start + _CHUNK, len(source)))):
+            for feature, items in found.items():
+                items.append(example[feature])
+    try:
+        return tuple(
+            tuple(item.decode() if isinstance(item, bytes) else item for item in items) for items in found.values()
+        )
+    except UnicodeDecodeError as error:
+        raise UsageError(f'a text of the {split} split of "{dataset.name}" is not UTF-8: {error.reason}') from error
+
+
+def described(builder: Any) -> dict[str, Any]:
+    """Return the features of a TFDS dataset's examples by name; none where examples are not dictionaries."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    return dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+
+
+def check_texts(builder: Any, *features: str) -> None:
+    """Raise `UsageError` unless the examples of a TFDS dataset have a text under each of the names `features`."""
+    import tensorflow_datasets as tfds
+
+    entries = described(builder)
+    texts = [name for name, entry in entries.items() if isinstance(entry, tfds.features.Text)]
+    for feature in features:
+        if feature not in texts:
+            raise UsageError(
+                f'dataset "{builder.name}" has no text "{feature}"; '
+                f"its texts are: {', '.join(texts) or 'none'}; its examples have: {', '.join(entries)}"
+            )
+
+
+def is_token_ids(name: str, column: np.ndarray) -> bool:
+    """Return whether a column of predictions holds token ids."""
+    return name in READABLE and column.ndim == 2 and np.issubdtype(column.dtype, np.integer)
+
+
+def decode(tokenizer: Tokenizer, ids: np.ndarray) -> np.ndarray:
+    """Return the text of each row of ids [n, l], [n] of str."""
+    return np.array([tokenizer.decode(row) for row in ids.tolist()], np.str_)
+
+
+def id_type(size: int) -> type[np.unsignedinteger | np.signedinteger]:
+    """Return the smallest type that token ids below `size` are kept in."""
+    return np.uint16 if size <= 2**16 else np.int32
+
+
+def padded(rows: list[list[int]], length: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of ids, each cut to `length` and padded, [n, length], and their lengths, int32 [n]."""
+    ids = np.zeros((len(rows), length), dtype)
+    for row, place in zip(rows, ids, strict=True):
+        place[: len(row)] = row[:length]
+    return ids, np.minimum([len(row) for row in rows], length).astype(np.int32)

@@ -1,0 +1,87 @@
+"""The value: everything that decides a run's numbers."""
+
+import dataclasses
+from typing import Literal
+
+import flax.linen as nn
+import jax
+
+from research.data import Data
+from research.fields import Length, Seed, Size, Switch, validate
+from research.optimization import Optimizer
+from research.tasks import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run's numbers.
+
+    Construction checks every field, deeply, against its annotation and raises `UsageError` naming the dotted path.
+    """
+
+    model: nn.Module
+    """A linen module: its fields are the architecture."""
+    task: Task
+    """What is learned: loss, metrics and predictions."""
+    data: Data
+    """Where batches come from, and how they are prepared."""
+    optimizer: Optimizer
+    """Update rule, schedule and regularisation."""
+    steps: Length
+    """Training steps; also the length of the learning-rate schedule."""
+    batch_size: Size
+    """Examples in the global batch of a training step, on all devices together."""
+    seed: Seed = 0
+    """Decides initial parameters, data order, dropout and augmentation."""
+    start: "Start | Pretrained | None" = None
+    """The run, or the file, whose parameters this one begins with; None begins with new ones."""
+    accumulation: Size = 1
+    """Parts of a batch that are computed one after the other, their gradients added up: less memory. Batch norm and
+    dropout see a part at a time, so this is a part of the value."""
+    nonfinite: Literal["stop", "skip", "rewind"] = "stop"
+    """What follows a loss or gradient that is not finite: stop ends the run, which keeps its last good checkpoint; skip
+    leaves that update out, though 11 in a row end the run; rewind first takes the steps since the last checkpoint once
+    more, as hardware may have failed in passing, and leaves out what comes twice."""
+    spike: Switch = 0.0
+    """Standard deviations above the mean of the last 128 losses from which on an update is left out, once 64 are known
+    and but for the 11th in a row; 6 is usual, 0 leaves none out."""
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """A run to begin with, as a value like any other: it is trained first, unless it is there already.
+
+    It has a seed of its own, so by default every seed of the run that follows begins with the same parameters.
+    """
+
+    experiment: Experiment
+    """What is trained first."""
+    parameters: tuple[str, ...]
+    """What is taken from it: dotted paths such as "bert" or "encoder.block_0", each with everything below it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A file of weights to begin with, as a value like any other: its digest says what is in it.
+
+    Where the file lies is no part of the value: two that differ in that alone are equal and have one fingerprint.
+    """
+
+    file: str = dataclasses.field(compare=False)
+    """FILE.safetensors with the names of torchvision or timm, or FILE.pth or FILE.pt as PyTorch writes them."""
+    sha256: str
+    """Digest of the file, as `sha256sum` prints it; another file is refused."""
+    parameters: tuple[str, ...] | None = None
+    """What is taken from it: dotted paths such as "stem" or "stage_0", each with everything below it; None takes all,
+    and refuses a file with more."""
+
+
+def spec(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes and types of one training batch, from the dataset's description alone."""
+    return {
+        name: jax.ShapeDtypeStruct((experiment.batch_size, *item.shape), item.dtype)
+        for name, item in experiment.data.spec().items()
+    }

@@ -1,0 +1,1 @@
+"""What networks over images are made of."""

@@ -1,0 +1,1 @@
+"""What networks over sequences are made of, and how they write one."""

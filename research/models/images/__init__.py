@@ -1,0 +1,1 @@
+"""Networks over images, by family, and what the families share."""

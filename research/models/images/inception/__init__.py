@@ -1,0 +1,1 @@
+"""Inception networks: convolutions of several sizes side by side."""

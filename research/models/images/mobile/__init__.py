@@ -1,0 +1,1 @@
+"""Networks for small processors: MobileNet and EfficientNet."""

@@ -1,0 +1,1 @@
+"""Networks that begin by cutting an image into patches: ViT, MLP-Mixer and ConvNeXt."""

@@ -1,0 +1,1 @@
+"""Networks with connections past their layers: ResNet, DenseNet and Xception."""

@@ -1,0 +1,1 @@
+"""Networks over sequences: classifiers, language models, and encoder-decoders."""

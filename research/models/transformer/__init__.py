@@ -1,0 +1,1 @@
+"""What every Transformer is made of, over text or over images."""

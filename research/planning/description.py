@@ -1,0 +1,56 @@
+"""An experiment in words: its fields, its layers, and what a step costs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from research.experiment import Experiment, fingerprint, spec
+from research.fields import children, is_value
+from research.planning.flops import work
+from research.planning.lowering import step_jaxpr
+from research.training.update.state import abstract_state, count_parameters
+
+
+def describe(experiment: Experiment) -> str:
+    """Return fingerprint, every field, layers with shapes and parameters, and the FLOPs of a training step.
+
+    Nothing is trained, and no dataset needs to be prepared. FLOPs are those of the traced step, forward, backward and
+    update, on all devices together: two for a multiplication and addition in products, one for any other number.
+    """
+    state = abstract_state(experiment)
+    flops = work(step_jaxpr(experiment)).flops
+    return "\n".join(
+        [
+            f"fingerprint {fingerprint(experiment)}  seed {experiment.seed}",
+            "",
+            *fields(experiment),
+            layers(experiment),
+            f"parameters {count_parameters(state):,}",
+            f"FLOPs of a training step {flops:,} ({flops / experiment.batch_size:,.0f} an example)",
+        ]
+    )
+
+
+def fields(node: Any, indent: str = "") -> Iterator[str]:
+    """Yield a line per field: name and value, nested values below their class."""
+    for name, child, _ in children(node):
+        yield f"{indent}{name}: {type(child).__name__ if is_value(child) else repr(child)}"
+        if is_value(child):
+            yield from fields(child, indent + "  ")
+
+
+def layers(experiment: Experiment) -> str:
+    """Return linen's table of layers: inputs, outputs and parameters of a batch."""
+    batch = {name: jnp.zeros(item.shape, item.dtype) for name, item in spec(experiment).items()}
+    inputs = experiment.task.inputs(experiment.data.preprocess(batch))
+    table = nn.tabulate(
+        experiment.model,
+        jax.random.key(0),
+        compute_flops=True,
+        compute_vjp_flops=True,
+        console_kwargs={"width": 140, "force_terminal": False},
+    )
+    return table(inputs, train=False)

@@ -1,0 +1,34 @@
+"""A training step as a program: for devices that need not be here, and as the operations it consists of."""
+
+from typing import Any
+
+import jax
+
+from research.devices import ONE_DEVICE, Layout
+from research.experiment import Experiment, spec, split
+from research.training.stepping import placed_step
+from research.training.update.state import TrainState, abstract_state
+from research.training.update.step import train_step
+
+
+def lowered(experiment: Experiment, layout: Layout = ONE_DEVICE) -> jax.stages.Lowered:
+    """Return the training step of an experiment lowered for the devices of a layout; nothing is computed.
+
+    They may be described rather than real: `compile` then compiles for them ahead of time.
+    """
+    program, hyperparameters = split(experiment)
+    return placed_step(program, layout).lower(hyperparameters, *arguments(experiment, layout))
+
+
+def arguments(experiment: Experiment, layout: Layout = ONE_DEVICE) -> tuple[TrainState, Any]:
+    """Return state and batch of a training step as shapes, types and, on a mesh, shardings."""
+    state, batch = abstract_state(experiment), spec(experiment)
+    if layout.mesh is None:
+        return state, batch
+    return layout.described(state), layout.described(batch, "batch")
+
+
+def step_jaxpr(experiment: Experiment) -> Any:
+    """Return the operations of a training step on one device, as a closed jaxpr; nothing is compiled."""
+    program, hyperparameters = split(experiment)
+    return jax.make_jaxpr(train_step, static_argnums=0)(program, hyperparameters, *arguments(experiment))

@@ -1,0 +1,1 @@
+"""Metrics, from sums over examples."""

@@ -1,0 +1,1 @@
+"""What a run shows: progress, learning curves, examples, slow operations."""

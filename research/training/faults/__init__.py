@@ -1,0 +1,1 @@
+"""Signals, numbers that are not finite, and faults on purpose."""

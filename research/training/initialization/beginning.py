@@ -1,0 +1,34 @@
+"""A run before its first step."""
+
+from pathlib import Path
+
+from research.experiment import Experiment, RunOptions
+from research.training.initialization.checking import check
+from research.training.initialization.start import first_state
+from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.environment import environment
+from research.training.storage.folder import Folder
+from research.training.update.state import TrainState, abstract_state
+
+
+def begin(experiment: Experiment, workdir: str | Path, options: RunOptions | None = None) -> TrainState:
+    """Write the folder of a run with its state before the first step, and return that; `train` goes on from there.
+
+    A folder in which the run has got further is left as it is, and its latest state returned.
+
+    Raises:
+        UsageError, RunError: as for `train`; also where the experiment begins with a run that is not there.
+    """
+    options = options or RunOptions()
+    folder = Folder(workdir)
+    folder.check(experiment)
+    check(experiment, begun=folder.checkpoints.exists())
+    with folder.claimed():
+        folder.create(experiment, environment(), experiment.data.files(options.data_dir))
+        with Checkpoints(folder.checkpoints, options.keep) as checkpoints:
+            saved = checkpoints.restore("latest", abstract_state(experiment))
+            if saved is not None:
+                return saved[0]
+            state = first_state(experiment, folder.root, options)
+            checkpoints.save("latest", state)
+            return state

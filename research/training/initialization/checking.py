@@ -1,0 +1,90 @@
+"""Whether the parts of an experiment fit together, found before anything is computed."""
+
+from typing import Any
+
+import jax
+
+from research.data import Batch
+from research.errors import UsageError
+from research.experiment import Experiment, spec
+from research.optimization.paths import check_path, flat
+from research.training.initialization.start import check_start
+from research.training.update.state import TrainState, abstract_state
+from research.training.update.tracing import traced_once
+
+
+def check(experiment: Experiment, begun: bool = False) -> None:
+    """Raise `UsageError` unless model, task and data fit together; traces the model and computes nothing.
+
+    A run that has `begun` does not need again what it began with.
+    """
+    if experiment.batch_size % experiment.accumulation:
+        raise UsageError(
+            f"a batch of {experiment.batch_size} examples has no {experiment.accumulation} equal parts: "
+            "set accumulation to a divisor of batch_size"
+        )
+    prepared, outputs = evaluated(experiment, abstract_state(experiment), spec(experiment))
+    experiment.task.check(prepared, outputs, experiment.data.classes())
+    check_vocabulary(experiment)
+    check_mixing(experiment)
+    check_auxiliary(experiment)
+    check_groups(experiment)
+    if not begun:
+        check_start(experiment)
+
+
+@traced_once
+def evaluated(experiment: Experiment, state: TrainState, batch: Batch) -> tuple[Batch, Any]:
+    """Return a prepared batch, and the outputs of evaluation mode."""
+    batch = experiment.data.preprocess(batch)
+    return batch, experiment.task.forward(experiment.model, state.params, state.variables, batch)[0]
+
+
+@traced_once
+def augmented(experiment: Experiment, batch: Batch) -> Batch:
+    """Return a batch as it is prepared for training."""
+    return experiment.data.preprocess(batch, jax.random.key(0))
+
+
+@traced_once
+def trained(experiment: Experiment, state: TrainState, batch: Batch) -> Any:
+    """Return the outputs of training mode, the only one that has auxiliary classifiers."""
+    batch = experiment.data.preprocess(batch)
+    return experiment.task.forward(experiment.model, state.params, state.variables, batch, jax.random.key(0))
+
+
+def check_vocabulary(experiment: Experiment) -> None:
+    """Raise `UsageError` where the data has token ids that the model does not know."""
+    ids = experiment.data.vocabulary()
+    for name in ("vocabulary", "source_vocabulary"):
+        known = getattr(experiment.model, name, None)
+        if ids is not None and known is not None and known < ids:
+            raise UsageError(f"the data has {ids} token ids, the model knows {known}: set model.{name}")
+
+
+def check_mixing(experiment: Experiment) -> None:
+    """Raise `UsageError` where training examples are mixed and the task would learn from one label of two."""
+    if "share" in augmented(experiment, spec(experiment)) and not experiment.task.mixes:
+        raise UsageError(
+            f"{type(experiment.task).__name__} does not know the labels of mixed examples: "
+            "set data.mixup and data.cutmix to 0"
+        )
+
+
+def check_auxiliary(experiment: Experiment) -> None:
+    """Raise `UsageError` where auxiliary classifiers of the model would not be trained, or there are none to train."""
+    weight = getattr(experiment.task, "auxiliary", None)
+    if getattr(experiment.model, "auxiliary", False) and not weight:
+        name = type(experiment.task).__name__
+        remedy = f"{name} does not train them: set" if weight is None else "set task.auxiliary to 0.3, say, or"
+        raise UsageError(f"the model has auxiliary classifiers that nothing trains: {remedy} model.auxiliary to False")
+    if weight:
+        trained(experiment, abstract_state(experiment), spec(experiment))
+
+
+def check_groups(experiment: Experiment) -> None:
+    """Raise `UsageError` where a group of the optimizer names parameters that the model does not have."""
+    paths = [path for group in experiment.optimizer.groups for path in group.parameters]
+    keys = flat(abstract_state(experiment).params) if paths else {}
+    for path in paths:
+        check_path(path, keys, "model")

@@ -1,0 +1,391 @@
+"""Checkpoints: Orbax for the files, a digest of every leaf for the truth."""
+
+import collections
+import contextlib
+import functools
+import hashlib
+import json
+import logging
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from research.devices import ONE_DEVICE, Layout, agreed, barrier, leads, whole
+from research.errors import RunError
+from research.training.update.state import TrainState
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["latest", "best"]
+
+# Against accidents it is as good as a cryptographic digest, and takes a fraction of the time.
+ALGORITHM = "xxh3_128"
+
+# Manifests of that release say neither which fields a state had nor that its digests are BLAKE2b.
+FIELDS_OF_0_1_0 = ("step", "params", "variables", "opt_state", "ema")
+
+
+class Checkpoints:
+    """The checkpoints of one run: the latest few, and apart from them the best one.
+
+    Saving is asynchronous, from a copy of the state, so the step may reuse its memory at once. Orbax commits a
+    checkpoint by renaming, but restores a flipped bit without a word; so every leaf's digest is saved beside it, in a
+    manifest that has one itself, and compared on restore. A damaged checkpoint is reported and the one before it is
+    used; unless opened `read_only`, it is moved to `damaged/`, so that its step can be saved again.
+
+    A save that fails is reported by the next call of any method, of which `look` costs nothing. With `errors` "stop" it
+    raises; with "warn" a line is logged and only `wait` raises, where nothing has been saved since.
+    """
+
+    def __init__(
+        self, folder: Path, keep: int = 2, read_only: bool = False, errors: Literal["stop", "warn"] = "stop"
+    ) -> None:
+        self._folder, self._read_only, self._errors = folder.absolute(), read_only, errors
+        self._keep: dict[Kind, int] = {"latest": keep, "best": 1}
+        self._opened: dict[Kind, Any] = {}
+        self._saving: dict[Kind, int] = {}  # the steps that are being saved
+        self._failed: dict[Kind, str] = {}  # why the last save failed, where it did
+        self.left_out: list[tuple[Kind, int, str]] = []
+        """Checkpoints found damaged: kind, step and reason."""
+
+    def _manager(self, kind: Kind) -> Any:
+        """Return the Orbax manager of one kind, opened on first use."""
+        if kind not in self._opened:
+            self._opened[kind] = self._open(kind)
+        return self._opened[kind]
+
+    def _open(self, kind: Kind) -> Any:
+        """Open the Orbax manager of one kind."""
+        import orbax.checkpoint as ocp  # only runs and restores need it
+
+        _leave_out_what_orbax_says()
+        self._make(kind)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=self._keep[kind],
+            create=not self._read_only,
+            # Threads would wait for minutes for a folder that cannot be made, and the process for its threads.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+            # Processes that save together meet at barriers, by name: those of the two kinds must not share any, as one
+            # kind may still be on its way to disk when a save of the other begins.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(barrier_sync_key_prefix=kind),
+        )
+        manager = ocp.CheckpointManager(self._folder / kind, options=options, item_names=("state", "manifest"))
+        # It would tell jax's service the number of a step where `stop_agreed` tells the number of its calls, so that
+        # after a save of a resumed run the processes would agree on a call that is far away.
+        manager.reached_preemption = lambda step: False
+        return manager
+
+    def _make(self, kind: Kind) -> None:
+        """Make the folder of one kind; that it cannot be written is known now rather than at the first save."""
+        if not self._read_only and leads():
+            (self._folder / kind).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder / kind):
+                pass
+
+    def _steps(self, kind: Kind) -> list[int]:
+        """Return the steps that are saved; where nothing is, without Orbax, whose import waits for the first save."""
+        folder = self._folder / kind
+        if kind not in self._opened and agreed(not (folder.exists() and any(folder.iterdir()))):
+            self._make(kind)
+            return []
+        return sorted(self._manager(kind).all_steps())
+
+    def save(self, kind: Kind, state: TrainState, seconds: dict[str, float] | None = None) -> None:
+        """Start to save `state`; one already saved at its step stays. Raises `RunError` when a save fails."""
+        import orbax.checkpoint as ocp
+
+        # A copy: the buffers of `state` are donated to the next step. Several processes each save what they hold of it.
+        copied = jax.tree.map(jnp.copy if jax.process_count() > 1 else np.array, state)
+        step = int(copied.step)
+        # A run resumes from the latest and does not come back to a best one before it: that must be there first.
+        self._settle("best")
+        self._settle(kind)
+        with self._failing(kind, step):
+            if step in self._manager(kind).all_steps():
+                return
+            arguments = ocp.args.Composite(
+                state=ocp.args.StandardSave(copied), manifest=ocp.args.JsonSave(manifest(copied, seconds or {}))
+            )
+            if not self._manager(kind).save(step, args=arguments, force=True):
+                raise RunError(f"step {step} was not saved to {self._folder / kind}: a later checkpoint is there")
+            self._saving[kind] = step
+
+    def look(self) -> None:
+        """Report a save that has failed, if one has, without waiting. Raises `RunError`."""
+        for kind in [kind for kind in self._saving if not self._opened[kind].is_saving_in_progress()]:
+            self._settle(kind)
+
+    def wait(self) -> None:
+        """Wait until everything is on disk. Raises `RunError` where the last save failed."""
+        for kind in tuple(self._saving):
+            self._settle(kind)
+        for sentence in self._failed.values():
+            raise RunError(sentence)
+
+    def _settle(self, kind: Kind) -> None:
+        """Wait for a save that is under way, and report it when it failed."""
+        if kind in self._saving:
+            with self._failing(kind, self._saving.pop(kind)):
+                self._opened[kind].wait_until_finished()
+
+    @contextlib.contextmanager
+    def _failing(self, kind: Kind, step: int) -> Iterator[None]:
+        """Report that what is within failed to save."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            # Orbax takes the step for saved: what there is now is what the folder has.
+            manager = self._opened.pop(kind, None)
+            with contextlib.suppress(OSError, ValueError):
+                if manager is not None:
+                    manager.close()
+            self._failed[kind] = f"saving step {step} to {self._folder / kind} failed: {cause(error)}"
+            if self._errors == "stop":
+                raise RunError(self._failed[kind]) from error
+            log.warning("%s; going on", self._failed[kind])
+        else:
+            self._failed.pop(kind, None)
+
+    def restore(
+        self, kind: Kind, abstract: TrainState, layout: Layout = ONE_DEVICE
+    ) -> tuple[TrainState, dict[str, float]] | None:
+        """Return the newest undamaged state and the seconds spent up to it, or None where nothing was saved.
+
+        It may have been saved from any other layout, by any number of processes.
+
+        Raises:
+            RunError: all that was saved is damaged, or it is the state of other code: a leaf differs from `abstract`.
+        """
+        with _failures(self._folder):
+            steps = self._steps(kind)
+        for step in reversed(steps):
+            try:
+                saved = self._read_manifest(kind, step)
+                if differing := first_difference(saved["leaves"], leaves(abstract)):
+                    raise _OtherState(f"{self._folder / kind / str(step)} was saved by other code: {differing}")
+                return self._read_state(kind, step, abstract, saved, layout), saved["seconds"]
+            except _OtherState:
+                raise
+            except Exception as error:  # whatever Orbax raises on a file that is truncated, missing or garbage
+                reason = cause(error)
+                log.warning("checkpoint %s/%d is damaged and left out: %s", kind, step, reason)
+                self.left_out.append((kind, step, reason))
+                if not self._read_only:
+                    self._set_aside(kind, step)
+        if steps or any((self._folder / "damaged").glob(f"{kind}-*")):
+            raise RunError(f"every {kind} checkpoint in {self._folder} is damaged; delete the folder to start again")
+        return None
+
+    def _read_manifest(self, kind: Kind, step: int) -> dict[str, Any]:
+        """Return the manifest of a checkpoint. Raises where it is damaged."""
+        import orbax.checkpoint as ocp
+
+        arguments = ocp.args.Composite(manifest=ocp.args.JsonRestore())
+        try:
+            saved = _in_all(lambda: self._reader(kind).restore(step, args=arguments).manifest)
+            digest = saved.pop("digest")
+        except Exception as error:  # whatever Orbax raises
+            raise ValueError(f"its manifest cannot be read: {cause(error)}") from error
+        if digest != _digest_json(saved):
+            raise ValueError("the digest of its manifest does not agree")
+        return saved
+
+    def _read_state(
+        self, kind: Kind, step: int, abstract: TrainState, saved: dict[str, Any], layout: Layout
+    ) -> TrainState:
+        """Return a state whose digests agree. Raises where they do not."""
+        import orbax.checkpoint as ocp
+
+        # Orbax compares fields as well, even those that are None, so it is asked for those that there were.
+        fields: list[str] = list(saved.get("fields", FIELDS_OF_0_1_0))
+        form: Any = collections.namedtuple("form", fields)  # type: ignore[misc]
+        target = form(*(getattr(_wanted(abstract, layout), name, None) for name in fields))
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+        try:
+            found = _in_all(lambda: self._reader(kind).restore(step, args=arguments).state)._asdict()
+            state = TrainState(**{name: found.get(name) for name in TrainState._fields})
+        except Exception as error:  # whatever Orbax raises
+            raise ValueError(f"{named(error, abstract)} cannot be read: {cause(error)}") from error
+        actual = digests(state, saved.get("algorithm", "blake2b"))
+        if wrong := [path for path, digest in saved["digests"].items() if actual[path] != digest]:
+            raise ValueError(f"the digest of {wrong[0]} does not agree")
+        return layout.put(state)
+
+    def _reader(self, kind: Kind) -> Any:
+        """Return a manager that reads in this process alone, waiting for no other one; there is one for each call."""
+        import orbax.checkpoint as ocp
+
+        if jax.process_count() == 1:
+            return self._manager(kind)
+        index = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process_{index}"
+        )
+        options = ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone)
+        return ocp.CheckpointManager(self._folder / kind, options=options, item_names=("state", "manifest"))
+
+    def forget_best_after(self, step: int) -> None:
+        """Delete best checkpoints later than `step`: a run resumed there comes to them again."""
+        for later in [saved for saved in self._manager("best").all_steps() if saved > step]:
+            self._manager("best").delete(later)
+
+    def _set_aside(self, kind: Kind, step: int) -> None:
+        """Move a damaged checkpoint out of the way, replacing an older one set aside at the same step."""
+        source, target = self._folder / kind / str(step), self._folder / "damaged" / f"{kind}-{step}"
+        if leads():
+            with _failures(self._folder):
+                shutil.rmtree(target, ignore_errors=True)
+                target.parent.mkdir(exist_ok=True)
+                shutil.move(source, target)
+        barrier(f"{target.name} is set aside")
+        self._manager(kind).reload()
+
+    def close(self) -> None:
+        """Wait for what is being saved and release the threads. Raises `RunError` where a save failed."""
+        for kind in tuple(self._saving):
+            self._settle(kind)
+        with _failures(self._folder):
+            for manager in self._opened.values():
+                manager.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Exception):  # a second Ctrl-C does not wait
+            self.close()
+
+
+class _OtherState(RunError):
+    """A sound checkpoint of another tree of parameters."""
+
+
+def _in_all(read: Callable[[], Any]) -> Any:
+    """Return what `read` gives; where it fails in some process, raise in all, so that all go on alike."""
+    found, failure = None, None
+    try:
+        found = read()
+    except Exception as error:  # whatever Orbax raises
+        failure = error
+    if not agreed(failure is None):
+        raise failure or ValueError("another process could not read its part")
+    return found
+
+
+def manifest(state: Any, seconds: dict[str, float]) -> dict[str, Any]:
+    """Return what is saved beside a state: its leaves, their digests, the seconds spent, and a digest of all that."""
+    content = {
+        "fields": state._fields,
+        "leaves": leaves(state),
+        "algorithm": ALGORITHM,
+        "digests": digests(state),
+        "seconds": seconds,
+    }
+    return {**content, "digest": _digest_json(content)}
+
+
+def _wanted(abstract: TrainState, layout: Layout) -> TrainState:
+    """Return what Orbax is to restore: whole arrays on the host; in several processes what each holds of them."""
+    if layout.mesh is not None and jax.process_count() > 1:
+        return layout.described(abstract)
+    return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), abstract)
+
+
+def leaves(state: Any) -> dict[str, str]:
+    """Return type and shape of every leaf of a state, abstract or not, by path: ``float32(3, 3, 1, 32)``."""
+    return {
+        jax.tree_util.keystr(path): f"{leaf.dtype}{tuple(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
+
+
+def first_difference(saved: dict[str, str], expected: dict[str, str]) -> str:
+    """Return the first leaf that differs, in words, or nothing."""
+    for path in sorted(saved.keys() | expected.keys()):
+        if saved.get(path) != expected.get(path):
+            return f"{path} is {saved.get(path, 'not there')} in it and {expected.get(path, 'not there')} now"
+    return ""
+
+
+def digests(state: Any, algorithm: str = ALGORITHM) -> dict[str, str]:
+    """Return a digest of every leaf of `state` over its path, type, shape and bytes, by path.
+
+    Raises:
+        RunError: the algorithm is none of ours.
+    """
+    new = _hashes(algorithm)
+
+    def digest(path: str, leaf: np.ndarray) -> str:
+        content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)  # without a copy
+        found = new(f"{path} {leaf.dtype} {leaf.shape}".encode())
+        found.update(content)
+        return found.hexdigest()
+
+    found = ((jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state))
+    return {path: digest(path, whole(leaf)) for path, leaf in found}
+
+
+def _hashes(algorithm: str) -> Callable[[bytes], Any]:
+    """Return what begins a digest of 128 bits."""
+    match algorithm:
+        case "xxh3_128":
+            import xxhash  # only runs and restores need it
+
+            return xxhash.xxh3_128
+        case "blake2b":
+            return functools.partial(hashlib.blake2b, digest_size=16)
+    raise _OtherState(f"a newer release saved the checkpoint: its digests are {algorithm}")
+
+
+def _digest_json(tree: dict[str, Any]) -> str:
+    """Return a digest of JSON types."""
+    return hashlib.blake2b(json.dumps(tree, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+@contextlib.contextmanager
+def _failures(folder: Path) -> Iterator[None]:
+    """Turn what Orbax raises when it cannot write into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise RunError(f"saving to {folder} failed: {cause(error)}") from error
+
+
+@functools.cache
+def _leave_out_what_orbax_says() -> None:
+    """Leave out tracebacks of a save that fails, in whichever thread: it is reported here in a sentence."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(
+            lambda record: "orbax" not in record.pathname and "orbax" not in record.getMessage()
+        )
+    report = sys.unraisablehook
+
+    def reported(found: Any) -> None:
+        # Orbax closes its event loop at the first write that fails; TensorStore's other writes then end.
+        if str(found.exc_value) != "Event loop is closed":
+            report(found)
+
+    sys.unraisablehook = reported
+
+
+def named(error: Exception, state: Any) -> str:
+    """Return the first leaf of `state` that what TensorStore says is about; where it is about none, all of it."""
+    for path, _ in jax.tree_util.tree_leaves_with_path(state):
+        if f'"{jax.tree_util.keystr(path, simple=True, separator=".")}/' in str(error):
+            return jax.tree_util.keystr(path)
+    return "its description of the state"
+
+
+def cause(error: Exception) -> str:
+    """Return in a few words why a file could not be read or written."""
+    text = getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
+    # TensorStore says which driver opened which, then the cause, then all of its settings.
+    return re.sub(r" \[(tensorstore_spec|os_error_code)=.*", "", text).rpartition('": ')[2][:200]

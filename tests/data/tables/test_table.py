@@ -1,0 +1,131 @@
+import json
+
+import numpy as np
+import pytest
+
+from research.data import Table
+from research.data.splits import Split
+from research.errors import UsageError
+
+SPLITS = Split.__args__
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write rows of cells below a header into a CSV file and return its path."""
+
+    def write(header, rows):
+        path = tmp_path / "table.csv"
+        path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
+        return str(path)
+
+    return write
+
+
+def test_inputs_are_standardised_by_the_training_split_alone(write):
+    rows = [(i, (7 * i) % 23, 5, 100 + i) for i in range(53)]
+    value = Table(write("a,b,c,y", rows), features=3, target=("y",))
+    arrays = {split: value.open(split).arrays() for split in SPLITS}
+    assert [len(split["target"]) for split in arrays.values()] == [37, 5, 11]
+    for split in arrays.values():
+        assert {name: (array.shape[1:], array.dtype) for name, array in split.items()} == {
+            name: (item.shape, item.dtype) for name, item in value.spec().items()
+        }
+    training = np.array([rows[int(y) - 100][:3] for y in arrays["train"]["target"][:, 0]], np.float64)
+    mean, std = training.mean(axis=0), training.std(axis=0)
+    std[2] = 1  # a column that never changes
+    seen = []
+    for split in arrays.values():
+        index = split["target"][:, 0].astype(int) - 100
+        raw = np.array([rows[i][:3] for i in index])
+        np.testing.assert_allclose(split["features"], (raw - mean) / std, atol=1e-5)
+        assert split["present"].all()
+        seen += index.tolist()
+    assert sorted(seen) == list(range(53))
+    files = value.files()
+    fitted = json.loads(files["columns.json"])
+    assert list(fitted) == ["a", "b", "c"]
+    np.testing.assert_allclose([fitted[name]["mean"] for name in "abc"], mean)
+    assert json.loads(files["dataset.json"])["file"] == "table.csv"
+    again = Table(value.name, features=3, target=("y",)).open("test").arrays()
+    np.testing.assert_array_equal(again["features"], arrays["test"]["features"])
+
+
+def test_missing_inputs_and_targets_are_marked(write):
+    rows = [(i, "" if i % 3 == 0 else 1 + i % 2, "" if i % 5 == 0 else i, i) for i in range(1, 41)]
+    value = Table(write("key,gap,y,z", rows), features=2, outputs=2, target=("y", "z"), presence=True)
+    arrays = value.open("train").arrays()
+    i = arrays["target"][:, 1].astype(int)
+    np.testing.assert_array_equal(arrays["features"][:, 2:], np.stack([np.ones_like(i), i % 3 != 0], axis=1))
+    assert (arrays["features"][i % 3 == 0, 1] == 0).all() and (arrays["features"][i % 3 != 0, 1] != 0).all()
+    # Mean and deviation are those of what is there.
+    present = arrays["features"][i % 3 != 0, 1]
+    np.testing.assert_allclose([present.mean(), present.std()], [0, 1], atol=1e-5)
+    np.testing.assert_array_equal(arrays["present"], np.stack([i % 5 != 0, i > 0], axis=1))
+    np.testing.assert_array_equal(arrays["target"][:, 0], np.where(i % 5 == 0, 0, i))
+    with pytest.raises(UsageError, match='line 4, column "gap": a value is missing: set data.presence'):
+        Table(value.name, features=2, outputs=2, target=("y", "z")).open("train")
+
+
+def test_classes_are_split_alike_and_labels_may_be_missing(write):
+    rows = [(i, 0.5 if i % 2 else 2, i % 3, "" if i % 4 == 0 else i % 2) for i in range(60)]
+    path = write("a,b,kind,flag", rows)
+    classes = Table(path, features=3, kind="classes", target=("kind",), outputs=3, presence=True)
+    assert classes.classes() == 3
+    for split, count in zip(SPLITS, (14, 2, 4), strict=True):
+        label = classes.open(split).arrays()["label"]
+        assert label.dtype == np.int32 and np.bincount(label).tolist() == [count] * 3
+    labels = Table(path, features=3, kind="labels", target=("flag",))
+    arrays = labels.open("train").arrays()
+    assert labels.classes() == 1 and arrays["labels"].shape == (42, 1)
+    assert set(arrays["labels"].ravel().tolist()) == {-1, 0, 1}
+    assert Table(path, features=3).classes() is None
+
+
+def test_an_npz_file_gives_what_a_csv_file_of_its_numbers_gives(write, tmp_path):
+    generator = np.random.default_rng(0)
+    features, target = generator.normal(size=(31, 3)).astype(np.float32), generator.integers(0, 2, (31, 2))
+    path = str(tmp_path / "table.npz")
+    np.savez(path, features=features, target=target)
+    rows = [[*map(repr, map(float, row)), *answers] for row, answers in zip(features, target, strict=True)]
+    for split in SPLITS:
+        one = Table(path, features=3, kind="labels", outputs=2).open(split).arrays()
+        csv = Table(write("a,b,c,p,q", rows), features=3, kind="labels", target=("p", "q"), outputs=2)
+        for name, array in csv.open(split).arrays().items():
+            np.testing.assert_array_equal(array, one[name])
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "fields", "message"),
+    [
+        ("a,y", "1", {}, "table.csv, line 22: 1 cells where the header has 2"),
+        ("a,y", "1,2,3", {}, "table.csv, line 22: 3 cells where the header has 2"),
+        ("a,y", "1,red", {}, 'table.csv, line 22, column "y": "red" is not a finite number; leave the cell empty'),
+        ("a,y", "inf,1", {}, 'line 22, column "a": "inf" is not a finite number'),
+        ("a,y", "1,2", {"target": ("z",)}, 'no column "z"; valid names are a, y'),
+        ("a,y", "1,2", {"target": ("a", "y"), "outputs": 2}, "no column besides the targets"),
+        ("a,y", "1,2", {"target": ()}, "data.target is empty"),
+        ("a,y", "1,2", {"features": 2}, "has 1 inputs: set data.features to 1"),
+        ("a,y", "1,2", {"outputs": 3}, "has 1 columns of targets: set data.outputs to 1"),
+        ("a,y", "1,2", {"kind": "labels"}, "line 22: the target is 2; it must be 0, 1 or missing"),
+        ("a,y", "1,2", {"kind": "classes", "outputs": 2}, "line 22: the target is 2; .* a whole number from 0 to 1"),
+        ("a,y", "1,", {"kind": "classes", "outputs": 2}, "line 22: the target is nan; it must be a whole number"),
+    ],
+)
+def test_what_does_not_fit_is_said(write, header, row, fields, message):
+    value = Table(write(header, [(1, 1)] * 20 + [row.split(",")]), **({"features": 1, "target": ("y",)} | fields))
+    with pytest.raises(UsageError, match=message) as caught:
+        value.open("train")
+    assert "\n" not in str(caught.value)
+
+
+def test_too_little_is_said(write):
+    path = write("a,b,y", [(i, "", 1) for i in range(3)])
+    with pytest.raises(UsageError, match='no value of "b" in its training split'):
+        Table(path, features=2, target=("y",), presence=True).open("train")
+    with pytest.raises(UsageError, match="the validation split .* has no examples"):
+        Table(write("a,y", [(1, 1), (2, 2), (3, 3)]), features=1, target=("y",)).open("validation")
+    with pytest.raises(UsageError, match="must be the path of a .csv or .npz file"):
+        Table("digits", features=1).open("train")
+    with pytest.raises(UsageError, match="cannot read nowhere.csv: No such file"):
+        Table("nowhere.csv", features=1).open("train")

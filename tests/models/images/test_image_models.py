@@ -1,0 +1,93 @@
+"""What every model of images answers, as a training step sees it."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from research import models
+from research.data import Images
+from research.devices import place
+from research.experiment import replace, spec, split
+from research.models.images.fields import ImageClassifierFields
+from research.training.update.state import abstract_state
+from research.training.update.step import init_state, train_step
+
+INVERTED = {"channels": (8, 8), "strides": (1, 2), "stem": "small", "stochastic_depth": 0.1}
+SMALL = {
+    "AlexNet": {"channels": (4, 6, 8, 6, 4), "grid": 2, "dense": (11,), "stem": "small"},
+    "CNN": {"channels": (4, 6)},
+    "ConvNeXt": {"channels": (4, 8), "blocks": (1, 1), "stem": "small", "stochastic_depth": 0.1},
+    "DenseNet": {"blocks": (2, 2), "growth": 4, "width": 8, "stem": "small"},
+    "EfficientNet": {**INVERTED, "kernels": (3, 5), "expansions": (1, 2), "blocks": (1, 1), "features": 12},
+    "InceptionV1": {"blocks": (1, 1, 1), "width_percent": 10, "stem": "small"},
+    "InceptionV3": {"blocks": (1, 1, 1), "width_percent": 10, "stem": "small"},
+    "Mixer": {"width": 8, "layers": 2, "patch": 7, "stochastic_depth": 0.1},
+    "MobileNet": {"channels": (8, 8), "blocks": (1, 1), "strides": (1, 2), "stem": "small"},
+    "MobileNetV2": {**INVERTED, "expansions": (1, 2), "blocks": (1, 1), "features": 12},
+    "MobileNetV3": {**INVERTED, "kernels": (3, 5), "expanded": (8, 16), "squeezed": (True, False), "hidden": 12},
+    "ResNet": {"blocks": (1, 1), "width": 4, "stem": "small", "stochastic_depth": 0.1, "squeeze_excitation": 2},
+    "VGG": {"blocks": (1, 1), "width": 4, "grid": 2, "dense": (11,)},
+    "ViT": {"width": 8, "heads": 2, "layers": 2, "patch": 7, "stochastic_depth": 0.1},
+    "Xception": {"stem_channels": (4, 6), "entry": (8, 8), "middle": 1, "exit": (8, 8, 8), "stem": "small"},
+}
+
+
+def of_images(item: object) -> bool:
+    """Whether something public is a model of images."""
+    own = (models.CNN, models.Mixer, models.ViT, ImageClassifierFields)
+    return isinstance(item, type) and issubclass(item, nn.Module) and issubclass(item, own)
+
+
+def test_every_model_of_images_is_here():
+    assert {name for name, item in vars(models).items() if of_images(item)} == SMALL.keys()
+
+
+@pytest.mark.parametrize("name", sorted(SMALL.keys() - {"Mixer", "ViT"}))  # these two convolve as Flax does
+def test_forward_mode_is_there_where_it_is_asked_for(name):
+    x = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
+
+    def lowered(forward_mode):
+        """Lower the derivative by all parameters in one direction."""
+        model = getattr(models, name)(**SMALL[name], forward_mode=forward_mode)
+        variables = dict(jax.eval_shape(lambda x: model.init(jax.random.key(0), x), x))
+        params = variables.pop("params")
+
+        def along(params, variables, x):
+            return jax.jvp(lambda params: model.apply({"params": params, **variables}, x), (params,), (params,))
+
+        return jax.jit(along).lower(params, variables, x)
+
+    y, tangent = lowered(True).out_info
+    assert y.shape == tangent.shape
+    with pytest.raises(TypeError, match="forward-mode"):
+        lowered(False)
+
+
+@pytest.fixture(scope="module")
+def on_mnist(experiment):
+    """Images as they are: what else becomes of them is the same for every model, and compiles for longer than some."""
+    return replace(experiment, {"data": Images("mnist5k"), "batch_size": 8, "optimizer.warmup": 0})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_a_training_step_in_bfloat16_runs_and_lowers_for_every_platform(name, on_mnist):
+    experiment = replace(on_mnist, {"model": getattr(models, name)(dtype="bfloat16", **SMALL[name])})
+    program, hyperparameters = split(experiment)
+    state, batch = abstract_state(experiment), spec(experiment)
+    traced = jax.jit(lambda h, s, b: train_step(program, h, s, b)).trace(hyperparameters, state, batch)
+    assert "bf16" in traced.lower(lowering_platforms=("cpu", "cuda", "tpu")).as_text()
+    after, metrics = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), traced.out_info)
+    assert after == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)  # what goes in comes out, float32
+    assert metrics["objective"] == ((), jnp.float32)
+
+    generator = np.random.default_rng(0)
+    raw = {"image": generator.integers(0, 256, (8, 28, 28, 1), np.uint8), "label": np.arange(8, dtype=np.int32)}
+    first = place(init_state, program, once=True)(hyperparameters)
+    state, metrics = traced.lower().compile()(hyperparameters, first, raw)
+    assert np.isfinite(metrics["objective"]) and np.isfinite(metrics["gradient_norm"])
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
+    moved = jax.tree.map(lambda one, other: bool(np.any(one != other)), first.params, state.params)
+    assert np.mean(jax.tree.leaves(moved)) > 0.9  # a branch that is dropped learns nothing

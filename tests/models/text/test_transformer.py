@@ -1,0 +1,519 @@
+import pathlib
+from typing import get_args
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from research.errors import UsageError
+from research.fields import validate
+from research.layers.sequences.decoding import beam_search, greedy
+from research.layers.sequences.positions import Positions
+from research.models.text.transformer import TransformerClassifier, TransformerLanguageModel
+from research.models.text.transformer_seq2seq import TransformerSeq2Seq, vaswani
+from research.models.transformer.stack import TransformerStack
+
+GOLDEN = np.load(pathlib.Path(__file__).parents[2] / "golden" / "transformer.npz")
+SIZES = {"layers": 2, "width": 12, "heads": 3, "feed_forward_width": 7}
+TOKENS = np.random.default_rng(0).integers(0, 11, (3, 7))
+LENGTHS = np.array([4, 7, 1])
+MODELS = {
+    "classifier": TransformerClassifier(**SIZES, vocabulary=11, classes=5),
+    "language_model": TransformerLanguageModel(**SIZES, vocabulary=11),
+    "seq2seq": TransformerSeq2Seq(**SIZES, source_vocabulary=11, target_vocabulary=13),
+}
+LM = MODELS["language_model"]
+
+
+def inputs(name, lengths=False):
+    if name == "language_model" and not lengths:
+        return TOKENS
+    batch = {"tokens": TOKENS} | ({"targets": TOKENS[:, :5] + 1} if name == "seq2seq" else {})
+    return batch | ({"lengths": LENGTHS} if lengths else {})
+
+
+def randomized(model, *call, seed=0, scale=0.4):
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *call))
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.asarray(generator.normal(size=leaf.shape) * scale, leaf.dtype), shapes)
+
+
+def close(a, b, tolerance=1e-5):
+    def compare(a, b):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(float(np.abs(b).max()), 1))
+
+    jax.tree.map(compare, a, b)
+
+
+def dense(arrays, prefix):
+    bias = {"bias": arrays[f"{prefix}.bias"]} if f"{prefix}.bias" in arrays else {}
+    return {"kernel": arrays[f"{prefix}.weight"].T, **bias}
+
+
+def norm(arrays, prefix):
+    bias = {"bias": arrays[f"{prefix}.bias"]} if f"{prefix}.bias" in arrays else {}
+    return {"scale": arrays[f"{prefix}.weight"], **bias}
+
+
+def golden(case, prefix):
+    return {n.removeprefix(f"{case}/{prefix}/"): GOLDEN[n] for n in GOLDEN.files if n.startswith(f"{case}/{prefix}/")}
+
+
+def torch_attention(arrays, prefix):
+    weights, biases = np.split(arrays[f"{prefix}.in_proj_weight"], 3), np.split(arrays[f"{prefix}.in_proj_bias"], 3)
+    parts = zip(("query", "key", "value"), weights, biases, strict=True)
+    return {name: {"kernel": w.T, "bias": b} for name, w, b in parts} | {"output": dense(arrays, f"{prefix}.out_proj")}
+
+
+def torch_stack(arrays, side):
+    """Parameters, or their gradients, of one side of torch.nn.Transformer as ours."""
+    params = {}
+    for layer in range(2):
+        prefix = f"{side}.layers.{layer}"
+        names = ["attention_norm", "cross_attention_norm", "feed_forward_norm"]
+        names = [names[0], names[2]] if side == "encoder" else names
+        block = {name: norm(arrays, f"{prefix}.norm{index + 1}") for index, name in enumerate(names)}
+        block["attention"] = torch_attention(arrays, f"{prefix}.self_attn")
+        if side == "decoder":
+            block["cross_attention"] = torch_attention(arrays, f"{prefix}.multihead_attn")
+        block["feed_forward"] = {
+            "hidden": dense(arrays, f"{prefix}.linear1"),
+            "output": dense(arrays, f"{prefix}.linear2"),
+        }
+        params[f"layer_{layer}"] = block
+    if f"{side}.norm.weight" in arrays:
+        params["norm"] = norm(arrays, f"{side}.norm")
+    return params
+
+
+@pytest.mark.parametrize("placement", ["pre", "post"])
+def test_the_encoder_decoder_equals_that_of_torch(placement):
+    case = f"transformer_{placement}"
+    fields = {"layers": 2, "width": 10, "heads": 2, "feed_forward": "relu", "feed_forward_width": 13}
+    encoder = TransformerStack(**fields, norm_placement=placement)
+    decoder = encoder.clone(causal=True, cross=True)
+    source, target = GOLDEN[f"{case}/source"], GOLDEN[f"{case}/target"]
+    mask = np.arange(11)[None] < np.array([[11], [4]])
+
+    def loss(params, source, target):
+        memory, _ = encoder.apply({"params": params["encoder"]}, source, mask=mask)
+        y, _ = decoder.apply({"params": params["decoder"]}, target, memory, memory_mask=mask)
+        return (GOLDEN[f"{case}/weight_y"] * y).sum(), y
+
+    params, expected = (
+        {side: torch_stack(golden(case, kind), side) for side in ("encoder", "decoder")}
+        for kind in ("parameter", "gradient")
+    )
+    run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+    (_, y), gradients = run(params, source, target)
+    close(y, GOLDEN[f"{case}/y"])
+    close(gradients, (expected, GOLDEN[f"{case}/gradient/source"], GOLDEN[f"{case}/gradient/target"]), 2e-5)
+
+
+def test_grouped_queries_rotary_swiglu_and_rmsnorm_equal_llama():
+    model = TransformerLanguageModel(
+        layers=1, width=12, heads=6, key_value_heads=3, feed_forward="swiglu", feed_forward_width=17, norm="rmsnorm",
+        positions="rotary", bias=False, tied=False, vocabulary=23,
+    )  # fmt: skip
+
+    def from_llama(kind):
+        arrays, layer = golden("llama", kind), "model.layers.0"
+        attention = {n: dense(arrays, f"{layer}.self_attn.{n[0]}_proj") for n in ("query", "key", "value", "output")}
+        parts = {"hidden": "gate_proj", "linear": "up_proj", "output": "down_proj"}
+        block = {
+            "attention": attention,
+            "attention_norm": norm(arrays, f"{layer}.input_layernorm"),
+            "feed_forward": {ours: dense(arrays, f"{layer}.mlp.{theirs}") for ours, theirs in parts.items()},
+            "feed_forward_norm": norm(arrays, f"{layer}.post_attention_layernorm"),
+        }
+        return {
+            "embedding": {"tokens": {"embedding": arrays["model.embed_tokens.weight"]}},
+            "decoder": {"layer_0": block, "norm": norm(arrays, "model.norm")},
+            "head": dense(arrays, "lm_head"),
+        }
+
+    def loss(params):
+        y = model.apply({"params": params}, GOLDEN["llama/tokens"])
+        return (GOLDEN["llama/weight_y"] * y).sum(), y
+
+    (_, y), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(from_llama("parameter"))
+    close(y, GOLDEN["llama/y"], 2e-5)  # the peer's norm and rotation are float32, as ours are
+    close(gradient, from_llama("gradient"), 2e-5)
+
+
+@pytest.mark.parametrize("size, d, f, count", [("base", 512, 2048, 63082496), ("big", 1024, 4096, 214245376)])
+def test_the_published_sizes_have_their_number_of_parameters(size, d, f, count):
+    """One table of 37,000; attention 4 (d^2 + d), feed-forward 2 d f + f + d, a norm 2 d for each part."""
+    attention, feed_forward, norm = 4 * (d * d + d), 2 * d * f + f + d, 2 * d
+    encoder, decoder = attention + feed_forward + 2 * norm, 2 * attention + feed_forward + 3 * norm
+    assert count == 37000 * d + 6 * (encoder + decoder)
+    batch = {"tokens": np.zeros((1, 3), int), "targets": np.zeros((1, 5), int)}
+    shapes = jax.eval_shape(lambda: vaswani(size, scan=True).init(jax.random.key(0), batch))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
+    assert vaswani(size, dropout=0.0, layers=2).layers == 2
+    with pytest.raises(UsageError, match='there is no size "basic"; did you mean "base"'):
+        vaswani("basic")
+
+
+@pytest.mark.parametrize("window", [None, 1])
+@pytest.mark.parametrize("positions", ["none", "alibi"])
+@pytest.mark.parametrize("placement", ["pre", "post"])
+def test_a_stack_is_causal_and_sees_as_far_as_its_windows_reach(window, positions, placement):
+    model = TransformerStack(**SIZES, causal=True, window=window, positions=positions, norm_placement=placement)
+    x = np.random.default_rng(1).normal(size=(1, 7, 12)).astype(np.float32)
+    variables = randomized(model, x)
+    jacobian = jax.jit(jax.jacrev(lambda x: model.apply(variables, x)[0].sum((0, 2))))(x)  # [l, 1, l, d]
+    i, j = np.indices((7, 7))
+    expected = (j <= i) & (i - j <= (7 if window is None else 2 * window))
+    np.testing.assert_array_equal(np.abs(jacobian).sum((1, 3)) > 1e-6, expected)
+
+
+def test_without_positions_an_encoder_is_equivariant_and_with_any_it_is_not():
+    order = np.array([4, 2, 0, 6, 1, 5, 3])
+    for positions in get_args(Positions):
+        model = MODELS["classifier"].clone(positions=positions)
+        variables = randomized(model, TOKENS)
+        run = jax.jit(lambda tokens, model=model, variables=variables: model.apply(variables, tokens))
+        moved = np.abs(run(TOKENS[:, order]) - run(TOKENS)).max()
+        assert moved < 1e-5 if positions == "none" else moved > 1e-3, positions
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("option", ["mean", "class", "relative", "learned"])
+def test_padding_changes_nothing_whatever_stands_in_it(name, option):
+    if option in ("mean", "class") and name != "classifier":
+        return
+    fields = {"pooling": option} if option in ("mean", "class") else {"positions": option}
+    model = MODELS[name].clone(**fields)
+    batch = inputs(name, lengths=True)
+    variables = randomized(model, batch)
+    run = jax.jit(model.apply)
+    padding = np.arange(7)[None] >= LENGTHS[:, None]
+    logits = run(variables, batch)
+    for garbage in (-1, 3, 10**6):
+        again = run(variables, {**batch, "tokens": np.where(padding, garbage, TOKENS)})
+        np.testing.assert_array_equal(again, logits)
+    assert np.isfinite(logits).all()
+
+    def alone(row, length):
+        one = {key: value[row : row + 1] for key, value in batch.items() if key != "lengths"}
+        return {**one, "tokens": one["tokens"][:, :length]}
+
+    rows = list(enumerate(LENGTHS))
+    expected = jax.jit(lambda v: [model.apply(v, alone(row, length))[0] for row, length in rows])(variables)
+    for row, length in rows:
+        close(logits[row][:length] if name == "language_model" else logits[row], expected[row])
+    longer = run(variables, {**batch, "tokens": np.pad(TOKENS, ((0, 0), (0, 2)))})
+    close(longer[:, :7] if name == "language_model" else longer, logits)
+
+
+def test_a_row_without_tokens_is_finite():
+    model = MODELS["classifier"]
+    batch = {"tokens": TOKENS, "lengths": np.array([0, 7, 0])}
+    variables = randomized(model, batch)
+    loss, gradient = jax.jit(jax.value_and_grad(lambda v: model.apply(v, batch).sum()))(variables)
+    chex.assert_tree_all_finite((loss, gradient))
+
+
+@pytest.mark.parametrize("positions", ["none", "rotary", "relative", "alibi", "sinusoidal"])
+def test_sequences_may_be_longer_than_max_length_unless_positions_are_learned(positions):
+    model = LM.clone(positions=positions, max_length=3)
+    variables = randomized(model, TOKENS[:, :3])
+    short, long = model.apply(variables, TOKENS[:, :3]), model.apply(variables, TOKENS)
+    close(long[:, :3], short)
+    assert np.isfinite(long).all()
+
+
+def stacked(params):
+    """Parameters of the unrolled blocks as those of the loop."""
+    if not isinstance(params, dict):
+        return params
+    if "layer_0" not in params:
+        return {name: stacked(value) for name, value in params.items()}
+    layers = [params[f"layer_{index}"] for index in range(2)]
+    rest = {name: value for name, value in params.items() if not name.startswith("layer_")}
+    return {**rest, "layers": jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)}
+
+
+@pytest.mark.parametrize(
+    "name, remat, scan",
+    [
+        ("classifier", "none", True),
+        ("language_model", "full", False),
+        ("language_model", "dots", True),
+        ("seq2seq", "full", True),
+    ],
+)
+def test_scan_and_remat_change_nothing_but_the_program(name, remat, scan):
+    model, batch = MODELS[name].clone(positions="relative"), inputs(name)
+    variables = randomized(model, batch)
+    other = model.clone(scan=scan, remat=remat)
+    converted = stacked(variables) if scan else variables
+    initial = jax.eval_shape(lambda: other.init(jax.random.key(0), batch))
+    assert jax.tree.map(jnp.shape, initial) == jax.tree.map(jnp.shape, converted)
+
+    def run(model, variables):
+        loss = jax.value_and_grad(lambda v: (jnp.sin(model.apply(v, batch)) ** 2).sum())
+        return jax.jit(loss)(variables)
+
+    value, gradient = run(model, variables)
+    close(run(other, converted), (value, stacked(gradient) if scan else gradient))
+    if remat != "none":
+        jaxpr = str(jax.make_jaxpr(jax.grad(lambda v: other.apply(v, batch).sum()))(converted))
+        assert "checkpoint" in jaxpr or "remat" in jaxpr
+
+
+def test_each_layer_of_a_loop_begins_otherwise_and_drops_otherwise():
+    model = LM.clone(scan=True, layers=3)
+    params = model.init(jax.random.key(0), TOKENS)["params"]["decoder"]["layers"]
+    kernel = params["feed_forward"]["hidden"]["kernel"]
+    assert np.abs(kernel[0] - kernel[1]).max() > 0.01
+    loop = TransformerStack(**SIZES, scan=True, dropout=0.5)
+    x = np.ones((1, 5, 12), np.float32)
+    zeros = jax.tree.map(jnp.zeros_like, loop.init(jax.random.key(0), x))
+    zeros["params"]["layers"]["attention"]["output"]["bias"] += 1  # every block adds dropout of ones
+    rngs = {"dropout": jax.random.key(0)}
+    _, kept = loop.apply(zeros, x, train=True, rngs=rngs, mutable=["intermediates"])
+    one, two = kept["intermediates"]["layers"]["output"][0]
+    assert not np.array_equal(one - x, two - one)
+
+
+def test_without_residuals_a_block_that_gives_nothing_passes_nothing_on():
+    x = np.random.default_rng(0).normal(size=(2, 5, 12)).astype(np.float32)
+    model = TransformerStack(**SIZES)
+    silent = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0), x))
+    silent["params"]["norm"]["scale"] += 1
+    passed, _ = model.apply(silent, x)
+    np.testing.assert_allclose(passed, (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True), rtol=1e-3)
+    np.testing.assert_array_equal(model.clone(residual=False).apply(silent, x)[0], 0 * x)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dropout_of_zero_equals_evaluation_and_each_rate_acts(name):
+    model, batch = MODELS[name].clone(layers=1), inputs(name)
+    variables = randomized(model, batch)
+
+    def run(train, **fields):
+        rngs = {"dropout": jax.random.key(1)} if fields else {}
+        return jax.jit(lambda v: model.clone(**fields).apply(v, batch, train=train, rngs=rngs))(variables)
+
+    plain = run(False)
+    np.testing.assert_array_equal(run(True), plain)
+    for rate in ("dropout", "attention_dropout", "feed_forward_dropout"):
+        assert np.abs(run(True, **{rate: 0.4}) - plain).max() > 0.01, rate
+    every = {"dropout": 0.4, "attention_dropout": 0.4, "feed_forward_dropout": 0.4}
+    np.testing.assert_array_equal(run(False, **every), plain)
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_float_fields_are_arguments_and_map(scan):
+    model = LM.clone(scan=scan, positions="rotary")
+    variables = randomized(model, TOKENS)
+
+    def run(rates):
+        fields = {"dropout": rates[0], "attention_dropout": rates[1], "feed_forward_dropout": rates[2]}
+        model_now = model.clone(**fields, norm_epsilon=rates[3], rotary_base=1 + 100 * rates[0])
+        return model_now.apply(variables, TOKENS, train=True, rngs={"dropout": jax.random.key(0)})
+
+    rates = jnp.array([[0.1, 0.2, 0.3, 1e-5], [0.4, 0.1, 0.2, 0.1]])
+    traced = jax.jit(chex.assert_max_traces(run, n=1))
+    single = [traced(row) for row in rates]
+    assert np.abs(single[0] - single[1]).max() > 0.01
+    close(jax.jit(jax.vmap(run))(rates), jnp.stack(single))
+
+
+def test_bfloat16_learns_a_toy_without_a_nan():
+    model = LM.clone(dtype="bfloat16", scan=True, positions="rotary", tied=False)
+    tokens = jnp.asarray(np.arange(15)[None] % 3 + np.array([[0], [3], [6]]))
+    variables = jax.jit(model.init)(jax.random.key(0), tokens)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    optimizer = optax.adam(1e-2)
+
+    def loss(variables):
+        logits = model.apply(variables, tokens[:, :-1])
+        assert logits.dtype == jnp.float32
+        return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
+
+    @jax.jit
+    def step(carry, _):
+        variables, state = carry
+        value, gradient = jax.value_and_grad(loss)(variables)
+        updates, state = optimizer.update(gradient, state)
+        return (optax.apply_updates(variables, updates), state), value
+
+    _, losses = jax.lax.scan(step, (variables, optimizer.init(variables)), length=60)
+    assert np.isfinite(losses).all() and losses[-1] < 0.2 < losses[0]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_value_and_gradient_lower_for_every_platform(name, platform):
+    model = MODELS[name].clone(scan=True, remat="dots", dropout=0.1, positions="relative", dtype="bfloat16")
+    batch = jax.tree.map(jnp.asarray, inputs(name, lengths=True))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), batch))
+
+    def loss(variables, batch):
+        return model.apply(variables, batch, train=True, rngs={"dropout": jax.random.key(0)}).sum()
+
+    lowered = jax.jit(jax.value_and_grad(loss)).trace(variables, batch).lower(lowering_platforms=(platform,))
+    assert "stablehlo" in lowered.as_text()
+
+
+def written(model, variables, name):
+    """A cache, what is to be decoded with it, and the logits after the prompt and after each token, without a cache."""
+    if name == "seq2seq":
+        batch = inputs(name, lengths=True)
+        cache = model.apply(variables, batch, 7, method="start")
+        return cache, batch["targets"], None, model.apply(variables, batch)
+    lengths, rows = np.array([2, 4, 1]), np.arange(3)[:, None]
+    cache, logits = model.apply(variables, {"tokens": TOKENS[:, :4], "lengths": lengths}, 7, method="start")
+    next_ones = lengths[:, None] + np.arange(-1, 3)[None]
+    return cache, TOKENS[rows, next_ones[:, 1:]], logits, model.apply(variables, TOKENS)[rows, next_ones]
+
+
+@pytest.mark.parametrize("positions", get_args(Positions))
+@pytest.mark.parametrize("name", ["language_model", "seq2seq"])
+def test_cached_decoding_equals_full_recomputation_at_every_position(name, positions):
+    scan = (positions in ("none", "learned", "relative")) == (name == "seq2seq")
+    options = {"window": 2, "key_value_heads": 1, "norm": "rmsnorm"} if scan else {}
+    model = MODELS[name].clone(positions=positions, scan=scan, width=18, **options)
+    variables = randomized(model, inputs(name))
+    cache, tokens, logits, expected = jax.jit(lambda v: written(model, v, name))(variables)
+    if name == "language_model":
+        close(logits, expected[:, 0])
+        expected = expected[:, 1:]
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(cache)} == {3}
+    step = jax.jit(lambda cache, token: model.apply(variables, cache, token, method="step"))
+    for index in range(tokens.shape[1]):
+        cache, logits = step(cache, tokens[:, index])
+        close(logits, expected[:, index])
+
+
+def test_a_full_cache_says_so():
+    model = LM.bind(randomized(LM, TOKENS))
+
+    @jax.jit
+    def write(tokens):
+        cache, _ = model.start({"tokens": tokens[:, :4], "lengths": np.array([2, 4, 3])}, 5)
+        return model.extend(cache, tokens[:, :2])[1]
+
+    logits = write(TOKENS)
+    np.testing.assert_array_equal(np.isnan(logits).all(-1), [[False, False], [False, True], [False, False]])
+    with pytest.raises(UsageError, match="prompts of 7 tokens do not fit a cache with a capacity of 6"):
+        model.start(TOKENS, 6)
+    for learned in (
+        LM.clone(positions="learned", max_length=9),
+        MODELS["seq2seq"].clone(positions="learned", max_length=9),
+    ):
+        name = "seq2seq" if isinstance(learned, TransformerSeq2Seq) else "language_model"
+        with pytest.raises(UsageError, match="10 positions is longer than the learned ones, max_length=9"):
+            learned.bind(randomized(learned, inputs(name))).start(TOKENS, 10)
+
+
+def test_greedy_and_beam_search_write_what_recomputation_writes():
+    model = MODELS["seq2seq"].clone(layers=1)
+    batch = {"tokens": TOKENS, "lengths": LENGTHS}
+    variables, start = randomized(model, inputs("seq2seq"), scale=0.7), jnp.zeros(3, jnp.int32)
+
+    @jax.jit
+    def write(variables):
+        bound = model.bind(variables)
+        cache = bound.start(batch, 4)
+        return greedy(bound.step, cache, start, 1, 4), beam_search(bound.step, cache, start, 1, 4, beams=3)
+
+    found, beams = write(variables)
+    recompute = jax.jit(lambda targets: model.apply(variables, {**batch, "targets": targets}))
+    targets = np.zeros((3, 1), int)
+    for _ in range(4):
+        length = targets.shape[1]
+        logits = recompute(np.pad(targets, ((0, 0), (0, 4 - length))))[:, length - 1]
+        targets = np.concatenate([targets, logits.argmax(-1)[:, None]], axis=1)
+    for row, length, expected in zip(found.tokens, found.lengths, targets[:, 1:], strict=True):
+        np.testing.assert_array_equal(row[:length], expected[:length])
+    assert (beams.scores[:, 0] >= found.scores - 1e-4).all()
+
+
+def test_hidden_states_and_weights_are_named_intermediates():
+    model = MODELS["classifier"].clone(pooling="class")
+    variables = randomized(model, TOKENS)
+    logits, state = model.apply(variables, TOKENS, mutable=["intermediates"])
+    kept = state["intermediates"]
+    close(logits, model.apply(variables, TOKENS))
+    assert kept["encoder"]["layer_1"]["output"][0].shape == (3, 8, 12)
+    assert kept["encoder"]["layer_0"]["attention"]["weights"][0].shape == (3, 3, 8, 8)
+    assert kept["pooled"][0].shape == (3, 12)
+    _, state = model.clone(scan=True).apply({"params": stacked(variables["params"])}, TOKENS, mutable=["intermediates"])
+    looped = state["intermediates"]["encoder"]["layers"]
+    close(looped["output"][0][1], kept["encoder"]["layer_1"]["output"][0])
+    close(looped["attention"]["weights"][0][0], kept["encoder"]["layer_0"]["attention"]["weights"][0])
+
+
+def test_features_take_the_place_of_tokens_where_there_is_no_vocabulary():
+    model = MODELS["classifier"].clone(vocabulary=None)
+    x = np.random.default_rng(0).normal(size=(3, 7, 2)).astype(np.float32)
+    variables = randomized(model, x)
+    padding = np.arange(7)[None] >= LENGTHS[:, None]
+    batch = {"features": np.where(padding[..., None], np.nan, x), "lengths": LENGTHS}
+    close(model.apply(variables, batch)[0], model.apply(variables, x[:1, :4])[0])
+
+
+def test_a_tied_head_is_the_table_and_a_scale_is_the_root_of_the_width():
+    tied, untied = randomized(LM, TOKENS)["params"], randomized(LM.clone(tied=False), TOKENS)["params"]
+    assert untied.keys() - tied.keys() == {"head"} and untied["head"].keys() == {"kernel"}
+    same = {**tied, "head": {"kernel": tied["embedding"]["tokens"]["embedding"].T}}
+    close(LM.clone(tied=False).apply({"params": same}, TOKENS), LM.apply({"params": tied}, TOKENS))
+    larger = {**same, "embedding": jax.tree.map(lambda x: x * 12**0.5, tied["embedding"])}
+    scaled = LM.clone(tied=False, embedding_scale=True).apply({"params": same}, TOKENS)
+    close(LM.clone(tied=False).apply({"params": larger}, TOKENS), scaled)
+    shared = MODELS["seq2seq"].clone(target_vocabulary=None)
+    assert "target_embedding" not in randomized(shared, inputs("seq2seq"))["params"]
+
+
+@pytest.mark.parametrize("model", [*MODELS.values(), vaswani()])
+def test_every_field_is_sound(model):
+    validate(model)
+    with pytest.raises(UsageError, match="positions must be"):
+        validate(model.clone(positions="rotery"))
+    with pytest.raises(UsageError, match="rotary_base must be at least 1"):
+        validate(model.clone(rotary_base=0.0))
+
+
+@pytest.mark.parametrize(
+    "model, batch, message",
+    [
+        (LM.clone(heads=5), TOKENS, "heads=5 does not divide width=12"),
+        (LM.clone(key_value_heads=2), TOKENS, "key_value_heads=2 does not divide heads=3"),
+        (LM.clone(width=9, positions="rotary"), TOKENS, "heads of even width, not 3"),
+        (
+            LM.clone(positions="learned", max_length=6),
+            TOKENS,
+            "7 positions is longer than the learned ones, max_length=6",
+        ),
+        (
+            MODELS["classifier"].clone(positions="learned", max_length=6),
+            TOKENS,
+            "7 positions is longer .* max_length=6",
+        ),
+        (LM, TOKENS[0], r"tokens must be \[b, l\]"),
+        (LM, TOKENS[:, :0], "empty"),
+        (LM, TOKENS[:0], "empty"),
+        (LM, TOKENS.astype(np.float32), "tokens must be integers"),
+        (LM, {"tokens": TOKENS, "lengths": np.array([1, 2])}, "lengths must be 3 integers"),
+        (MODELS["seq2seq"], {"tokens": TOKENS}, '"targets"'),
+        (TransformerStack(**SIZES, cross=True), np.ones((1, 3, 12)), "cross=True needs a memory"),
+    ],
+)
+def test_what_does_not_fit_is_refused(model, batch, message):
+    with pytest.raises(UsageError, match=message):
+        jax.eval_shape(lambda: model.init(jax.random.key(0), batch))
+
+
+@pytest.mark.parametrize("token", [-1, 11])
+def test_a_token_out_of_range_gives_nan_rather_than_another_token(token):
+    tokens = TOKENS.copy()
+    tokens[1, 2] = token
+    logits = LM.apply(randomized(LM, TOKENS), tokens)
+    np.testing.assert_array_equal(np.isnan(logits).any((1, 2)), [False, True, False])

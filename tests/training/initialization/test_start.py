@@ -1,0 +1,127 @@
+"""A run that begins with the parameters of another one."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import chex
+import jax
+import pytest
+
+from research.data import Text
+from research.errors import RunError, UsageError
+from research.experiment import Experiment, Start, fingerprint, from_json, join, replace, split, to_json
+from research.models import RecurrentLanguageModel
+from research.optimization import Optimizer
+from research.tasks import LanguageModeling
+from research.training import Interrupted, check, restore, train
+from research.training.initialization.start import check_tokens
+from research.training.update.state import init
+
+
+@pytest.fixture(scope="session")
+def follower(tiny):
+    """Takes the first block of a shorter run with another seed."""
+    first = replace(tiny, {"seed": 11, "steps": 4})
+    return replace(tiny, {"start": Start(first, ("block_0",))})
+
+
+def test_start_is_part_of_the_value(tiny, follower):
+    assert from_json(to_json(follower)) == follower
+    assert join(*split(follower)) == follower
+    assert fingerprint(follower) != fingerprint(tiny)
+    assert fingerprint(replace(follower, {"start.experiment.seed": 12})) != fingerprint(follower)
+    assert fingerprint(replace(follower, {"seed": 12})) == fingerprint(follower)
+
+
+@pytest.mark.slow
+def test_named_parameters_are_taken_and_the_others_are_new(follower, options, tmp_path):
+    with pytest.raises(Interrupted):
+        train(follower, tmp_path / "run", dataclasses.replace(options, stop_after=1))
+    (folder,) = (tmp_path / "run" / "start").iterdir()
+    first, trained = restore(folder)
+    assert first == follower.start.experiment and int(trained.step) == first.steps
+    still = replace(follower, {"optimizer.learning_rate": 0.0, "optimizer.weight_decay": 0.0, "steps": 1})
+    shared = dataclasses.replace(options, start_dir=str(tmp_path / "run" / "start"))
+    train(still, tmp_path / "still", shared)
+    assert not (tmp_path / "still" / "start").exists()
+    _, state = restore(tmp_path / "still")
+    fresh = init(still, jax.random.key(still.seed))
+    chex.assert_trees_all_equal(state.params["block_0"], trained.ema["block_0"])
+    chex.assert_trees_all_close(state.ema["block_0"], trained.ema["block_0"], rtol=1e-6)  # averaged once more
+    chex.assert_trees_all_close(state.params["block_1"], fresh.params["block_1"], rtol=1e-6)  # not compiled alike
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_close(state.params["block_0"], fresh.params["block_0"], rtol=1e-2)
+
+
+def test_interrupted_equals_uninterrupted_from_the_first_run_on(follower, options, tmp_path):
+    train(follower, tmp_path / "whole", options)
+    for step in (2, 5):  # the first run has four steps
+        with pytest.raises(Interrupted):
+            train(follower, tmp_path / "parts", dataclasses.replace(options, stop_after=step))
+    train(follower, tmp_path / "parts", options)
+    chex.assert_trees_all_equal(restore(tmp_path / "parts")[1], restore(tmp_path / "whole")[1])
+    journals = [(tmp_path / part / "metrics.jsonl").read_bytes() for part in ("parts", "whole")]
+    assert journals[0] == journals[1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"start.parameters": ("block_O",)}, 'model has no parameters "block_O"; did you mean'),
+        ({"start.experiment.model.channels": (4, 5)}, r'"block_0.Conv_0.bias" are \(3,\) in model and \(4,\)'),
+        ({"start.experiment.model.channels": (), "start.parameters": ("block_1",)}, "start.experiment.model has no"),
+        ({"data.test": "tset"}, 'has no split "tset"'),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_runs(follower, options, tmp_path, overrides, message):
+    with pytest.raises(UsageError, match=message):
+        train(replace(follower, overrides), tmp_path / "run", options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_embeddings_are_taken_only_where_tokens_are_the_same(tmp_path, options):
+    first, second = (str(tmp_path / name) for name in ("first", "second"))
+    for folder, letters in ((first, "ab\n"), (second, "ac\n")):
+        Path(folder).mkdir()
+        Path(folder, "text.txt").write_text(letters * 40)
+    before = Experiment(
+        RecurrentLanguageModel(vocabulary=7, embedding=3, hidden=5),
+        LanguageModeling(),
+        Text(first, tokenizer="characters", vocabulary_size=7, length=5),
+        Optimizer("sgd", learning_rate=0.1),
+        steps=1,
+        batch_size=2,
+    )
+    after = replace(before, {"start": Start(before, ("embed",))})
+    check_tokens(after, options)
+    other = replace(after, {"data.name": second})
+    check_tokens(replace(other, {"start.parameters": ("recurrence",)}), options)
+    for refuse in (lambda: check_tokens(other, options), lambda: train(other, tmp_path / "run", options)):
+        with pytest.raises(UsageError, match="the tokenizers of data and start.experiment.data differ"):
+            refuse()
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_dataset_behind_the_same_name_is_refused(tiny, undisturbed, options, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(undisturbed, folder)
+    (folder / "result.json").unlink()
+    described = json.loads((folder / "dataset.json").read_text())
+    assert described["splits"]["train"] > 0 and "source_sha256" in described["metadata"]
+    described["metadata"]["source_sha256"] = "0"
+    (folder / "dataset.json").write_text(json.dumps(described))
+    with pytest.raises(RunError, match="dataset.json is not what the data says now"):
+        train(tiny, folder, options)
+
+
+def test_a_vocabulary_smaller_than_the_data_is_named(tiny, monkeypatch):
+    monkeypatch.setattr(type(tiny.data), "vocabulary", lambda self: 97)
+    check(tiny)
+    object.__setattr__(tiny.model, "vocabulary", 89)
+    try:
+        with pytest.raises(UsageError, match="the data has 97 token ids, the model knows 89: set model.vocabulary"):
+            check(tiny)
+    finally:
+        object.__delattr__(tiny.model, "vocabulary")

@@ -1,0 +1,229 @@
+"""What is saved comes back, or is set aside; never something else."""
+
+import dataclasses
+import shutil
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from research.errors import RunError
+from research.models import CNN
+from research.training import Interrupted, init, restore, train
+from research.training.storage.checkpoint import Checkpoints, digests
+from research.training.storage.journal import Journal, is_best, read
+from research.training.update.state import abstract_state
+
+
+@pytest.fixture
+def damaged(undisturbed, tmp_path):
+    """A copy of a finished run, to be damaged: checkpoints at steps 8 and 12."""
+    return shutil.copytree(undisturbed, tmp_path / "run")
+
+
+def files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.fault("F11")
+def test_a_flipped_bit_is_never_restored(damaged, undisturbed):
+    """Whatever file of the last checkpoint is hit: the state is right, or the one before it is used."""
+    _, expected = restore(undisturbed)
+    generator = np.random.default_rng(0)
+    latest = damaged / "checkpoints" / "latest" / "12"
+    fallbacks = 0
+    for path in files(latest):
+        if not path.stat().st_size:
+            continue
+        for _ in range(3):
+            whole = bytearray(path.read_bytes())
+            whole[generator.integers(len(whole))] ^= 1 << generator.integers(8)
+            path.write_bytes(whole)
+            _, state = restore(damaged)
+            if int(state.step) == 12:
+                chex.assert_trees_all_equal(state, expected)
+            else:
+                assert int(state.step) == 8
+                fallbacks += 1
+            shutil.rmtree(damaged / "checkpoints")
+            shutil.copytree(undisturbed / "checkpoints", damaged / "checkpoints")
+    assert fallbacks > 5
+
+
+@pytest.mark.fault("F12")
+@pytest.mark.parametrize("damage", ["truncate", "empty", "delete"])
+def test_a_damaged_file_falls_back(damage, damaged, caplog):
+    largest = max(files(damaged / "checkpoints" / "latest" / "12" / "state"), key=lambda path: path.stat().st_size)
+    if damage == "delete":
+        largest.unlink()
+    else:
+        largest.write_bytes(b"" if damage == "empty" else largest.read_bytes()[: largest.stat().st_size // 2])
+    before = files(damaged)
+    _, state = restore(damaged)
+    assert int(state.step) == 8
+    assert "latest/12 is damaged" in caplog.text
+    assert files(damaged) == before  # reading moves nothing
+
+
+@pytest.mark.fault("F11", "F12")
+def test_a_damaged_checkpoint_is_trained_again(damaged, tiny, options, undisturbed):
+    (damaged / "result.json").unlink()
+    largest = max(files(damaged / "checkpoints" / "latest" / "12" / "state"), key=lambda path: path.stat().st_size)
+    largest.write_bytes(b"")
+    train(tiny, damaged, options)
+    assert (damaged / "checkpoints" / "damaged" / "latest-12").is_dir()
+    chex.assert_trees_all_equal(restore(damaged)[1], restore(undisturbed)[1])
+    assert (damaged / "metrics.jsonl").read_bytes() == (undisturbed / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.fault("F12")
+def test_all_damaged_is_an_error_and_stays_one(damaged, tiny, options):
+    (damaged / "result.json").unlink()
+    for path in files(damaged / "checkpoints" / "latest"):
+        path.write_bytes(b"")
+    for action in (lambda: restore(damaged), *[lambda: train(tiny, damaged, options)] * 2):
+        with pytest.raises(RunError, match="every latest checkpoint"):
+            action()
+
+
+@pytest.mark.fault("F18", "F19")
+def test_other_code_is_no_damage(damaged, tiny, options, monkeypatch):
+    """A checkpoint whose parameters the code no longer has is refused by name, and nothing is moved."""
+    (damaged / "result.json").unlink()
+    before = files(damaged / "checkpoints")
+
+    class Renamed(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            return nn.Dense(10, name="other")(x.reshape(len(x), -1))
+
+    monkeypatch.setattr(CNN, "__call__", Renamed.__call__)
+    for module in ("run", "restoration"):  # as in a new process, which remembers no shapes
+        monkeypatch.setattr(
+            f"research.training.{module}.abstract_state",
+            lambda experiment: jax.eval_shape(lambda: init(experiment, jax.random.key(0))),
+        )
+    for action in (lambda: restore(damaged), lambda: train(tiny, damaged, options)):
+        with pytest.raises(RunError, match=r"saved by other code: .*block_0.* not there now"):
+            action()
+    assert files(damaged / "checkpoints") == before
+
+
+@pytest.mark.fault("F15")
+def test_best_of_the_future_is_forgotten_on_resume(tiny, options, tmp_path):
+    """A run resumed before its best step comes to it again; until then there is no best."""
+    often = dataclasses.replace(options, evaluate_every=1, checkpoint_every=100)
+    with pytest.raises(Interrupted):
+        train(tiny, tmp_path, dataclasses.replace(often, stop_after=2))
+    shutil.copytree(tmp_path / "checkpoints" / "latest", tmp_path / "early")
+    train(tiny, tmp_path, often)
+    assert int(restore(tmp_path, "best")[1].step) > 2
+    shutil.rmtree(tmp_path / "checkpoints" / "latest")
+    shutil.move(tmp_path / "early", tmp_path / "checkpoints" / "latest")
+    (tmp_path / "result.json").unlink()
+    seldom = dataclasses.replace(options, evaluate_every=0, stop_after=3)
+    with pytest.raises(Interrupted):
+        train(tiny, tmp_path, seldom)
+    with pytest.raises(RunError, match="no best checkpoint"):
+        restore(tmp_path, "best")
+
+
+@pytest.mark.fault("F15")
+def test_keep_is_how_many_are_kept(tiny, options, tmp_path):
+    for keep in (1, 3):
+        train(tiny, tmp_path / str(keep), dataclasses.replace(options, keep=keep))
+        latest = tmp_path / str(keep) / "checkpoints" / "latest"
+        assert sorted(int(path.name) for path in latest.iterdir() if path.is_dir()) == [4, 8, 12][-keep:]
+
+
+@pytest.mark.fault("F12")
+def test_half_written_checkpoints_are_ignored(damaged):
+    (damaged / "checkpoints" / "latest" / "13.orbax-checkpoint-tmp-1" / "state").mkdir(parents=True)
+    assert int(restore(damaged)[1].step) == 12
+
+
+@pytest.mark.fault("F15")
+def test_latest_and_best_are_kept_apart(undisturbed):
+    lines = [line for line in read(undisturbed / "metrics.jsonl") if line["split"] == "validation"]
+    best = max(lines, key=lambda line: (line["accuracy"], -line["step"]))
+    assert int(restore(undisturbed, "best")[1].step) == best["step"]
+    latest = [path for path in (undisturbed / "checkpoints" / "latest").iterdir() if path.is_dir()]
+    assert sorted(int(path.name) for path in latest) == [8, 12]
+
+
+@pytest.mark.fault("F17")
+def test_saved_state_is_not_changed_by_donation(tiny, tmp_path):
+    """The buffers of a state may be reused while it is being written."""
+    state = init(tiny, jax.random.key(0))
+    expected = jax.device_get(jax.tree.map(jnp.copy, state))
+    overwrite = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf * 0 + 1, tree), donate_argnums=0)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save("latest", state)
+        overwrite(state)
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+        checkpoints.wait()
+        restored, _ = checkpoints.restore("latest", abstract_state(tiny))
+    chex.assert_trees_all_equal(restored, expected)
+
+
+@pytest.mark.fault("F11")
+def test_digests_see_path_type_shape_and_bytes():
+    tree = {"a": np.zeros((2, 3), np.float32)}
+    others = [
+        {"b": np.zeros((2, 3), np.float32)},
+        {"a": np.zeros((3, 2), np.float32)},
+        {"a": np.zeros((2, 3), np.int32)},
+        {"a": -np.zeros((2, 3), np.float32)},
+    ]
+    assert all(digests(tree) != digests(other) for other in others)
+    assert digests(tree) == digests({"a": np.zeros((2, 3), np.float32)})
+
+
+@pytest.mark.fault("F15", "F22")
+@pytest.mark.parametrize(
+    ("history", "maximize", "best"),
+    [
+        ([0.5], True, True),
+        ([0.5, 0.6], True, True),
+        ([0.5, 0.5], True, False),
+        ([0.5, 0.4], True, False),
+        ([0.5, 0.4], False, True),
+        ([0.5, float("nan")], False, False),
+        ([float("nan")], True, False),
+        ([float("nan"), 0.1], True, True),
+        ([0.9, float("nan"), 0.8], True, False),
+    ],
+)
+def test_nan_and_ties_are_never_best(history, maximize, best):
+    assert is_best(history, maximize) is best
+
+
+@pytest.mark.fault("F2")
+def test_journal_drops_what_is_about_to_be_repeated(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    journal = Journal(path, 0)
+    for step in (1, 2, 3):
+        journal.write(step, "train", {"loss": float("nan") if step == 2 else step / 3})
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"step": 4, "split": "tr')
+    journal = Journal(path, 2)
+    assert [line["step"] for line in journal.lines] == [1, 2]
+    journal.write(2, "train", {"loss": 9.0})
+    journal.write(3, "train", {"loss": 1.0})
+    assert path.read_bytes() == whole
+    assert b"NaN" not in whole and b"null" in whole
+
+
+@pytest.mark.fault("F12")
+@pytest.mark.parametrize("garbage", [b"garbage\n", b"[1]\n", b"\xff\xfe\n"])
+def test_damaged_journal_is_named(garbage, damaged, tiny, options):
+    (damaged / "result.json").unlink()
+    first, *rest = (damaged / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (damaged / "metrics.jsonl").write_bytes(b"".join([first, garbage, *rest]))
+    before = (damaged / "metrics.jsonl").read_bytes()
+    with pytest.raises(RunError, match="line 2 of .*metrics.jsonl is damaged"):
+        train(tiny, damaged, options)
+    assert (damaged / "metrics.jsonl").read_bytes() == before
