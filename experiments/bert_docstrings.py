@@ -43,7 +43,7 @@ experiment = Experiment(
     optimizer=Optimizer("adamw", learning_rate=5e-4, schedule="linear", warmup=50, weight_decay=1e-2, clip_norm=1.0),
     steps=400,
     batch_size=32,
-    start=Start(pretraining, parameters=("bert",)),
+    start=(Start(pretraining, parameters=("bert",)),),
 )
 
 smoke = {
@@ -54,13 +54,13 @@ smoke = {
     "model.feed_forward_width": 8,
     "data.validation": "validation[:64]",
     "data.test": "test[:64]",
-    "start.experiment.steps": 5,
-    "start.experiment.data.validation": "validation[:64]",
-    "start.experiment.data.test": "test[:64]",
-    "start.experiment.model.layers": 1,
-    "start.experiment.model.width": 8,
-    "start.experiment.model.heads": 2,
-    "start.experiment.model.feed_forward_width": 8,
+    "start.0.experiment.steps": 5,
+    "start.0.experiment.data.validation": "validation[:64]",
+    "start.0.experiment.data.test": "test[:64]",
+    "start.0.experiment.model.layers": 1,
+    "start.0.experiment.model.width": 8,
+    "start.0.experiment.model.heads": 2,
+    "start.0.experiment.model.feed_forward_width": 8,
 }
 
 if __name__ == "__main__":

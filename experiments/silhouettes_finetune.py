@@ -26,7 +26,7 @@ experiment = Experiment(
     optimizer=Optimizer("adamw", learning_rate=3e-3, warmup=30, weight_decay=5e-2, groups=(Group(TRUNK, 1.0),)),
     steps=300,
     batch_size=32,
-    start=Start(mnist5k_resnet.experiment, TRUNK),
+    start=(Start(mnist5k_resnet.experiment, TRUNK),),
 )
 
 smoke = {
@@ -35,14 +35,14 @@ smoke = {
     "model.blocks": (1, 1, 1),
     "model.width": 4,
     "optimizer.warmup": 2,
-    "start.experiment.steps": 4,
-    "start.experiment.batch_size": 16,
-    "start.experiment.model.width": 4,
+    "start.0.experiment.steps": 4,
+    "start.0.experiment.batch_size": 16,
+    "start.0.experiment.model.width": 4,
 }
 
 studies = {
     "transfer": Study(
-        one_at_a_time({"start": (None,), "optimizer.groups.0.factor": (0.0, 0.1)}),
+        one_at_a_time({"start": ((),), "optimizer.groups.0.factor": (0.0, 0.1)}),
         seeds=8,
         description="What do features of digits bring to silhouettes, and how fast should they change?",
     )

@@ -111,7 +111,7 @@ def defaults(words: list[str]) -> Import:
     module = experiment_module(given.experiment)
     value = replace(module.experiment, module.smoke) if given.smoke else module.experiment
     _, digest = read_tensors(words[0])
-    value = replace(value, {"start": Pretrained(words[0], digest)})
+    value = replace(value, {"start": (Pretrained(words[0], digest),)})
     return Import(words[0], value, given.experiment, workdir=tyro.MISSING)
 
 

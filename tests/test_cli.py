@@ -62,7 +62,7 @@ def nothing_compiled(monkeypatch):
         (("trian",), 'did you mean "train"?'),
         (("--chaos", "kil:0.1"), 'did you mean "kill"?'),
         (("--chaos", "kill:-1"), "a probability from 0 to 1 of kill, not -1"),
-        (("--chaos", "nan:0.1", "--nonfinite", "skip"), "set nonfinite to stop or rewind"),
+        (("--chaos", "nan:0.1", "--safety.nonfinite", "skip"), "set safety.nonfinite to stop or rewind"),
         (("--chaos", "kill:0.1", "--processes.count", "2"), "--processes.count needs"),
         (("ablate", "--chaos", "kill:0.1"), "chaos is for train"),
         (("rollback",), "--step"),

@@ -106,12 +106,12 @@ def default_workdir(experiment: Experiment, name: str) -> Path:
 
 
 def imported(experiment: Experiment, workdir: str | Path) -> Experiment:
-    """Return `experiment` beginning with the weights that were imported into a run folder, where there are some."""
+    """Return `experiment` starting from the weights that were imported into a run folder, where there are some."""
     folder = Folder(workdir)
-    if experiment.start is not None or not folder.experiment.exists():
+    if experiment.start or not folder.experiment.exists():
         return experiment
-    held = folder.read_experiment(classes(experiment))
-    return replace(experiment, {"start": held.start}) if isinstance(held.start, Pretrained) else experiment
+    held = folder.read_experiment(classes(experiment)).start
+    return replace(experiment, {"start": held}) if any(isinstance(start, Pretrained) for start in held) else experiment
 
 
 def train(arguments: Train, name: str, command: Sequence[str]) -> None:

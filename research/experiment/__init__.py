@@ -9,18 +9,21 @@ from_json(to_json(experiment)) == experiment                  # a closed set of 
 
 from research.experiment.encoding import classes, from_json, to_json, vocabulary
 from research.experiment.fingerprint import fingerprint
+from research.experiment.moved import modern_override
 from research.experiment.options import Placement, RunOptions
 from research.experiment.paths import leaves, value_at
 from research.experiment.program import Hyperparameters, join, split
 from research.experiment.replacing import difference, explain, replace
-from research.experiment.value import Experiment, Pretrained, Start, spec
+from research.experiment.value import Experiment, Path, Pretrained, Safety, Start, spec
 
 __all__ = [
     "Experiment",
     "Hyperparameters",
+    "Path",
     "Placement",
     "Pretrained",
     "RunOptions",
+    "Safety",
     "Start",
     "classes",
     "difference",
@@ -29,6 +32,7 @@ __all__ = [
     "from_json",
     "join",
     "leaves",
+    "modern_override",
     "replace",
     "spec",
     "split",

@@ -2,20 +2,22 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from research import data, models, optimization, tasks
 from research.errors import UsageError, WrongTypeError, suggestion
+from research.experiment.moved import modernize
 from research.experiment.paths import under
-from research.experiment.replacing import compared
-from research.experiment.value import Experiment, Pretrained, Start
+from research.experiment.value import Experiment, Pretrained, Safety, Start
 from research.fields import annotations, children, describe, is_value
+
+Fields = Callable[[Any], Iterator[tuple[str, Any, Any]]]
 
 
 def to_json(experiment: Any, indent: int | None = 2) -> str:
     """Return `experiment` as JSON, each value as its class name and fields; `WrongTypeError` on anything else."""
-    return json.dumps(encode(experiment, "", Any), indent=indent)
+    return json.dumps(encode(experiment), indent=indent)
 
 
 def from_json(text: str, known: Iterable[type] = ()) -> Any:
@@ -39,7 +41,7 @@ def vocabulary(known: Iterable[type] = ()) -> dict[str, type]:
     """Return the classes that JSON may name: the public ones of the four packages, and `known`."""
     public = [item for package in (models, tasks, data, optimization) for item in vars(package).values()]
     values: list[type] = [item for item in public if isinstance(item, type) and dataclasses.is_dataclass(item)]
-    return {cls.__name__: cls for cls in (Experiment, Start, Pretrained, *values, *known)}
+    return {cls.__name__: cls for cls in (Experiment, Safety, Start, Pretrained, *values, *known)}
 
 
 def classes(node: Any) -> set[type]:
@@ -48,21 +50,20 @@ def classes(node: Any) -> set[type]:
     return inner | {type(node)} if is_value(node) else inner
 
 
-def encode(node: Any, path: str, annotation: Any, changed_only: bool = False) -> Any:
-    """Return `node` as JSON types; if asked, with only the fields that differ from their defaults and can."""
+def encode(node: Any, path: str = "", annotation: Any = Any, fields: Fields = children) -> Any:
+    """Return `node` as JSON types; of a value what `fields` yields: (dotted name, child, annotation)."""
     if is_value(node):
-        defaults = {field.name: field.default for field in dataclasses.fields(node)} if changed_only else {}
-        fields: dict[str, Any] = {"class": type(node).__name__}
-        for name, child, child_annotation in compared(node) if changed_only else children(node):
-            item = encode(child, under(path, name), child_annotation, changed_only)  # refuses arrays before `!=`
-            if name not in defaults or child != defaults[name]:
-                fields[name] = item
-        return fields
+        tree: dict[str, Any] = {"class": type(node).__name__}
+        for name, child, child_annotation in fields(node):
+            *around, last = name.split(".")
+            inside = tree
+            for step in around:
+                inside = inside[step]
+            inside[last] = encode(child, under(path, name), child_annotation, fields)
+        return tree
     if isinstance(node, tuple):
-        return [
-            encode(child, under(path, name), child_annotation, changed_only)
-            for name, child, child_annotation in children(node, annotation)
-        ]
+        items = children(node, annotation)
+        return [encode(child, under(path, name), item, fields) for name, child, item in items]
     if node is None or isinstance(node, bool | int | float | str):
         return node
     raise WrongTypeError(f"{path} has no canonical form: {node!r} ({type(node).__name__}); use {describe(annotation)}")
@@ -78,6 +79,7 @@ def _decode(tree: Any, known: dict[str, type]) -> Any:
     if not isinstance(name, str) or name not in known:
         raise UsageError(f'unknown class "{name}"{suggestion(str(name), known)}')
     cls = known[name]
+    modernize(tree, cls)
     for field in tree.keys() - {"class"} - annotations(cls).keys():
         raise UsageError(f'{name} has no field "{field}"{suggestion(field, annotations(cls))}')
     fields = {field: _decode(item, known) for field, item in tree.items() if field != "class"}

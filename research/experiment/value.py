@@ -11,6 +11,22 @@ from research.fields import Length, Seed, Size, Switch, validate
 from research.optimization import Optimizer
 from research.tasks import Task
 
+Path = str | tuple[str, str]
+"""A dotted path of parameters, the same in a source and here; or that in the source, and that here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Safety:
+    """What a run does about losses and gradients that cannot be learned from."""
+
+    nonfinite: Literal["stop", "skip", "rewind"] = "stop"
+    """What follows a loss or gradient that is not finite: stop ends the run, which keeps its last good checkpoint; skip
+    leaves that update out, though 11 in a row end the run; rewind first takes the steps since the last checkpoint once
+    more, as hardware may have failed in passing, and leaves out what comes twice."""
+    spike: Switch = 0.0
+    """Standard deviations above the mean of the last 128 losses from which on an update is left out, once 64 are known
+    and but for the 11th in a row; 6 is usual, 0 leaves none out."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -33,18 +49,13 @@ class Experiment:
     """Examples in the global batch of a training step, on all devices together."""
     seed: Seed = 0
     """Decides initial parameters, data order, dropout and augmentation."""
-    start: "Start | Pretrained | None" = None
-    """The run, or the file, whose parameters this one begins with; None begins with new ones."""
+    start: "tuple[Start | Pretrained, ...]" = ()
+    """Runs and files whose parameters this one starts from; what none of them brings is new."""
     accumulation: Size = 1
     """Parts of a batch that are computed one after the other, their gradients added up: less memory. Batch norm and
     dropout see a part at a time, so this is a part of the value."""
-    nonfinite: Literal["stop", "skip", "rewind"] = "stop"
-    """What follows a loss or gradient that is not finite: stop ends the run, which keeps its last good checkpoint; skip
-    leaves that update out, though 11 in a row end the run; rewind first takes the steps since the last checkpoint once
-    more, as hardware may have failed in passing, and leaves out what comes twice."""
-    spike: Switch = 0.0
-    """Standard deviations above the mean of the last 128 losses from which on an update is left out, once 64 are known
-    and but for the 11th in a row; 6 is usual, 0 leaves none out."""
+    safety: Safety = Safety()
+    """Which updates are left out, and what ends a run."""
 
     def __post_init__(self) -> None:
         validate(self)
@@ -52,20 +63,21 @@ class Experiment:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """A run to begin with, as a value like any other: it is trained first, unless it is there already.
+    """A run to start from, as a value like any other: it is trained first, unless it is there already.
 
-    It has a seed of its own, so by default every seed of the run that follows begins with the same parameters.
+    It has a seed of its own, so by default every seed of the run that follows starts from the same parameters.
     """
 
     experiment: Experiment
     """What is trained first."""
-    parameters: tuple[str, ...]
-    """What is taken from it: dotted paths such as "bert" or "encoder.block_0", each with everything below it."""
+    parameters: tuple[Path, ...]
+    """What is taken from it: dotted paths such as "bert" or "encoder.block_0", each with everything below it, or pairs
+    of its path and the path here, such as ("encoder", "decoder")."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """A file of weights to begin with, as a value like any other: its digest says what is in it.
+    """A file of weights to start from, as a value like any other: its digest says what is in it.
 
     Where the file lies is no part of the value: two that differ in that alone are equal and have one fingerprint.
     """
@@ -74,9 +86,9 @@ class Pretrained:
     """FILE.safetensors with the names of torchvision or timm, or FILE.pth or FILE.pt as PyTorch writes them."""
     sha256: str
     """Digest of the file, as `sha256sum` prints it; another file is refused."""
-    parameters: tuple[str, ...] | None = None
-    """What is taken from it: dotted paths such as "stem" or "stage_0", each with everything below it; None takes all,
-    and refuses a file with more."""
+    parameters: tuple[Path, ...] | None = None
+    """What is taken from it: dotted paths such as "stem" or "stage_0", each with everything below it, or pairs of the
+    path that the file has it under and the path here; None takes all, and refuses a file with more."""
 
 
 def spec(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:

@@ -10,14 +10,14 @@ from research.devices import lay_out, leads
 from research.devices.cache import Compilations
 from research.devices.profile import Profile, window
 from research.errors import UsageError
-from research.experiment import Experiment, RunOptions, Start
+from research.experiment import Experiment, RunOptions
 from research.training.clock import Clock
 from research.training.display.watch import Watch
 from research.training.evaluation import open_split
 from research.training.faults import chaos
 from research.training.faults.guard import interruptible
 from research.training.initialization.checking import check
-from research.training.initialization.start import check_tokens, start_folder
+from research.training.initialization.start import check_tokens, runs, start_folder
 from research.training.run import Run, Splits
 from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.environment import environment
@@ -37,7 +37,7 @@ def train(
             holds another experiment; found before anything is computed or written. Also where `options.chaos` asks for
             faults and nothing would start this process again: only the command does.
         Interrupted: SIGINT, SIGTERM or `options.stop_after` ended the run early; it is saved.
-        Diverged: the numbers are no longer finite, and `experiment.nonfinite` does not say to go on.
+        Diverged: the numbers are no longer finite, and `experiment.safety.nonfinite` does not say to go on.
         RunError: the folder is damaged, another process runs in it, or saving failed.
     """
     options = options or RunOptions()
@@ -50,10 +50,10 @@ def train(
     check(experiment, begun=folder.checkpoints.exists())
     layout = lay_out(experiment, options.placement)
     records = splits or open_splits(experiment, options)
-    if isinstance(experiment.start, Start):
-        check_tokens(experiment, options)
-        before = dataclasses.replace(options, stop_after=None, profile=None, chaos=None)
-        train(experiment.start.experiment, start_folder(experiment.start, folder.root, options), before)
+    check_tokens(experiment, options)
+    before = dataclasses.replace(options, stop_after=None, profile=None, chaos=None)
+    for start in runs(experiment):
+        train(start.experiment, start_folder(start, folder.root, options), before)
     with (
         folder.claimed(clock.began) if leads() else contextlib.nullcontext(),
         interruptible() as interrupted,

@@ -124,7 +124,7 @@ def elastic(folder: Path, data_dir: str) -> None:
 def not_finite(folder: Path, data_dir: str) -> None:
     """However eight devices share a run, a number that is none is found in the same row, and left out of all alike."""
     whole = poisoned.experiment(nan=(17,), batch_size=16, steps=5, model=MLP(hidden=(8,), classes=3))
-    skips, rewinds = (replace(whole, {"nonfinite": policy}) for policy in ("skip", "rewind"))
+    skips, rewinds = (replace(whole, {"safety.nonfinite": policy}) for policy in ("skip", "rewind"))
     alone = trained(skips, folder / "one", data_dir, ONE)
     with pytest.raises(Diverged) as expected:
         trained(whole, folder / "one_stops", data_dir, ONE)

@@ -109,10 +109,10 @@ PROGRAM = {
     "optimizer.ema": 0.0,
     "optimizer.groups": (Group(("block_0",), 0.5),),
     "batch_size": 19,
-    "start": Start(BASE, ("block_0",)),
+    "start": (Start(BASE, ("block_0",)),),
     "accumulation": 2,
-    "nonfinite": "skip",
-    "spike": 6.0,
+    "safety.nonfinite": "skip",
+    "safety.spike": 6.0,
 }
 
 

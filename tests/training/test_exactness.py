@@ -65,8 +65,8 @@ KEPT = {
     "frozen parameters": {"optimizer.groups": (Group(("block_0",), 0.0), Group(("logits",), 0.5))},
     "augmentation": AUGMENTED,
     "accumulation": {"accumulation": 3, "batch_size": 21},
-    "skipped updates": {"nonfinite": "skip"},
-    "losses for spikes": {"spike": 6.0},
+    "skipped updates": {"safety.nonfinite": "skip"},
+    "losses for spikes": {"safety.spike": 6.0},
 }
 
 

@@ -7,7 +7,7 @@ from research.ablation.execution.waiting import Waiting
 from research.ablation.store.claims import Claims
 from research.experiment import Experiment, RunOptions, Start
 from research.training import train
-from research.training.initialization.start import start_folder
+from research.training.initialization.start import runs, start_folder
 from research.training.storage.folder import Folder
 
 
@@ -19,16 +19,19 @@ class Starts:
         self._claims, self._waiting = claims, waiting
 
     def prepare(self, experiment: Experiment) -> None:
-        """Train what an experiment begins with, unless that is done; wait where another process is at it."""
-        if not isinstance(experiment.start, Start):
-            return
-        root = start_folder(experiment.start, self._root, self._options)
+        """Train the runs that an experiment starts from, unless that is done; wait where another process does."""
+        for start in runs(experiment):
+            self._train(start)
+
+    def _train(self, start: Start) -> None:
+        """Train one of them, in this process or another."""
+        root = start_folder(start, self._root, self._options)
         while Folder(root).read_result() is None:
             claim = self._claims.acquire(root)
             if claim is None:
                 self._waiting.pause()
             else:
                 try:
-                    train(experiment.start.experiment, root, self._options)
+                    train(start.experiment, root, self._options)
                 finally:
                     self._claims.release(claim)

@@ -9,7 +9,7 @@ from typing import Any
 from research.ablation.design.axes import Overrides
 from research.ablation.design.study import Study, plan
 from research.errors import RunError, UsageError
-from research.experiment import Experiment, classes, fingerprint, from_json, to_json
+from research.experiment import Experiment, classes, fingerprint, from_json, modern_override, to_json
 from research.training.storage.folder import write
 
 AXES = ("cells", "nuisance")
@@ -49,8 +49,8 @@ def read_study(file: Path, known: Iterable[type] = (), like: Iterable[Any] = ())
         del content["plan"]
         fields: dict[str, Any] = {
             **{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()},
-            "fixed": _decoded_overrides(content["fixed"], known),
-            **{name: tuple(_decoded_overrides(item, known) for item in content[name]) for name in AXES},
+            "fixed": _decoded_overrides(content["fixed"], known, experiment),
+            **{name: tuple(_decoded_overrides(item, known, experiment) for item in content[name]) for name in AXES},
         }
         study = Study(**fields)
         plan(experiment, study)
@@ -89,10 +89,12 @@ def _encoded_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {"overrides": values, "labels": getattr(overrides, "labels", ())}
 
 
-def _decoded_overrides(tree: dict[str, Any], known: set[type]) -> Overrides:
-    """Return the overrides that JSON types describe."""
-    labels = [(text, tuple(paths)) for text, paths in tree["labels"]]
-    return Overrides({path: _decoded(value, known) for path, value in tree["overrides"].items()}, labels)
+def _decoded_overrides(tree: dict[str, Any], known: set[type], experiment: Experiment) -> Overrides:
+    """Return the overrides of `experiment` that JSON types describe; earlier versions named some fields otherwise."""
+    values = {path: _decoded(value, known) for path, value in tree["overrides"].items()}
+    paths = {path: modern_override(experiment, path, value) for path, value in values.items()}
+    labels = [(text, tuple(paths[path][0] if path in paths else path for path in of)) for text, of in tree["labels"]]
+    return Overrides(dict(paths.values()), labels)
 
 
 def _encoded(value: Any) -> Any:

@@ -85,8 +85,8 @@ def check(experiment: Experiment, options: RunOptions) -> Schedule:
         UsageError: they describe none, or the run would not end as an undisturbed one does.
     """
     schedule = parse(options.chaos or "", options.chaos_seed)
-    if "nan" in dict(schedule.rates) and (experiment.nonfinite == "skip" or not options.stop_diverged):
-        remedy = "nonfinite to stop or rewind" if experiment.nonfinite == "skip" else "stop_diverged"
+    if "nan" in dict(schedule.rates) and (experiment.safety.nonfinite == "skip" or not options.stop_diverged):
+        remedy = "safety.nonfinite to stop or rewind" if experiment.safety.nonfinite == "skip" else "stop_diverged"
         raise UsageError(
             f"chaos with nan changes the numbers of a run that goes on with what is not finite: set {remedy}"
         )

@@ -59,7 +59,7 @@ class Sentry:
                 self._row = 0
                 continue
             if fault == NONFINITE:
-                if self._experiment.nonfinite == "stop":
+                if self._experiment.safety.nonfinite == "stop":
                     raise NotFinite(update, again=False)
                 if self._first_time("update", update):
                     raise NotFinite(update, again=True)
@@ -83,7 +83,7 @@ class Sentry:
 
     def _first_time(self, kind: str, step: int) -> bool:
         """Return whether a fault is to be tried again, and remember that it was."""
-        if self._experiment.nonfinite != "rewind" or (kind, step) in self._tried:
+        if self._experiment.safety.nonfinite != "rewind" or (kind, step) in self._tried:
             return False
         self._tried.add((kind, step))
         return True
@@ -158,7 +158,7 @@ def rows_of(rows: Sequence[int]) -> str:
 
 def _remedy(experiment: Experiment) -> str:
     """Return what may help; a run that rewinds also skips what comes again."""
-    if experiment.nonfinite == "stop":
+    if experiment.safety.nonfinite == "stop":
         return "a lower optimizer.learning_rate, a smaller optimizer.clip_norm or nonfinite skip may help"
     return "a lower optimizer.learning_rate or a smaller optimizer.clip_norm may help"
 

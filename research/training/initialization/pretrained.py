@@ -1,4 +1,4 @@
-"""Beginning with weights from a file."""
+"""Starting from weights in a file."""
 
 from typing import Any
 
@@ -8,13 +8,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from research.errors import UsageError
 from research.experiment import Pretrained
 from research.interchange import from_tensors, read_tensors, tensor_names, variants
-from research.optimization.paths import check_path, under
+from research.optimization.paths import check_path, source_of
 
 Collections = dict[str, Any]
 
 
-def take_pretrained(start: Pretrained, model: nn.Module, collections: Collections) -> Collections:
+def take_pretrained(start: Pretrained, model: nn.Module, collections: Collections, where: str) -> Collections:
     """Return all collections of `model` by name, abstract or not, with what `start` names taken from its file.
+
+    `where` is the path of `start` in the experiment.
 
     Raises:
         UsageError: the file is not there, damaged, or not the one meant, or it does not fit the model: names the first
@@ -23,12 +25,14 @@ def take_pretrained(start: Pretrained, model: nn.Module, collections: Collection
     known = variants(model)
     tensors, digest = read_tensors(start.file)
     if digest != start.sha256:
-        raise UsageError(f"{start.file} is another file than start.sha256 says: its digest is {digest}")
+        raise UsageError(f"{start.file} is another file than {where}.sha256 says: its digest is {digest}")
     mine = flatten_dict(collections)
     for path in start.parameters or ():
-        check_path(path, [key[1:] for key in mine], "model")
-    taken = {key for key in mine if start.parameters is None or any(under(key[1:], path) for path in start.parameters)}
-    wanted = unflatten_dict({key: mine[key] for key in taken})
+        for one in {path} if isinstance(path, str) else set(path):
+            check_path(one, [key[1:] for key in mine], "model")
+    sources = {key: key[1:] if start.parameters is None else source_of(key[1:], start.parameters) for key in mine}
+    taken = {key: (key[0], *source) for key, source in sources.items() if source}
+    wanted = unflatten_dict({taken[key]: mine[key] for key in taken})
     names = next((names for names in known if tensor_names(wanted, names) <= tensors.keys()), known[0])
     if start.parameters is not None:
         tensors = {name: tensors[name] for name in tensor_names(wanted, names) & tensors.keys()}
@@ -36,4 +40,4 @@ def take_pretrained(start: Pretrained, model: nn.Module, collections: Collection
         found = flatten_dict(from_tensors(tensors, wanted, names))
     except UsageError as error:
         raise UsageError(f"{start.file} does not fit: {error}") from error
-    return unflatten_dict({key: found.get(key, leaf) for key, leaf in mine.items()})
+    return unflatten_dict({key: found[taken[key]] if key in taken else leaf for key, leaf in mine.items()})

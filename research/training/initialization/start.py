@@ -1,5 +1,6 @@
-"""Beginning with the parameters of another run, or of a file."""
+"""Starting from the parameters of other runs, and of files."""
 
+import collections
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax
 from research.devices import ONE_DEVICE, Layout, place
 from research.errors import UsageError
 from research.experiment import Experiment, Pretrained, RunOptions, Start, fingerprint, split
-from research.optimization.paths import check_path, flat, under
+from research.optimization.paths import check_path, flat, source_of, under
 from research.training.initialization.pretrained import take_pretrained
 from research.training.storage.restoration import restore
 from research.training.update.state import TrainState, abstract_state
@@ -17,78 +18,105 @@ from research.training.update.step import init_state
 
 
 def start_folder(start: Start, root: Path, options: RunOptions) -> Path:
-    """Return the folder of the run to begin with; runs that share `options.start_dir` share it."""
+    """Return the folder of the run to start from; runs that share `options.start_dir` share it."""
     name = f"{fingerprint(start.experiment)}-seed{start.experiment.seed}"
     return Path(options.start_dir or root / "start") / name
+
+
+def runs(experiment: Experiment) -> tuple[Start, ...]:
+    """Return the runs among what an experiment starts from, which have to be trained first."""
+    return tuple(start for start in experiment.start if isinstance(start, Start))
 
 
 def first_state(experiment: Experiment, root: Path, options: RunOptions, layout: Layout = ONE_DEVICE) -> TrainState:
     """Return the state before the first step: a new one, with what `experiment.start` brings."""
     program, hyperparameters = split(experiment)
     state = place(init_state, program, layout, gives="state", once=True)(hyperparameters)
-    return state if experiment.start is None else layout.put(graft(experiment, state, root, options))
+    return layout.put(graft(experiment, state, root, options)) if experiment.start else state
 
 
 def graft(experiment: Experiment, state: TrainState, root: Path, options: RunOptions) -> TrainState:
-    """Return a new state with what `experiment.start` names taken from its finished run or its file."""
-    match experiment.start:
-        case None:
-            return state
-        case Pretrained() as start:
-            found = take_pretrained(start, experiment.model, {"params": state.params, **state.variables})
+    """Return a new state with what `experiment.start` names taken from finished runs and from files."""
+    check_tokens(experiment, options)
+    found = {"params": state.params, **state.variables}
+    for index, start in enumerate(experiment.start):
+        if isinstance(start, Pretrained):
+            found = take_pretrained(start, experiment.model, found, f"start.{index}")
             found = jax.tree.map(jax.numpy.asarray, found)
-            params = found.pop("params")
-            variables = found
-        case Start() as start:
-            check_tokens(experiment, options)
+        else:
             _, trained = restore(start_folder(start, root, options))
-            params = _taken(state.params, trained.evaluated, start.parameters)
-            variables = _taken(state.variables, trained.variables, start.parameters, below=1)
+            found = _taken(found, {"params": trained.evaluated, **trained.variables}, start.parameters)
+    params = found.pop("params")
     return state._replace(
-        params=params, variables=variables, ema=None if state.ema is None else jax.tree.map(jax.numpy.copy, params)
+        params=params, variables=found, ema=None if state.ema is None else jax.tree.map(jax.numpy.copy, params)
     )
 
 
 def check_start(experiment: Experiment) -> None:
     """Raise `UsageError` unless what `experiment.start` names is there and fits the model; computes nothing."""
-    start, state = experiment.start, abstract_state(experiment)
-    if isinstance(start, Pretrained):
-        take_pretrained(start, experiment.model, {"params": state.params, **state.variables})
-    if not isinstance(start, Start):
+    if not experiment.start:
         return
+    state = abstract_state(experiment)
     own = flat(state.params)
+    check_once(experiment, own)
+    for index, start in enumerate(experiment.start):
+        where = f"start.{index}"
+        if isinstance(start, Pretrained):
+            take_pretrained(start, experiment.model, {"params": state.params, **state.variables}, where)
+        else:
+            _check_run(start, own, f"{where}.experiment.model")
+
+
+def _check_run(start: Start, own: dict[tuple[str, ...], Any], model: str) -> None:
+    """Raise `UsageError` unless the run's model has what is to be taken, in the shapes of `own`; `model` names it."""
     other = flat(abstract_state(start.experiment).params)
     for path in start.parameters:
-        for keys, whose in ((own, "model"), (other, "start.experiment.model")):
-            check_path(path, keys, whose)
-        for key in (key for key in own if under(key, path)):
-            name = ".".join(key)
-            if key not in other:
-                raise UsageError(f'start.experiment.model has no parameters "{name}", which "{path}" should bring')
-            if own[key].shape != other[key].shape:
+        source, here = (path, path) if isinstance(path, str) else path
+        check_path(here, own, "model")
+        check_path(source, other, model)
+        for key in (key for key in own if under(key, here)):
+            name, taken = ".".join(key), source_of(key, (path,))
+            if taken not in other:
+                raise UsageError(f'{model} has no parameters "{".".join(taken or ())}", which "{source}" should bring')
+            if own[key].shape != other[taken].shape:
                 raise UsageError(
-                    f'parameters "{name}" are {own[key].shape} in model and {other[key].shape} in '
-                    "start.experiment.model: the two must be of one size where one begins with the other"
+                    f'parameters "{name}" are {own[key].shape} in model and {other[taken].shape} in {model}: '
+                    "the two must be of one size where one starts from the other"
                 )
+
+
+def check_once(experiment: Experiment, own: dict[tuple[str, ...], Any]) -> None:
+    """Raise `UsageError` where several paths bring the same parameters, as the last of them would hide the others."""
+    paths = [
+        (f"start.{index}", path)
+        for index, start in enumerate(experiment.start)
+        for path in (start.parameters if start.parameters is not None else ("",))
+    ]
+    for key in own:
+        bringing = [where for where, path in paths if path == "" or source_of(key, (path,))]
+        if len(bringing) > 1:
+            both = " and ".join(collections.Counter(bringing)) if len(set(bringing)) > 1 else f"{bringing[0]} twice"
+            raise UsageError(f'parameters "{".".join(key)}" are brought by {both}: leave them out of one')
 
 
 def check_tokens(experiment: Experiment, options: RunOptions) -> None:
     """Raise `UsageError` where embeddings are taken from a run whose token ids mean other text; reads both texts."""
-    start = experiment.start
-    if not isinstance(start, Start):
-        return
-    taken = [key for key in flat(abstract_state(experiment).params) if any(under(key, p) for p in start.parameters)]
-    own, other = (data.trained(options.data_dir) for data in (experiment.data, start.experiment.data))
-    if own is not None and other is not None and own != other and any(key[-1] == "embedding" for key in taken):
-        raise UsageError(
-            "the tokenizers of data and start.experiment.data differ, so embeddings would be taken for other tokens: "
-            "give both the same dataset, training split, tokenizer and vocabulary"
-        )
+    for index, start in enumerate(experiment.start):
+        if not isinstance(start, Start):
+            continue
+        taken = [key for key in flat(abstract_state(experiment).params) if source_of(key, start.parameters)]
+        own, other = (data.trained(options.data_dir) for data in (experiment.data, start.experiment.data))
+        if own is not None and other is not None and own != other and any(key[-1] == "embedding" for key in taken):
+            raise UsageError(
+                f"the tokenizers of data and start.{index}.experiment.data differ, so embeddings would be taken for "
+                "other tokens: give both the same dataset, training split, tokenizer and vocabulary"
+            )
 
 
-def _taken(own: Any, other: Any, paths: tuple[str, ...], below: int = 0) -> Any:
-    """Return `own` with the leaves under `paths`, counted from `below` levels down, taken from `other`."""
-    mine, source = flat(own), flat(other)
-    return flax.traverse_util.unflatten_dict(
-        {key: source[key] if any(under(key[below:], path) for path in paths) else mine[key] for key in mine}
-    )
+def _taken(own: Any, other: Any, paths: tuple[str | tuple[str, str], ...]) -> Any:
+    """Return collections by name, with the leaves that `paths` bring taken from those of `other`."""
+    mine, found = flat(own), flat(other)
+    for key in mine:
+        if source := source_of(key[1:], paths):
+            mine[key] = found[(key[0], *source)]
+    return flax.traverse_util.unflatten_dict(mine)

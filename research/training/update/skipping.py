@@ -24,7 +24,7 @@ WARM_UP = WINDOW // 2
 
 def skips(experiment: Experiment) -> bool:
     """Return whether updates of an experiment, or program, may be left out."""
-    return experiment.nonfinite != "stop" or not is_off(experiment.spike)
+    return experiment.safety.nonfinite != "stop" or not is_off(experiment.safety.spike)
 
 
 def loss_fault(loss: jax.Array) -> jax.Array:
@@ -43,9 +43,9 @@ def settled(
     fault = jnp.maximum(loss_fault(loss), loss_fault(gradient_norm))
     if not skips(experiment):
         return after, fault
-    if not is_off(experiment.spike):
+    if not is_off(experiment.safety.spike):
         fault = jnp.where((fault == TAKEN) & _leaps(experiment, before, loss), SPIKE, fault)
-    left_out = fault == SPIKE if experiment.nonfinite == "stop" else fault != TAKEN
+    left_out = fault == SPIKE if experiment.safety.nonfinite == "stop" else fault != TAKEN
     state = jax.tree.map(lambda old, new: jnp.where(left_out, old, new), before, after)
     total, row = before.skipped
     skipped = jnp.stack([total + left_out, jnp.where(left_out, row + 1, 0)])
@@ -68,4 +68,4 @@ def _leaps(experiment: Experiment, state: Any, loss: jax.Array) -> jax.Array:
     count = jnp.clip(taken, 2, WINDOW)
     mean = jnp.where(known, state.losses, 0).sum() / count
     variance = jnp.where(known, jnp.square(state.losses - mean), 0).sum() / (count - 1)
-    return (taken >= WARM_UP) & (row < IN_A_ROW) & (loss > mean + experiment.spike * jnp.sqrt(variance))
+    return (taken >= WARM_UP) & (row < IN_A_ROW) & (loss > mean + experiment.safety.spike * jnp.sqrt(variance))

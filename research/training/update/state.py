@@ -56,7 +56,7 @@ def init(experiment: Experiment, key: jax.Array) -> TrainState:
         opt_state=experiment.optimizer.transformation(0.0).init(params),
         ema=None if is_off(experiment.optimizer.ema) else jax.tree.map(jnp.copy, params),
         skipped=jnp.zeros(2, jnp.int32) if skips(experiment) else None,
-        losses=None if is_off(experiment.spike) else jnp.zeros(WINDOW, jnp.float32),
+        losses=None if is_off(experiment.safety.spike) else jnp.zeros(WINDOW, jnp.float32),
     )
 
 

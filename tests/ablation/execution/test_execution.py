@@ -286,7 +286,7 @@ def test_mistakes_are_found_before_anything_runs(base, options, tmp_path, traine
 
 @pytest.mark.slow
 def test_the_run_to_begin_with_is_trained_once(base, options, tmp_path):
-    begun = replace(base, {"start": Start(replace(base, {"seed": 11}), ("dense_0",))})
+    begun = replace(base, {"start": (Start(replace(base, {"seed": 11}), ("dense_0",)),)})
     study = Study(one_at_a_time({"optimizer.learning_rate": (0.05,)}), seeds=1)
     for mode in ("loop", "vmap"):
         store = ablate(begun, study, tmp_path / mode, options, mode)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from research.data import Data, Records, indices_at
-from research.experiment import Experiment
+from research.experiment import Experiment, Safety
 from research.layers.dropout import Dropout
 from research.optimization import Optimizer
 from research.tasks import Classification
@@ -78,7 +78,9 @@ def experiment(**changes) -> Experiment:
         batch_size=5,
         seed=3,
     )
-    return dataclasses.replace(whole, **{name: value for name, value in changes.items() if name not in known})
+    guarded = {field.name for field in dataclasses.fields(Safety)}
+    whole = dataclasses.replace(whole, safety=Safety(**{name: changes[name] for name in changes.keys() & guarded}))
+    return dataclasses.replace(whole, **{name: changes[name] for name in changes.keys() - known - guarded})
 
 
 def updates_with(row: int, steps: int = 12) -> list[int]:

@@ -74,8 +74,8 @@ def test_a_function_that_nobody_would_call_again_is_not_killed(tiny, options, tm
 
 
 def test_what_would_change_the_numbers_is_refused(tiny):
-    skipping = replace(tiny, {"nonfinite": "skip"})
-    with pytest.raises(UsageError, match="set nonfinite to stop or rewind"):
+    skipping = replace(tiny, {"safety.nonfinite": "skip"})
+    with pytest.raises(UsageError, match="set safety.nonfinite to stop or rewind"):
         chaos.check(skipping, RunOptions(chaos="nan:0.1"))
     with pytest.raises(UsageError, match="set stop_diverged"):
         chaos.check(tiny, RunOptions(chaos="nan:0.1", stop_diverged=False))
@@ -196,7 +196,7 @@ def supervised():
 @pytest.mark.fault("F2", "F4", "F11", "F13", "F21")
 @pytest.mark.parametrize(("nonfinite", "seed"), [("stop", 5), ("rewind", 11)])
 def test_a_run_under_all_faults_ends_as_an_undisturbed_one(nonfinite, seed, programs, data_dir, tmp_path):
-    words, folder = [*SHORT.split(), "--nonfinite", nonfinite], Folder(tmp_path / "run")
+    words, folder = [*SHORT.split(), "--safety.nonfinite", nonfinite], Folder(tmp_path / "run")
     struck = [*words, "--workdir", str(folder.root), "--data_dir", data_dir, "--chaos", ALL, "--chaos_seed", str(seed)]
     printed = []
 

@@ -66,7 +66,7 @@ def test_a_leap_changes_nothing_and_no_neighbour():
     known = jnp.asarray(np.random.default_rng(1).normal(0.3, 0.01, WINDOW).astype(np.float32))
     state = init(value, jax.random.key(0))._replace(step=jnp.int32(200), losses=known)
     batch = {name: column[:5] for name, column in experiment(far=tuple(range(5))).data.open("train").arrays().items()}
-    arguments = [{**hyperparameters, "spike": jnp.float32(spike)} for spike in (3.0, 1e9)]
+    arguments = [{**hyperparameters, "safety.spike": jnp.float32(spike)} for spike in (3.0, 1e9)]
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arguments)
     twice = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state)
     after, metrics = jax.vmap(lambda values, state: train_step(program, values, state, batch))(both, twice)
@@ -81,16 +81,16 @@ def test_a_leap_changes_nothing_and_no_neighbour():
 @pytest.mark.fault("F23")
 def test_what_is_off_costs_nothing():
     program, hyperparameters = split(experiment())
-    assert "spike" not in hyperparameters and init(experiment(), jax.random.key(0)).losses is None
+    assert "safety.spike" not in hyperparameters and init(experiment(), jax.random.key(0)).losses is None
     one, other = (split(experiment(spike=spike)) for spike in (3.0, 6.0))
-    assert one[0] == other[0] != program and one[1]["spike"] == 3.0
+    assert one[0] == other[0] != program and one[1]["safety.spike"] == 3.0
     assert place(train_step, one[0]) is place(train_step, other[0])
 
 
 @pytest.mark.fault("F23")
 def test_interrupted_equals_uninterrupted(options, tmp_path):
     """A leap is judged by losses from before the interruption."""
-    value = replace(experiment(far=(ROW,), steps=STEPS), {"spike": 1.5})
+    value = replace(experiment(far=(ROW,), steps=STEPS), {"safety.spike": 1.5})
     train(value, tmp_path / "whole", options)
     expected = state_of(tmp_path / "whole")
     late = [update for update in updates_with(ROW, STEPS) if update > WARM_UP]

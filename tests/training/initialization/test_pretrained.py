@@ -57,15 +57,15 @@ def weights(network, tmp_path_factory):
 @pytest.fixture(scope="module")
 def tuned(network, weights):
     optimizer = Optimizer("adamw", learning_rate=0.02, ema=0.8)
-    return Experiment(network, Classification(), Images("digits"), optimizer, 4, 19, 3, weights[1])
+    return Experiment(network, Classification(), Images("digits"), optimizer, 4, 19, 3, (weights[1],))
 
 
 def test_where_the_file_lies_is_no_part_of_the_value_and_what_is_in_it_is(tuned):
-    moved = replace(tuned, {"start.file": "elsewhere.safetensors"})
+    moved = replace(tuned, {"start.0.file": "elsewhere.safetensors"})
     assert moved == tuned and hash(split(moved)[0]) == hash(split(tuned)[0])
     assert fingerprint(moved) == fingerprint(tuned) and difference(moved, tuned) == []
-    assert from_json(to_json(moved)).start.file == "elsewhere.safetensors"
-    for path, value in (("start.sha256", "0"), ("start.parameters", ("stem",)), ("start", None)):
+    assert from_json(to_json(moved)).start[0].file == "elsewhere.safetensors"
+    for path, value in (("start.0.sha256", "0"), ("start.0.parameters", ("stem",)), ("start", ())):
         other = replace(tuned, {path: value})
         assert fingerprint(other) != fingerprint(tuned) and difference(other, tuned) == [path]
     for value in (tuned, moved):
@@ -87,8 +87,8 @@ def test_everything_is_taken_and_a_run_goes_on_from_it(tuned, weights, options, 
 
 
 def test_a_run_that_has_begun_needs_the_file_no_more(tuned, options, tmp_path):
-    file = shutil.copy(tuned.start.file, tmp_path / "weights.safetensors")
-    here = replace(tuned, {"start.file": str(file)})
+    file = shutil.copy(tuned.start[0].file, tmp_path / "weights.safetensors")
+    here = replace(tuned, {"start.0.file": str(file)})
     with pytest.raises(Interrupted):
         train(here, tmp_path / "run", dataclasses.replace(options, stop_after=2))
     (tmp_path / "weights.safetensors").unlink()
@@ -100,7 +100,7 @@ def test_a_run_that_has_begun_needs_the_file_no_more(tuned, options, tmp_path):
 
 def test_named_parameters_are_taken_and_a_head_of_another_size_is_new(tuned, network, options, tmp_path):
     drawn, start = written(network.clone(classes=7), tmp_path / "seven.safetensors")
-    part = replace(tuned, {"start": dataclasses.replace(start, parameters=("stem", "stage_0.block_0.unit_0"))})
+    part = replace(tuned, {"start": (dataclasses.replace(start, parameters=("stem", "stage_0.block_0.unit_0")),)})
     state = begin(part, tmp_path / "run", options)
     fresh = init(part, jax.random.key(part.seed))
     for tree, source in ((state.params, "params"), (state.variables["batch_stats"], "batch_stats")):
@@ -113,7 +113,7 @@ def test_named_parameters_are_taken_and_a_head_of_another_size_is_new(tuned, net
 
 def test_another_run_begins_with_one_that_began_with_a_file(tuned, weights, options, tmp_path):
     still = replace(tuned, {"optimizer.learning_rate": 0.0, "optimizer.weight_decay": 0.0, "steps": 1})
-    after = replace(still, {"start": Start(still, ("stem", "logits")), "seed": 5})
+    after = replace(still, {"start": (Start(still, ("stem", "logits")),), "seed": 5})
     train(after, tmp_path / "run", options)
     chex.assert_trees_all_close(restore(tmp_path / "run")[1].params["logits"], weights[0]["params"]["logits"])
 
@@ -121,8 +121,8 @@ def test_another_run_begins_with_one_that_began_with_a_file(tuned, weights, opti
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ({"start.sha256": "0"}, "is another file than start.sha256 says: its digest is"),
-        ({"start.parameters": ("stm",)}, 'model has no parameters "stm"; did you mean "stem"'),
+        ({"start.0.sha256": "0"}, "is another file than start.0.sha256 says: its digest is"),
+        ({"start.0.parameters": ("stm",)}, 'model has no parameters "stm"; did you mean "stem"'),
         ({"model.width": 5}, r"does not fit: tensor .* is .*, but .* needs"),
         ({"model.blocks": (1, 1)}, 'does not fit: the weights lack "layer2.0.bn1.bias"'),
         ({"model.norm": "groupnorm"}, 'the weights have, and the model does not, "bn1.running_mean"'),
@@ -143,6 +143,6 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed_or_written(
 def test_the_folder_says_what_the_run_began_with(tuned, options, tmp_path):
     begin(tuned, tmp_path / "run", options)
     held = json.loads((tmp_path / "run" / "experiment.json").read_text())["start"]
-    assert held == {"class": "Pretrained", **dataclasses.asdict(tuned.start)}
-    with pytest.raises(UsageError, match=r"holds another experiment:\nstart: Pretrained"):
-        begin(replace(tuned, {"start": None}), tmp_path / "run", options)
+    assert held == [{"class": "Pretrained", **dataclasses.asdict(tuned.start[0])}]
+    with pytest.raises(UsageError, match=r"holds another experiment:\nstart: \(Pretrained"):
+        begin(replace(tuned, {"start": ()}), tmp_path / "run", options)

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import chex
 import jax
+import numpy as np
 import pytest
 
 from research.data import Text
 from research.errors import RunError, UsageError
-from research.experiment import Experiment, Start, fingerprint, from_json, join, replace, split, to_json
+from research.experiment import Experiment, Pretrained, Start, fingerprint, from_json, join, replace, split, to_json
 from research.models import RecurrentLanguageModel
 from research.optimization import Optimizer
 from research.tasks import LanguageModeling
 from research.training import Interrupted, check, restore, train
-from research.training.initialization.start import check_tokens
+from research.training.initialization.start import check_tokens, start_folder
 from research.training.update.state import init
 
 
@@ -24,14 +25,14 @@ from research.training.update.state import init
 def follower(tiny):
     """Takes the first block of a shorter run with another seed."""
     first = replace(tiny, {"seed": 11, "steps": 4})
-    return replace(tiny, {"start": Start(first, ("block_0",))})
+    return replace(tiny, {"start": (Start(first, ("block_0",)),)})
 
 
 def test_start_is_part_of_the_value(tiny, follower):
     assert from_json(to_json(follower)) == follower
     assert join(*split(follower)) == follower
     assert fingerprint(follower) != fingerprint(tiny)
-    assert fingerprint(replace(follower, {"start.experiment.seed": 12})) != fingerprint(follower)
+    assert fingerprint(replace(follower, {"start.0.experiment.seed": 12})) != fingerprint(follower)
     assert fingerprint(replace(follower, {"seed": 12})) == fingerprint(follower)
 
 
@@ -41,7 +42,7 @@ def test_named_parameters_are_taken_and_the_others_are_new(follower, options, tm
         train(follower, tmp_path / "run", dataclasses.replace(options, stop_after=1))
     (folder,) = (tmp_path / "run" / "start").iterdir()
     first, trained = restore(folder)
-    assert first == follower.start.experiment and int(trained.step) == first.steps
+    assert first == follower.start[0].experiment and int(trained.step) == first.steps
     still = replace(follower, {"optimizer.learning_rate": 0.0, "optimizer.weight_decay": 0.0, "steps": 1})
     shared = dataclasses.replace(options, start_dir=str(tmp_path / "run" / "start"))
     train(still, tmp_path / "still", shared)
@@ -53,6 +54,30 @@ def test_named_parameters_are_taken_and_the_others_are_new(follower, options, tm
     chex.assert_trees_all_close(state.params["block_1"], fresh.params["block_1"], rtol=1e-6)  # not compiled alike
     with pytest.raises(AssertionError):
         chex.assert_trees_all_close(state.params["block_0"], fresh.params["block_0"], rtol=1e-2)
+
+
+def test_parameters_are_taken_from_one_path_to_another_and_from_several_runs(tiny, options, tmp_path):
+    still = {"model.channels": (3, 3, 3), "steps": 1, "optimizer.learning_rate": 0.0, "optimizer.weight_decay": 0.0}
+    three = replace(tiny, still)
+    first, second = (replace(three, {"seed": seed}) for seed in (11, 12))
+    starts = Start(first, (("block_1", "block_2"), "logits")), Start(second, ("block_1",))
+    train(replace(three, {"start": starts}), tmp_path / "run", options)
+    one, two = (restore(start_folder(start, tmp_path / "run", options))[1].evaluated for start in starts)
+    found = restore(tmp_path / "run")[1].params
+    expected = {"block_2": one["block_1"], "logits": one["logits"], "block_1": two["block_1"]}
+    chex.assert_trees_all_equal({name: found[name] for name in expected}, expected)
+    assert not np.array_equal(found["block_0"]["Conv_0"]["kernel"], one["block_0"]["Conv_0"]["kernel"])
+
+
+def test_what_two_would_bring_is_refused(tiny):
+    start = Start(replace(tiny, {"seed": 11}), ("block_0", "logits"))
+    for starts, where in (
+        ((start, Start(tiny, ("logits.bias",))), "start.0 and start.1"),
+        ((Start(tiny, ("logits", ("logits", "logits"))),), "start.0 twice"),
+        ((start, Pretrained("all.safetensors", "f00d")), "start.0 and start.1"),
+    ):
+        with pytest.raises(UsageError, match=rf'parameters ".*" are brought by {where}: leave them out of one'):
+            check(replace(tiny, {"start": starts}))
 
 
 def test_interrupted_equals_uninterrupted_from_the_first_run_on(follower, options, tmp_path):
@@ -69,9 +94,12 @@ def test_interrupted_equals_uninterrupted_from_the_first_run_on(follower, option
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"start.parameters": ("block_O",)}, 'model has no parameters "block_O"; did you mean'),
-        ({"start.experiment.model.channels": (4, 5)}, r'"block_0.Conv_0.bias" are \(3,\) in model and \(4,\)'),
-        ({"start.experiment.model.channels": (), "start.parameters": ("block_1",)}, "start.experiment.model has no"),
+        ({"start.0.parameters": ("block_O",)}, 'model has no parameters "block_O"; did you mean'),
+        ({"start.0.experiment.model.channels": (4, 5)}, r'"block_0.Conv_0.bias" are \(3,\) in model and \(4,\)'),
+        (
+            {"start.0.experiment.model.channels": (), "start.0.parameters": ("block_1",)},
+            "start.0.experiment.model has no",
+        ),
         ({"data.test": "tset"}, 'has no split "tset"'),
     ],
 )
@@ -94,12 +122,12 @@ def test_embeddings_are_taken_only_where_tokens_are_the_same(tmp_path, options):
         steps=1,
         batch_size=2,
     )
-    after = replace(before, {"start": Start(before, ("embed",))})
+    after = replace(before, {"start": (Start(before, ("embed",)),)})
     check_tokens(after, options)
     other = replace(after, {"data.name": second})
-    check_tokens(replace(other, {"start.parameters": ("recurrence",)}), options)
+    check_tokens(replace(other, {"start.0.parameters": ("recurrence",)}), options)
     for refuse in (lambda: check_tokens(other, options), lambda: train(other, tmp_path / "run", options)):
-        with pytest.raises(UsageError, match="the tokenizers of data and start.experiment.data differ"):
+        with pytest.raises(UsageError, match="the tokenizers of data and start.0.experiment.data differ"):
             refuse()
     assert not (tmp_path / "run").exists()
 
