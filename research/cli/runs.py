@@ -184,6 +184,12 @@ def restored(arguments: Evaluate, default: Experiment, name: str) -> tuple[Exper
     return experiment, state
 
 
+def references(arguments: Evaluate, experiment: Experiment, name: str) -> training.References:
+    """Return the frozen networks of the run that the arguments name, where they were trained for it."""
+    root = Path(arguments.workdir or default_workdir(arguments.experiment, name))
+    return training.read_references(experiment, root, options(arguments))
+
+
 def options(arguments: Evaluate) -> RunOptions:
     """Return the options of evaluation and prediction."""
     return RunOptions(data_dir=arguments.data_dir, placement=arguments.placement)
@@ -192,7 +198,9 @@ def options(arguments: Evaluate) -> RunOptions:
 def evaluate(arguments: Evaluate, default: Experiment, name: str) -> None:
     """Print the metrics of a split."""
     experiment, state = restored(arguments, default, name)
-    metrics = training.evaluate(experiment, state, arguments.split, options(arguments))
+    metrics = training.evaluate(
+        experiment, state, arguments.split, options(arguments), references(arguments, experiment, name)
+    )
     if leads():
         print(f"{arguments.split} at step {int(state.step)}: {shown(metrics)}")
 
@@ -201,7 +209,9 @@ def predict(arguments: Predict, default: Experiment, name: str) -> None:
     """Write predictions and say where."""
     check_output(arguments.output)
     experiment, state = restored(arguments, default, name)
-    predictions = training.predict(experiment, state, arguments.split, options(arguments))
+    predictions = training.predict(
+        experiment, state, arguments.split, options(arguments), references(arguments, experiment, name)
+    )
     if not leads():
         return
     training.write_predictions(arguments.output, predictions)

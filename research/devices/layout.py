@@ -157,6 +157,11 @@ def lay_out(
     if placement.tensor > 1 and not rules:
         # Besides, XLA's gradients of grouped convolutions are wrong where an axis of the mesh leaves the batch whole.
         raise UsageError(f"{type(experiment.model).__name__} has no matrices to divide: set placement.tensor to 1")
+    if placement.method == "pmap" and trains and not experiment.task.additive:
+        raise UsageError(
+            f"the loss of {type(experiment.task).__name__} is none of single examples, and under pmap each device "
+            "has only its own: set placement.method to jit"
+        )
     examples = experiment.batch_size // experiment.accumulation if trains else None
     mesh = make_mesh(placement, jax.devices() if devices is None else devices, examples)
     if mesh.size == 1 and devices is None:

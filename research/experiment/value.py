@@ -51,6 +51,9 @@ class Experiment:
     """Decides initial parameters, data order, dropout and augmentation."""
     start: "tuple[Start | Pretrained, ...]" = ()
     """Runs and files whose parameters this one starts from; what none of them brings is new."""
+    references: "tuple[tuple[str, Experiment], ...]" = ()
+    """Frozen networks that the task looks at: the name that the task has for each, and the run that trains it first.
+    They are given the prepared batches of this experiment, and are no part of its checkpoints."""
     accumulation: Size = 1
     """Parts of a batch that are computed one after the other, their gradients added up: less memory. Batch norm and
     dropout see a part at a time, so this is a part of the value."""

@@ -1,5 +1,6 @@
 """A training step as a program: for devices that need not be here, and as the operations it consists of."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax
 from research.devices import ONE_DEVICE, Layout
 from research.experiment import Experiment, spec, split
 from research.training.stepping import placed_step
+from research.training.update.references import References, abstract_references
 from research.training.update.state import TrainState, abstract_state
 from research.training.update.step import train_step
 
@@ -20,12 +22,16 @@ def lowered(experiment: Experiment, layout: Layout = ONE_DEVICE) -> jax.stages.L
     return placed_step(program, layout).lower(hyperparameters, *arguments(experiment, layout))
 
 
-def arguments(experiment: Experiment, layout: Layout = ONE_DEVICE) -> tuple[TrainState, Any]:
-    """Return state and batch of a training step as shapes, types and, on a mesh, shardings."""
-    state, batch = abstract_state(experiment), spec(experiment)
+def arguments(experiment: Experiment, layout: Layout = ONE_DEVICE) -> tuple[TrainState, Any, References]:
+    """Return state, batch and references of a training step as shapes, types and, on a mesh, shardings."""
+    state, batch, references = abstract_state(experiment), spec(experiment), abstract_references(experiment)
     if layout.mesh is None:
-        return state, batch
-    return layout.described(state), layout.described(batch, "batch")
+        return state, batch, references
+    rules = {name: getattr(source.model, "partition", ()) for name, source in experiment.references}
+    divided = {
+        name: dataclasses.replace(layout, rules=rules[name]).described(tree) for name, tree in references.items()
+    }
+    return layout.described(state), layout.described(batch, "batch"), divided
 
 
 def step_jaxpr(experiment: Experiment) -> Any:

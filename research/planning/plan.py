@@ -323,13 +323,14 @@ def _divisors(number: int) -> list[int]:
 
 def _held(experiment: Experiment, layout: Layout) -> dict[str, int]:
     """Return the bytes of a step's arguments on each device."""
-    state, batch = arguments(experiment, layout)
-    return {
+    state, batch, references = arguments(experiment, layout)
+    held = {
         "parameters": bytes_per_device(state.params),
         "optimizer state": bytes_per_device(state.opt_state),
         "other state": bytes_per_device((state.step, state.variables, state.ema)),
         "batch": bytes_per_device(batch),
     }
+    return {**held, "references": bytes_per_device(references)} if references else held
 
 
 def _roofline(

@@ -1,6 +1,7 @@
 """What is learned: forward pass, loss, metrics and predictions."""
 
 from research.tasks.classification import Classification
+from research.tasks.distillation import Distillation
 from research.tasks.forecasting import Forecasting
 from research.tasks.language_modeling import LanguageModeling
 from research.tasks.masked_language_modeling import MaskedLanguageModeling
@@ -11,6 +12,7 @@ from research.tasks.task import Task
 
 __all__ = [
     "Classification",
+    "Distillation",
     "Forecasting",
     "LanguageModeling",
     "MaskedLanguageModeling",

@@ -110,22 +110,25 @@ class Classification(Task):
 
     def _loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Return the sums of weighted losses and of weights, of mixed examples those of both labels."""
-        mask = counted(batch)
-        loss, weight = self._weighted(logits, batch["label"], batch.get("share", 1.0), mask)
+        loss, weight = self._weighted(logits, batch["label"], batch.get("share", 1.0), batch)
         if "other" in batch:
-            more = self._weighted(logits, batch["other"], 1 - batch["share"], mask)
+            more = self._weighted(logits, batch["other"], 1 - batch["share"], batch)
             loss, weight = loss + more[0], weight + more[1]
         return loss, weight
 
     def _weighted(
-        self, logits: jax.Array, label: jax.Array, share: jax.Array | float, mask: jax.Array
+        self, logits: jax.Array, label: jax.Array, share: jax.Array | float, batch: Batch
     ) -> tuple[jax.Array, jax.Array]:
         """Return the sums of weighted losses and of weights, where `share` [b] of each example counts."""
+        mask = counted(batch)
         weight = jnp.where(mask, share, jnp.float32(0))
         if self.class_weights is not None:
             weight = weight * jnp.stack([jnp.float32(w) for w in self.class_weights])[label]
-        loss = cross_entropy(logits, label, self.label_smoothing)  # [b]
-        return jnp.where(mask, weight * loss, 0).sum(), weight.sum()
+        return jnp.where(mask, weight * self.losses(logits, label, batch), 0).sum(), weight.sum()
+
+    def losses(self, logits: jax.Array, label: jax.Array, batch: Batch) -> jax.Array:
+        """Return the loss of each example, [b], before it is weighed; a task built on this one may add to it."""
+        return cross_entropy(logits, label, self.label_smoothing)
 
     def summarize(self, sums: Sums) -> dict[str, float]:
         """Return loss, accuracy, top-k accuracy and macro precision, recall and F1; of no examples, NaN."""

@@ -38,6 +38,10 @@ class Task:
     """What a batch must hold besides what the model is called with."""
     rows: ClassVar[tuple[str, ...]] = ()
     """Names among the sums of arrays that are not added but put one behind the other, by rows."""
+    additive: ClassVar[bool] = True
+    """Whether the loss of a batch is a sum over its examples, so that a batch may be computed in parts."""
+    references: ClassVar[tuple[str, ...]] = ()
+    """Names of frozen networks: what each gives for a batch stands under its name in the batch that `measure` gets."""
     mixes: ClassVar[bool] = False
     """Whether the loss of a mixed example is that of both its labels, by `other` and `share` of the batch."""
 

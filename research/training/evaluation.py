@@ -8,8 +8,10 @@ import numpy as np
 
 from research.data import Records, Split, evaluation_batches
 from research.devices import ONE_DEVICE, Layout, lay_out, place
+from research.errors import UsageError
 from research.experiment import Experiment, Placement, RunOptions, split
 from research.tasks import Task
+from research.training.update.references import NONE, References
 from research.training.update.state import TrainState
 from research.training.update.step import eval_step, predict_step
 
@@ -19,22 +21,33 @@ BATCH_SIZE = 256  # decides speed and memory only: sums are exact over any batch
 
 
 def evaluate(
-    experiment: Experiment, state: TrainState, name: Split = "test", options: RunOptions | None = None
+    experiment: Experiment,
+    state: TrainState,
+    name: Split = "test",
+    options: RunOptions | None = None,
+    references: References = NONE,
 ) -> dict[str, float]:
-    """Return the task's metrics by name over every example of a split, each counted once."""
+    """Return the task's metrics by name over every example of a split, each counted once.
+
+    `references` are those of an experiment that has some, as `read_references` returns them.
+    """
     layout = lay_out(experiment, options.placement if options else Placement(), trains=False).jitted()
     records = open_split(experiment, name, options)
-    return experiment.task.summarize(evaluation_sums(experiment, layout.put(state), records, layout))
+    return experiment.task.summarize(evaluation_sums(experiment, layout.put(state), records, layout, references))
 
 
 def predict(
-    experiment: Experiment, state: TrainState, name: Split = "test", options: RunOptions | None = None
+    experiment: Experiment,
+    state: TrainState,
+    name: Split = "test",
+    options: RunOptions | None = None,
+    references: References = NONE,
 ) -> dict[str, np.ndarray]:
     """Return `index` and the task's columns, one row an example in dataset order, with token ids turned into text."""
     layout = lay_out(experiment, options.placement if options else Placement(), trains=False).jitted()
     records = open_split(experiment, name, options)
     parts: list[dict[str, np.ndarray]] = []
-    for count, output in _outputs(predict_step, experiment, layout.put(state), records, layout):
+    for count, output in _outputs(predict_step, experiment, layout.put(state), records, layout, references):
         parts.append({name: column[:count] for name, column in jax.device_get(output).items()})
     names = sorted(parts[0], key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
     columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
@@ -47,9 +60,15 @@ def open_split(experiment: Experiment, name: Split, options: RunOptions | None) 
     return experiment.data.open(name, options.data_dir if options else None)
 
 
-def evaluation_sums(experiment: Experiment, state: TrainState, records: Records, layout: Layout = ONE_DEVICE) -> Any:
+def evaluation_sums(
+    experiment: Experiment,
+    state: TrainState,
+    records: Records,
+    layout: Layout = ONE_DEVICE,
+    references: References = NONE,
+) -> Any:
     """Return the task's sums over all records."""
-    outputs = _outputs(eval_step, experiment, state, records, layout)
+    outputs = _outputs(eval_step, experiment, state, records, layout, references)
     return added(experiment.task, [jax.device_get(output) for _, output in outputs])
 
 
@@ -73,14 +92,17 @@ def _wide(x: np.ndarray) -> np.ndarray:
 
 
 def _outputs(
-    step: Any, experiment: Experiment, state: TrainState, records: Records, layout: Layout
+    step: Any, experiment: Experiment, state: TrainState, records: Records, layout: Layout, references: References
 ) -> Iterator[tuple[int, Any]]:
     """Yield how many examples a padded batch has, which come first, and what the compiled step makes of it."""
+    for name, _ in experiment.references:
+        if name not in references:
+            raise UsageError(f'the reference "{name}" is not given: hand over what read_references returns')
     program, hyperparameters = split(experiment)
     run, size = place(step, program, layout), evaluation_size(records, layout.parts)
     batches = evaluation_batches(records, size, layout.rows(size))
     for start, batch in zip(range(0, len(records), size), batches, strict=True):
-        yield min(size, len(records) - start), run(hyperparameters, state, layout.feed(batch))
+        yield min(size, len(records) - start), run(hyperparameters, state, layout.feed(batch), references)
 
 
 def evaluation_size(records: Records, parts: int = 1) -> int:

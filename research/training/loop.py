@@ -17,7 +17,8 @@ from research.training.evaluation import open_split
 from research.training.faults import chaos
 from research.training.faults.guard import interruptible
 from research.training.initialization.checking import check
-from research.training.initialization.start import check_tokens, runs, start_folder
+from research.training.initialization.references import digests_of, read_references
+from research.training.initialization.start import check_tokens, runs_before, start_folder
 from research.training.run import Run, Splits
 from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.environment import environment
@@ -52,8 +53,9 @@ def train(
     records = splits or open_splits(experiment, options)
     check_tokens(experiment, options)
     before = dataclasses.replace(options, stop_after=None, profile=None, chaos=None)
-    for start in runs(experiment):
-        train(start.experiment, start_folder(start, folder.root, options), before)
+    for first in runs_before(experiment):
+        train(first, start_folder(first, folder.root, options), before)
+    references = read_references(experiment, folder.root, options, layout)
     with (
         folder.claimed(clock.began) if leads() else contextlib.nullcontext(),
         interruptible() as interrupted,
@@ -61,8 +63,10 @@ def train(
     ):
         if leads():
             folder.create(experiment, environment(), experiment.data.files(options.data_dir))
-        with Checkpoints(folder.checkpoints, options.keep, errors=options.save_errors) as checkpoints:
-            run = Run(experiment, options, folder, clock, records, checkpoints, layout)
+        with Checkpoints(
+            folder.checkpoints, options.keep, errors=options.save_errors, references=digests_of(references)
+        ) as checkpoints:
+            run = Run(experiment, options, folder, clock, records, checkpoints, layout, references)
             profile = Profile(steps, folder.profile) if steps is not None and leads() else None
             run.watch = Watch(run.progress.say, compilations, profile)
             run.faults = None if schedule is None else chaos.Faults(schedule, folder)

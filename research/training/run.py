@@ -38,6 +38,7 @@ from research.training.storage.environment import commit, device, versions
 from research.training.storage.folder import Folder, Result, writing
 from research.training.storage.journal import Journal, is_best
 from research.training.storage.liveness import host
+from research.training.update.references import NONE, References
 from research.training.update.state import TrainState, abstract_state, count_parameters
 from research.training.update.step import Metrics
 
@@ -58,10 +59,11 @@ class Run(Stepping):
         records: Splits,
         checkpoints: Checkpoints,
         layout: Layout = ONE_DEVICE,
+        references: References = NONE,
     ) -> None:
         self.experiment, self.options, self.folder, self.clock = experiment, options, folder, clock
         self.records, self.checkpoints, self.total = records, checkpoints, experiment.steps
-        self.layout = layout
+        self.layout, self.references = layout, references
         self.lineage = lineage.Lineage(folder.lineage, writes=leads())
         self._before = self.lineage.events()
         self.program, hyperparameters = split(experiment)
@@ -185,7 +187,8 @@ class Run(Stepping):
                 count = 1
                 if fault := first_fault(*self._examined(feeds_at)):
                     return diverged(*fault, self.step + 1, self.experiment, saved)
-            self.state, _ = self.take(count)(self.hyperparameters, self.state, feeds_at(self.step, count))
+            feed = feeds_at(self.step, count)
+            self.state, _ = self.take(count)(self.hyperparameters, self.state, feed, self.references)
             self.step += count
             if found.leaf and (leaf := first_not_finite(self.current)):
                 return diverged(leaf, self.sentry.rows(self.step), self.step, self.experiment, saved)
@@ -196,7 +199,7 @@ class Run(Stepping):
         layout, feed = self.layout.jitted(), feeds_at(self.step, 1)
         if self.layout.method == "pmap":
             feed = jax.device_get(gather(feed))
-        findings = place(examine, self.program, layout)(self.hyperparameters, self.current, feed)
+        findings = place(examine, self.program, layout)(self.hyperparameters, self.current, feed, self.references)
         return jax.device_get(findings), self.sentry.rows(self.step + 1)
 
     def take(self, count: int) -> Callable[..., Any]:
@@ -256,7 +259,8 @@ class Run(Stepping):
 
     def _sums(self, name: Split) -> Any:
         """Return the task's sums over a split."""
-        return evaluation_sums(self.experiment, self.current, self.records[name], self.layout.jitted())
+        layout = self.layout.jitted()
+        return evaluation_sums(self.experiment, self.current, self.records[name], layout, self.references)
 
     def _keep_best(self) -> None:
         """Save the state as the best one if its validation is better than all before."""
@@ -323,13 +327,13 @@ class Run(Stepping):
 
     def _pictures(self) -> dict[str, str]:
         """Draw learning curves and what data and task draw; return {file name: what it shows}."""
-        state = self.current
+        state, references = self.current, self.references
         if jax.process_count() > 1:  # what only the first one computes must not involve the others' devices
-            state = whole(state)
+            state, references = whole(state), whole(references)
         if not leads():
             return {}
         draw_curves(self.journal.lines, self.experiment.task.headline, self.folder.curves)
-        drawn = illustrate(self.experiment, state, self.records, self.options, self.folder.root)
+        drawn = illustrate(self.experiment, state, self.records, self.options, self.folder.root, references)
         try:
             self.folder.check_names(drawn)
         except ValueError as error:  # a task or data of the user's; the message says which name

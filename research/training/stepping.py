@@ -14,6 +14,7 @@ from research.training.clock import Clock
 from research.training.display.progress import Progress
 from research.training.display.watch import Watch
 from research.training.faults.guard import Interrupted
+from research.training.update.references import References
 from research.training.update.state import TrainState
 from research.training.update.step import Metrics, replica_batches, train_step, train_steps, update
 
@@ -67,9 +68,9 @@ def placed_step(program: Experiment, layout: Layout, count: int = 1) -> Any:
     prepare = place(replica_batches, program, layout, gives="batch")
     advance = place_replicas(update, program, layout, donate_state=True)
 
-    def placed(hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:
+    def placed(hyperparameters: Hyperparameters, state: TrainState, batch: Any, references: References) -> Any:
         """Take a step: the batch is prepared and augmented as a whole, then each replica takes its rows."""
-        return advance(hyperparameters, state, prepare(hyperparameters, state, batch))
+        return advance(hyperparameters, state, prepare(hyperparameters, state, batch, references))
 
     return placed
 
@@ -77,13 +78,15 @@ def placed_step(program: Experiment, layout: Layout, count: int = 1) -> Any:
 class Stepping(abc.ABC):
     """Something that is trained step by step.
 
-    `state` is what the compiled step carries, `step` the steps done, `total` all there are.
+    `state` is what the compiled step carries, `references` the frozen networks that it is given besides, `step` the
+    steps done, `total` all there are.
     """
 
     options: RunOptions
     clock: Clock
     progress: Progress
     hyperparameters: Hyperparameters
+    references: References
     state: Any
     step: int
     total: int
@@ -129,14 +132,14 @@ class Stepping(abc.ABC):
             call = self.take(count)
             with clock.phase("step" if count in compiled else "compile"):
                 with self.watch.call(self.step, count, self.state):
-                    self.state, metrics = call(self.hyperparameters, self.state, feed)
+                    self.state, metrics = call(self.hyperparameters, self.state, feed, self.references)
                 in_flight.append(Call(self.step, metrics))
                 if len(in_flight) > IN_FLIGHT or count not in compiled:
                     self.wait(in_flight.popleft())
                 compiled.add(count)
                 self.step += count
                 self.progress.advance(self.step)
-                self.watch.after(self.step, self.state, call, self.hyperparameters, self.state, feed)
+                self.watch.after(self.step, self.state, call, self.hyperparameters, self.state, feed, self.references)
             stop = interrupted() or self.step - count < (self.options.stop_after or 0) <= self.step
             follows = due(self.step, self.total, self.options, stop)
             if follows.report:

@@ -6,6 +6,7 @@ import re
 import warnings
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from research.experiment import Experiment, Placement, RunOptions, replace, spli
 from research.layers import partition
 from research.models import MLP
 from research.planning.lowering import lowered
-from research.training import Diverged, Interrupted, init, restore, train
+from research.training import Diverged, Interrupted, init, read_references, restore, train
+from tests.training.distilling import pupil
 from tests.training.faults import poisoned
 
 ONE = Placement(data=1)
@@ -99,6 +101,20 @@ def streams(folder: Path, data_dir: str) -> None:
         assert_same(run, alone)
     run = trained(experiment, folder / "calls", data_dir, Placement(), steps_per_call=2, log_every=2)
     assert_same(run, alone)
+
+
+def references(folder: Path, data_dir: str) -> None:
+    """A frozen network is divided by the rules of its own model, or each device has all of it."""
+    experiment = pupil(small("digits_cnn", **{"model.dropout": 0.2}))
+    alone = trained(experiment, folder / "one", data_dir, ONE)
+    found = read_references(experiment, folder / "one", RunOptions())
+    layout = lay_out(experiment, Placement(fsdp=8))
+    held = jax.tree.leaves(read_references(experiment, folder / "one", RunOptions(), layout))
+    assert any(leaf.addressable_data(0).nbytes < leaf.nbytes for leaf in held)
+    chex.assert_trees_all_equal(jax.device_get(held), jax.device_get(jax.tree.leaves(found)))
+    for name, placement in {"fsdp": Placement(fsdp=8), "pmap": Placement(method="pmap")}.items():
+        shared = {"start_dir": str(folder / "one" / "start")}
+        assert_same(trained(experiment, folder / name, data_dir, placement, **shared), alone)
 
 
 def elastic(folder: Path, data_dir: str) -> None:

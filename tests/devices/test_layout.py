@@ -9,6 +9,7 @@ LAWS = (
     "transformer",
     "parts",
     "streams",
+    "references",
     "elastic",
     "not_finite",
     "compiles_once",

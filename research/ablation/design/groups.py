@@ -1,4 +1,4 @@
-"""Trials that share a compiled step: those of one program and one number of steps."""
+"""Trials that share a compiled step: those of one program, one number of steps and the same frozen networks."""
 
 import dataclasses
 import hashlib
@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from research.ablation.design.study import Trial
 from research.experiment import Experiment, split
+
+References = tuple[tuple[str, Experiment], ...]
+Key = tuple[Experiment, int, References]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +31,15 @@ class Group:
 
 def groups(trials: Iterable[Trial]) -> tuple[Group, ...]:
     """Return the groups of trials, each in the order given."""
-    found: dict[tuple[Experiment, int], list[Trial]] = {}
+    found: dict[Key, list[Trial]] = {}
     for trial in trials:
-        program, _ = split(trial.experiment)
-        found.setdefault((program, trial.experiment.steps), []).append(trial)
-    return tuple(Group(_name(program, steps), tuple(members)) for (program, steps), members in found.items())
+        experiment = trial.experiment
+        program, _ = split(experiment)
+        found.setdefault((program, experiment.steps, experiment.references), []).append(trial)
+    return tuple(Group(_name(*key), tuple(members)) for key, members in found.items())
 
 
-def _name(program: Experiment, steps: int) -> str:
+def _name(program: Experiment, steps: int, references: References) -> str:
     """Return ten hexadecimal digits; a program's text holds every field, with the same sign for every argument."""
-    return hashlib.sha256(f"{program!r} {steps}".encode()).hexdigest()[:10]
+    held = f" {references!r}" if references else ""
+    return hashlib.sha256(f"{program!r} {steps}{held}".encode()).hexdigest()[:10]

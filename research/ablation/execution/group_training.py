@@ -19,12 +19,14 @@ from research.training import Interrupted, Result, TrainState
 from research.training.clock import Clock, Share
 from research.training.display.progress import progress
 from research.training.evaluation import added, evaluation_size
+from research.training.initialization.references import digests_of, read_references
 from research.training.initialization.start import first_state
 from research.training.run import Run, Splits
 from research.training.stepping import Stepping
 from research.training.storage.checkpoint import Checkpoints, Kind
 from research.training.storage.environment import environment
 from research.training.storage.folder import Folder
+from research.training.update.references import References
 from research.training.update.state import abstract_state
 from research.training.update.step import Metrics, eval_step, train_step, train_steps
 
@@ -49,7 +51,7 @@ def train_together(
     such as write its files, ends that one alone.
 
     Args:
-        experiments, folders: at most `size` runs and where each goes.
+        experiments, folders: at most `size` runs, all with the same references, and where each goes.
         splits: the examples, the same for all.
         options: as for `train`.
         mode, size: how many are computed together, and how; where there are fewer runs the last one is repeated.
@@ -67,7 +69,8 @@ def train_together(
             except Exception as error:
                 ended(index, error)
         if opened:
-            group = Group(experiments, opened, splits, options, mode, size, ended, stack)
+            references = read_references(experiments[0], next(iter(opened.values())).root, options)
+            group = Group(experiments, opened, splits, options, mode, size, ended, stack, references)
             with contextlib.suppress(NobodyLeft):
                 group.train(interrupted)
                 group.finish()
@@ -99,7 +102,9 @@ class Group(Stepping):
         size: int,
         ended: Ended,
         stack: contextlib.ExitStack,
+        references: References,
     ) -> None:
+        self.references, digests = references, digests_of(references)
         self.experiments = [*experiments, *[experiments[-1]] * (size - len(experiments))]
         self.splits, self.mode, self.clock = splits, mode, Clock()
         self.options = dataclasses.replace(options, stop_diverged=False)  # one that diverges leaves the others alone
@@ -122,7 +127,9 @@ class Group(Stepping):
         self.step = int(self.state.step[0])
         self.members: dict[int, Member] = {}
         for index, folder in folders.items():
-            checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, options.keep, errors=options.save_errors))
+            checkpoints = stack.enter_context(
+                Checkpoints(folder.checkpoints, options.keep, errors=options.save_errors, references=digests)
+            )
             clock = Share(self.clock, len(folders))
             if saved:
                 checkpoints.forget_best_after(self.step)
@@ -147,7 +154,7 @@ class Group(Stepping):
     def take(self, count: int) -> Callable[..., Any]:
         """Return the compiled program that takes `count` steps of all runs in one call."""
         step = train_step if count == 1 else train_steps
-        return self._placed(step, (0, 0, self._feeds.axes), donate_state=True)
+        return self._placed(step, (0, 0, self._feeds.axes, None), donate_state=True)
 
     def host_state(self) -> TrainState:
         """Return the states of all, stacked, on the host; moved there once a step."""
@@ -187,10 +194,10 @@ class Group(Stepping):
 
     def _evaluate(self, name: Split) -> None:
         """Compute the sums of all runs over a split."""
-        evaluate = self._placed(eval_step, (0, 0, None))
+        evaluate = self._placed(eval_step, (0, 0, None, None))
         with self.clock.phase("evaluate"):
             self._sums[name] = [
-                jax.device_get(evaluate(self.hyperparameters, self.state, batch))
+                jax.device_get(evaluate(self.hyperparameters, self.state, batch, self.references))
                 for batch in evaluation_batches(self.splits[name], evaluation_size(self.splits[name]))
             ]
 
@@ -225,7 +232,15 @@ class Member(Run):
         saved: tuple[TrainState, dict[str, float]] | None,
     ) -> None:
         self._group, self.index, self._saved = group, index, saved
-        super().__init__(group.experiments[index], group.options, folder, clock, group.splits, checkpoints)
+        super().__init__(
+            group.experiments[index],
+            group.options,
+            folder,
+            clock,
+            group.splits,
+            checkpoints,
+            references=group.references,
+        )
 
     def _restore(self, again: bool = False) -> TrainState:
         """Return this run's part of the group's state."""

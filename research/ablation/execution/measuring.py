@@ -18,6 +18,7 @@ from research.devices.cpu import cores
 from research.experiment import Experiment, RunOptions, split
 from research.training.run import Splits
 from research.training.stepping import placed_step, together
+from research.training.update.references import abstract_references
 from research.training.update.state import TrainState
 from research.training.update.step import init_state, train_step, train_steps
 
@@ -62,6 +63,7 @@ def measure(
     alone = jax.device_put(alone)
     steps = together(0, experiments[0].steps, options)
     step, hyperparameters, feeds_at, close = _prepared(experiments, splits, options, mode, size, steps)
+    held = abstract_references(experiments[0])
 
     def for_all(state: TrainState) -> TrainState:
         """Give all the state of the first trial: time and memory do not depend on its numbers."""
@@ -69,20 +71,22 @@ def measure(
 
     try:
         abstract = jax.eval_shape(lambda alone: for_all(init_state(program, alone)), alone)
-        needed = _needed(step.lower(hyperparameters, abstract, feeds_at(0, steps)).compile().memory_analysis())
+        program_of_step = step.lower(hyperparameters, abstract, feeds_at(0, steps), held).compile()
+        needed = _needed(program_of_step.memory_analysis())
         if needed is not None and needed > FRACTION * available():
             error = f"needs {needed / 2**30:.1f} GiB"
             return Measurement(mode, size, bytes=needed, error=error, steps_per_call=steps)
         state = place(init_state, program, gives="state", once=True)(alone)  # as a run begins
         state = jax.jit(for_all)(state)  # in one program; alone each operation would be compiled
-        state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(0, steps)))
+        references = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), held)
+        state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(0, steps), references))
         compiled = time.perf_counter()
-        state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(steps, steps)))
+        state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(steps, steps), references))
         enough = min(int(SECONDS / (time.perf_counter() - compiled)), MOST_CALLS)
         calls = max(enough, math.ceil(LEAST_STEPS / steps))
         began = time.perf_counter()
         for index in range(calls):
-            state, _ = step(hyperparameters, state, feeds_at((index + 2) * steps, steps))
+            state, _ = step(hyperparameters, state, feeds_at((index + 2) * steps, steps), references)
         jax.block_until_ready(state)
         each = (time.perf_counter() - began) / calls / size / steps
         return Measurement(mode, size, each, compiled - start, needed, steps_per_call=steps)
@@ -102,7 +106,7 @@ def _prepared(
     several = [experiments[index % len(experiments)] for index in range(size)]
     feeds = Feeds(several, splits["train"], options.residency, mode)
     update = train_step if steps == 1 else train_steps
-    step = place_together(update, program, mode, (0, 0, feeds.axes), donate_state=True)
+    step = place_together(update, program, mode, (0, 0, feeds.axes, None), donate_state=True)
     return step, stacked_hyperparameters(several), feeds.at, feeds.close
 
 

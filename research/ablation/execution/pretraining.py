@@ -5,9 +5,9 @@ from pathlib import Path
 
 from research.ablation.execution.waiting import Waiting
 from research.ablation.store.claims import Claims
-from research.experiment import Experiment, RunOptions, Start
+from research.experiment import Experiment, RunOptions
 from research.training import train
-from research.training.initialization.start import runs, start_folder
+from research.training.initialization.start import runs_before, start_folder
 from research.training.storage.folder import Folder
 
 
@@ -20,18 +20,18 @@ class Starts:
 
     def prepare(self, experiment: Experiment) -> None:
         """Train the runs that an experiment starts from, unless that is done; wait where another process does."""
-        for start in runs(experiment):
-            self._train(start)
+        for first in runs_before(experiment):
+            self._train(first)
 
-    def _train(self, start: Start) -> None:
+    def _train(self, experiment: Experiment) -> None:
         """Train one of them, in this process or another."""
-        root = start_folder(start, self._root, self._options)
+        root = start_folder(experiment, self._root, self._options)
         while Folder(root).read_result() is None:
             claim = self._claims.acquire(root)
             if claim is None:
                 self._waiting.pause()
             else:
                 try:
-                    train(start.experiment, root, self._options)
+                    train(experiment, root, self._options)
                 finally:
                     self._claims.release(claim)

@@ -19,6 +19,12 @@ def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float | jax.Ar
     return loss if is_off(smoothing) else (1 - smoothing) * loss - smoothing * log_probabilities.mean(axis=-1)
 
 
+def divergence(wanted: jax.Array, logits: jax.Array) -> jax.Array:
+    """Return KL(softmax(wanted) || softmax(logits)), [..., c] each -> [...], nats (Kullback and Leibler, 1951)."""
+    log_p, log_q = (jax.nn.log_softmax(each.astype(jnp.float32)) for each in (wanted, logits))
+    return (jnp.exp(log_p) * (log_p - log_q)).sum(axis=-1)
+
+
 def is_likeliest(logits: jax.Array, label: jax.Array) -> jax.Array:
     """Return logits.argmax(-1) == label, [..., c] and [...] in [0, c) -> bool [...]; False where a logit is NaN.
 

@@ -1,5 +1,6 @@
 """What a person would look at when a run is done."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 from research.data import Batch, Records, Split, indices_at
 from research.devices import place
 from research.experiment import Experiment, RunOptions, split
+from research.training.update.references import NONE, References, observed
 from research.training.update.state import TrainState
 from research.training.update.step import training_batch
 
@@ -16,18 +18,23 @@ EXAMPLES = 256
 
 
 def illustrate(
-    experiment: Experiment, state: TrainState, splits: dict[Split, Records], options: RunOptions, folder: Path
+    experiment: Experiment,
+    state: TrainState,
+    splits: dict[Split, Records],
+    options: RunOptions,
+    folder: Path,
+    references: References = NONE,
 ) -> dict[str, str]:
     """Let data and task draw examples into `folder`; return {file name: what it shows}."""
     return {
         **illustrate_data(experiment, splits["train"], folder),
-        **illustrate_task(experiment, state, splits["test"], options, folder),
+        **illustrate_task(experiment, state, splits["test"], options, folder, references),
     }
 
 
 def illustrate_data(experiment: Experiment, records: Records, folder: Path) -> dict[str, str]:
     """Let the data draw the first training batch, and what the steps of this run make of it."""
-    program, hyperparameters = split(experiment)
+    program, hyperparameters = split(dataclasses.replace(experiment, references=()))
     raw = _on_device(records, indices_at(experiment.seed, 0, experiment.batch_size, len(records)))
 
     def augmented(step: int) -> Batch:
@@ -38,10 +45,16 @@ def illustrate_data(experiment: Experiment, records: Records, folder: Path) -> d
 
 
 def illustrate_task(
-    experiment: Experiment, state: TrainState, records: Records, options: RunOptions, folder: Path
+    experiment: Experiment,
+    state: TrainState,
+    records: Records,
+    options: RunOptions,
+    folder: Path,
+    references: References = NONE,
 ) -> dict[str, str]:
     """Let the task draw the first examples of a split."""
     batch = experiment.data.preprocess(_on_device(records, np.arange(min(EXAMPLES, len(records)))))
+    batch = observed(experiment, batch, references)
 
     def readable(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Turn token ids into text."""

@@ -13,6 +13,7 @@ from research.devices import agreed
 from research.errors import RunError
 from research.experiment import Experiment, Hyperparameters, join
 from research.training.update.gradient import gradient
+from research.training.update.references import NONE, References
 from research.training.update.skipping import IN_A_ROW, NONFINITE, SPIKE, TAKEN
 from research.training.update.state import TrainState
 from research.training.update.step import training_batch
@@ -89,12 +90,14 @@ class Sentry:
         return True
 
 
-def examine(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> dict[str, Any]:
+def examine(
+    program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any, references: References = NONE
+) -> dict[str, Any]:
     """Return what is finite at an update: the leaves of `state`, the loss, the `gradients` and their norm; and `rows`.
 
     All are scalars but the last, which are, of every float entry of the prepared batch, bool [b].
     """
-    prepared = training_batch(program, hyperparameters, state.step, batch)
+    prepared = training_batch(program, hyperparameters, state.step, batch, references)
     found = gradient(join(program, hyperparameters), state, prepared)
     floats = {name: x for name, x in prepared.items() if jnp.issubdtype(x.dtype, jnp.floating)}
     return {
@@ -159,7 +162,7 @@ def rows_of(rows: Sequence[int]) -> str:
 def _remedy(experiment: Experiment) -> str:
     """Return what may help; a run that rewinds also skips what comes again."""
     if experiment.safety.nonfinite == "stop":
-        return "a lower optimizer.learning_rate, a smaller optimizer.clip_norm or nonfinite skip may help"
+        return "a lower optimizer.learning_rate, a smaller optimizer.clip_norm or safety.nonfinite skip may help"
     return "a lower optimizer.learning_rate or a smaller optimizer.clip_norm may help"
 
 

@@ -8,7 +8,9 @@ from research.data import Batch
 from research.errors import UsageError
 from research.experiment import Experiment, spec
 from research.optimization.paths import check_path, flat
+from research.training.initialization.references import check_references
 from research.training.initialization.start import check_start
+from research.training.update.references import References, abstract_references, observed
 from research.training.update.state import TrainState, abstract_state
 from research.training.update.tracing import traced_once
 
@@ -18,12 +20,11 @@ def check(experiment: Experiment, begun: bool = False) -> None:
 
     A run that has `begun` does not need again what it began with.
     """
-    if experiment.batch_size % experiment.accumulation:
-        raise UsageError(
-            f"a batch of {experiment.batch_size} examples has no {experiment.accumulation} equal parts: "
-            "set accumulation to a divisor of batch_size"
-        )
-    prepared, outputs = evaluated(experiment, abstract_state(experiment), spec(experiment))
+    check_references(experiment)
+    check_parts(experiment)
+    prepared, outputs = evaluated(
+        experiment, abstract_state(experiment), spec(experiment), abstract_references(experiment)
+    )
     experiment.task.check(prepared, outputs, experiment.data.classes())
     check_vocabulary(experiment)
     check_mixing(experiment)
@@ -33,10 +34,24 @@ def check(experiment: Experiment, begun: bool = False) -> None:
         check_start(experiment)
 
 
+def check_parts(experiment: Experiment) -> None:
+    """Raise `UsageError` where a batch cannot be computed in the parts that are asked for."""
+    if experiment.batch_size % experiment.accumulation:
+        raise UsageError(
+            f"a batch of {experiment.batch_size} examples has no {experiment.accumulation} equal parts: "
+            "set accumulation to a divisor of batch_size"
+        )
+    if experiment.accumulation > 1 and not experiment.task.additive:
+        raise UsageError(
+            f"the loss of {type(experiment.task).__name__} is none of single examples, so that parts of a batch have "
+            "another one: set accumulation to 1"
+        )
+
+
 @traced_once
-def evaluated(experiment: Experiment, state: TrainState, batch: Batch) -> tuple[Batch, Any]:
-    """Return a prepared batch, and the outputs of evaluation mode."""
-    batch = experiment.data.preprocess(batch)
+def evaluated(experiment: Experiment, state: TrainState, batch: Batch, references: References) -> tuple[Batch, Any]:
+    """Return a prepared batch with what references give for it, and the outputs of evaluation mode."""
+    batch = observed(experiment, experiment.data.preprocess(batch), references)
     return batch, experiment.task.forward(experiment.model, state.params, state.variables, batch)[0]
 
 
@@ -47,9 +62,9 @@ def augmented(experiment: Experiment, batch: Batch) -> Batch:
 
 
 @traced_once
-def trained(experiment: Experiment, state: TrainState, batch: Batch) -> Any:
+def trained(experiment: Experiment, state: TrainState, batch: Batch, references: References) -> Any:
     """Return the outputs of training mode, the only one that has auxiliary classifiers."""
-    batch = experiment.data.preprocess(batch)
+    batch = observed(experiment, experiment.data.preprocess(batch), references)
     return experiment.task.forward(experiment.model, state.params, state.variables, batch, jax.random.key(0))
 
 
@@ -79,7 +94,7 @@ def check_auxiliary(experiment: Experiment) -> None:
         remedy = f"{name} does not train them: set" if weight is None else "set task.auxiliary to 0.3, say, or"
         raise UsageError(f"the model has auxiliary classifiers that nothing trains: {remedy} model.auxiliary to False")
     if weight:
-        trained(experiment, abstract_state(experiment), spec(experiment))
+        trained(experiment, abstract_state(experiment), spec(experiment), abstract_references(experiment))
 
 
 def check_groups(experiment: Experiment) -> None:

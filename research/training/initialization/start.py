@@ -17,15 +17,15 @@ from research.training.update.state import TrainState, abstract_state
 from research.training.update.step import init_state
 
 
-def start_folder(start: Start, root: Path, options: RunOptions) -> Path:
-    """Return the folder of the run to start from; runs that share `options.start_dir` share it."""
-    name = f"{fingerprint(start.experiment)}-seed{start.experiment.seed}"
-    return Path(options.start_dir or root / "start") / name
+def start_folder(experiment: Experiment, root: Path, options: RunOptions) -> Path:
+    """Return the folder of a run that is trained before another; those that share `options.start_dir` share it."""
+    return Path(options.start_dir or root / "start") / f"{fingerprint(experiment)}-seed{experiment.seed}"
 
 
-def runs(experiment: Experiment) -> tuple[Start, ...]:
-    """Return the runs among what an experiment starts from, which have to be trained first."""
-    return tuple(start for start in experiment.start if isinstance(start, Start))
+def runs_before(experiment: Experiment) -> tuple[Experiment, ...]:
+    """Return the runs that have to be trained first: those that this one starts from, and its references."""
+    starts = (start.experiment for start in experiment.start if isinstance(start, Start))
+    return tuple(dict.fromkeys((*starts, *(source for _, source in experiment.references))))
 
 
 def first_state(experiment: Experiment, root: Path, options: RunOptions, layout: Layout = ONE_DEVICE) -> TrainState:
@@ -44,7 +44,7 @@ def graft(experiment: Experiment, state: TrainState, root: Path, options: RunOpt
             found = take_pretrained(start, experiment.model, found, f"start.{index}")
             found = jax.tree.map(jax.numpy.asarray, found)
         else:
-            _, trained = restore(start_folder(start, root, options))
+            _, trained = restore(start_folder(start.experiment, root, options))
             found = _taken(found, {"params": trained.evaluated, **trained.variables}, start.parameters)
     params = found.pop("params")
     return state._replace(

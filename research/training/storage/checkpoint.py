@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,13 +41,22 @@ class Checkpoints:
     manifest that has one itself, and compared on restore. A damaged checkpoint is reported and the one before it is
     used; unless opened `read_only`, it is moved to `damaged/`, so that its step can be saved again.
 
+    `references` are digests by name of the frozen networks that the run looks at: they are saved in the manifest, and a
+    state that was trained beside others is refused. None, to read a state alone, does not compare them.
+
     A save that fails is reported by the next call of any method, of which `look` costs nothing. With `errors` "stop" it
     raises; with "warn" a line is logged and only `wait` raises, where nothing has been saved since.
     """
 
     def __init__(
-        self, folder: Path, keep: int = 2, read_only: bool = False, errors: Literal["stop", "warn"] = "stop"
+        self,
+        folder: Path,
+        keep: int = 2,
+        read_only: bool = False,
+        errors: Literal["stop", "warn"] = "stop",
+        references: Mapping[str, str] | None = None,
     ) -> None:
+        self._references = references
         self._folder, self._read_only, self._errors = folder.absolute(), read_only, errors
         self._keep: dict[Kind, int] = {"latest": keep, "best": 1}
         self._opened: dict[Kind, Any] = {}
@@ -112,7 +121,8 @@ class Checkpoints:
             if step in self._manager(kind).all_steps():
                 return
             arguments = ocp.args.Composite(
-                state=ocp.args.StandardSave(copied), manifest=ocp.args.JsonSave(manifest(copied, seconds or {}))
+                state=ocp.args.StandardSave(copied),
+                manifest=ocp.args.JsonSave(manifest(copied, seconds or {}, self._references or {})),
             )
             if not self._manager(kind).save(step, args=arguments, force=True):
                 raise RunError(f"step {step} was not saved to {self._folder / kind}: a later checkpoint is there")
@@ -171,6 +181,7 @@ class Checkpoints:
                 saved = self._read_manifest(kind, step)
                 if differing := first_difference(saved["leaves"], leaves(abstract)):
                     raise _OtherState(f"{self._folder / kind / str(step)} was saved by other code: {differing}")
+                self._check_references(saved.get("references", {}), kind, step)
                 return self._read_state(kind, step, abstract, saved, layout), saved["seconds"]
             except _OtherState:
                 raise
@@ -183,6 +194,15 @@ class Checkpoints:
         if steps or any((self._folder / "damaged").glob(f"{kind}-*")):
             raise RunError(f"every {kind} checkpoint in {self._folder} is damaged; delete the folder to start again")
         return None
+
+    def _check_references(self, saved: Mapping[str, str], kind: Kind, step: int) -> None:
+        """Raise `RunError` where a state was trained beside other frozen networks than this run's."""
+        for name, digest in (self._references or {}).items():
+            if saved.get(name) != digest:
+                raise _OtherState(
+                    f'{self._folder / kind / str(step)} was trained with another reference "{name}" than there is now: '
+                    "put the one that it was trained with back, or choose another folder"
+                )
 
     def _read_manifest(self, kind: Kind, step: int) -> dict[str, Any]:
         """Return the manifest of a checkpoint. Raises where it is damaged."""
@@ -280,14 +300,15 @@ def _in_all(read: Callable[[], Any]) -> Any:
     return found
 
 
-def manifest(state: Any, seconds: dict[str, float]) -> dict[str, Any]:
-    """Return what is saved beside a state: its leaves, their digests, the seconds spent, and a digest of all that."""
+def manifest(state: Any, seconds: dict[str, float], references: Mapping[str, str]) -> dict[str, Any]:
+    """Return what is saved beside a state: its leaves, digests of them and of references, seconds, a digest of all."""
     content = {
         "fields": state._fields,
         "leaves": leaves(state),
         "algorithm": ALGORITHM,
         "digests": digests(state),
         "seconds": seconds,
+        **({"references": dict(references)} if references else {}),
     }
     return {**content, "digest": _digest_json(content)}
 

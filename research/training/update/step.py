@@ -11,6 +11,7 @@ from research.experiment import Experiment, Hyperparameters, join
 from research.fields import is_off
 from research.optimization.groups import kept
 from research.training.update.gradient import gradient
+from research.training.update.references import NONE, References, observed
 from research.training.update.skipping import loss_fault, settled, skips
 from research.training.update.state import AUGMENTATION, TrainState, init, stream
 
@@ -23,22 +24,27 @@ def init_state(program: Experiment, hyperparameters: Hyperparameters) -> TrainSt
     return init(experiment, jax.random.key(experiment.seed))
 
 
-def training_batch(program: Experiment, hyperparameters: Hyperparameters, step: Any, batch: Any) -> Any:
-    """Return a raw batch prepared and augmented as the training step number `step` does it."""
+def training_batch(
+    program: Experiment, hyperparameters: Hyperparameters, step: Any, batch: Any, references: References = NONE
+) -> Any:
+    """Return a raw batch as the training step number `step` prepares and augments it, with what references give."""
     experiment = join(program, hyperparameters)
     key = jax.random.key(experiment.seed)
-    return experiment.data.preprocess(gather(batch), stream(key, AUGMENTATION, step))
+    prepared = experiment.data.preprocess(gather(batch), stream(key, AUGMENTATION, step))
+    return observed(experiment, prepared, references)
 
 
 def train_step(
-    program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any
+    program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any, references: References = NONE
 ) -> tuple[TrainState, Metrics]:
     """Return the state after one update, and metrics of the state before it.
 
-    `batch` is a dictionary of raw arrays with a leading batch axis, or `Rows` still to be gathered. Metrics are
-    scalars, but for `sums`, which the task summarises on the host; `fault` is what came of the update.
+    `batch` is a dictionary of raw arrays with a leading batch axis, or `Rows` still to be gathered. `references` are
+    the collections of the frozen networks that the task looks at, by name. Metrics are scalars, but for `sums`, which
+    the task summarises on the host; `fault` is what came of the update.
     """
-    return update(program, hyperparameters, state, training_batch(program, hyperparameters, state.step, batch))
+    prepared = training_batch(program, hyperparameters, state.step, batch, references)
+    return update(program, hyperparameters, state, prepared)
 
 
 def update(
@@ -77,15 +83,21 @@ def update(
     return after, metrics
 
 
-def replica_batches(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:
+def replica_batches(
+    program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any, references: References = NONE
+) -> Any:
     """Return a raw batch prepared for replicas, whose state has a leading axis of n: [n, b / n, ...] each."""
     n = len(state.step)
-    prepared = training_batch(program, hyperparameters, state.step[0], batch)
+    prepared = training_batch(program, hyperparameters, state.step[0], batch, references)
     return jax.tree.map(lambda rows: rows.reshape(n, -1, *rows.shape[1:]), prepared)
 
 
 def train_steps(
-    program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batches: Any
+    program: Experiment,
+    hyperparameters: Hyperparameters,
+    state: TrainState,
+    batches: Any,
+    references: References = NONE,
 ) -> tuple[TrainState, Metrics]:
     """Return the state after one update for each batch in turn, and the metrics of the last one.
 
@@ -99,7 +111,8 @@ def train_steps(
     def take(index: Any, state: TrainState) -> tuple[TrainState, Metrics]:
         """Take the step of one of the batches."""
         batch = jax.tree.map(lambda each: jax.lax.dynamic_index_in_dim(each, index, keepdims=False), stacked)
-        return train_step(program, hyperparameters, state, Rows(batches.arrays, batch) if rows else batch)
+        given = Rows(batches.arrays, batch) if rows else batch
+        return train_step(program, hyperparameters, state, given, references)
 
     def take_silently(index: Any, carried: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
         """Take the step of a batch before the last one, and keep of its metrics what came of it."""
@@ -115,15 +128,25 @@ def train_steps(
     return state, {**metrics, "fault": faults.at[last].set(metrics["fault"])}
 
 
-def eval_step(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:
-    """Return the task's sums over a batch; the moving average of the parameters is used where there is one."""
+def evaluation_batch(
+    program: Experiment, hyperparameters: Hyperparameters, batch: Any, references: References = NONE
+) -> Any:
+    """Return a raw batch prepared without augmentation, with what references give for it."""
     experiment = join(program, hyperparameters)
-    batch = experiment.data.preprocess(gather(batch))
+    return observed(experiment, experiment.data.preprocess(gather(batch)), references)
+
+
+def eval_step(
+    program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any, references: References = NONE
+) -> Any:
+    """Return the task's sums over a batch; the moving average of the parameters is used where there is one."""
+    experiment, batch = join(program, hyperparameters), evaluation_batch(program, hyperparameters, batch, references)
     return experiment.task.evaluate(experiment.model, state.evaluated, state.variables, batch)
 
 
-def predict_step(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:
+def predict_step(
+    program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any, references: References = NONE
+) -> Any:
     """Return the task's predictions for a batch, arrays with a leading batch axis."""
-    experiment = join(program, hyperparameters)
-    batch = experiment.data.preprocess(gather(batch))
+    experiment, batch = join(program, hyperparameters), evaluation_batch(program, hyperparameters, batch, references)
     return experiment.task.predict(experiment.model, state.evaluated, state.variables, batch)

@@ -99,7 +99,7 @@ def test_stop_names_row_and_step_and_saves_nothing_bad(options, saved, tmp_path)
             train(experiment(nan=(ROW,)), tmp_path, options)
         expected = f'"features" in the batch is not finite at step {FIRST} of 12, row {ROW} of the training split; '
         assert str(raised.value).startswith(expected)
-        assert "optimizer.clip_norm or nonfinite skip may help" in str(raised.value)
+        assert "optimizer.clip_norm or safety.nonfinite skip may help" in str(raised.value)
         assert str(raised.value).endswith(f"checkpoint of step {before}" if before else "nothing is saved yet")
     assert all(step < FIRST for _, step in saved)
     assert not (tmp_path / "result.json").exists()

@@ -235,7 +235,7 @@ def test_strays_among_the_checkpoints(stray, kind, folder):
 
 @pytest.mark.fault("F11")
 def test_every_leaf_has_a_digest():
-    assert manifest(STATES[1], {})["digests"].keys() == leaves(STATES[1]).keys()
+    assert manifest(STATES[1], {}, {})["digests"].keys() == leaves(STATES[1]).keys()
 
 
 @pytest.mark.fault("F2")
