@@ -20,10 +20,10 @@ import pytest
 import experiments
 from research.data import Images
 from research.devices import place
-from research.experiment import Experiment, RunOptions, fingerprint, from_json, leaves, replace, spec, split, to_json
+from research.experiment import Experiment, RunOptions, fingerprint, from_json, leaves, replace, split, to_json
 from research.planning.description import layers
+from research.planning.lowering import arguments
 from research.training import Interrupted, check, restore, train, train_step
-from research.training.update.state import abstract_state
 
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
 
@@ -117,7 +117,7 @@ def test_help_names_every_field(name, typed):
     code, out, err = typed(f"experiments.{name}", "--help")
     assert (code, err) == (0, "")
     paths = {re.sub(r"(\.\d+)+$", "", path) for path, _, _ in leaves(module(name).experiment)}
-    empty = ("start", "groups")  # have flags where they have content
+    empty = ("start", "references", "groups")  # have flags where they have content
     for flag in {*(path for path in paths if path.split(".")[-1] not in empty), "workdir", "smoke"}:
         assert f"--{flag}" in out
     assert "Peak learning rate." in re.sub(r"\s+│\n│\s+", " ", out)
@@ -193,7 +193,7 @@ def test_lowers_for_cpu_gpu_and_tpu(name):
     experiment = module(name).experiment
     program, hyperparameters = split(experiment)
     step = place(train_step, program, donate_state=True)
-    traced = step.trace(hyperparameters, abstract_state(experiment), spec(experiment))
+    traced = step.trace(hyperparameters, *arguments(experiment))
     assert traced.lower(lowering_platforms=("cpu", "cuda", "tpu")).as_text()
 
 
@@ -227,7 +227,8 @@ TRAINS = """
 import sys, research.cli, research.training.loop
 from experiments.digits_cnn import experiment
 from research.experiment import RunOptions, replace
-from research.training import checkpoint, train
+from research.training import train
+from research.training.storage import checkpoint
 
 imported = ["orbax" in sys.modules]
 save = checkpoint.Checkpoints.save
