@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from research.layers.images.depthwise import convolve
+from research.kernels.convolution import convolve
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(2, 11, 8, 7))

@@ -9,15 +9,19 @@ from jax.nn.initializers import Initializer
 
 from research.errors import UsageError
 from research.fields import Fraction, NonNegative, Range, Size
+from research.kernels.convolution import convolve
+from research.kernels.depthwise import convolve_depthwise
+from research.kernels.windows import largest_of_windows
 from research.layers.activations import Activation, activate
 from research.layers.images.channel_normalization import ChannelNorm, ChannelNormalization
-from research.layers.images.depthwise import convolve, convolve_depthwise
-from research.layers.images.windows import largest_of_windows
 
 Pooling = Literal["max", "average"]
 Padding = Literal["centred", "same", "valid"] | Annotated[int, Range(0)]
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+he_normal_depthwise = nn.initializers.variance_scaling(2.0, "fan_out", "normal", in_axis=2, out_axis=(), batch_axis=3)
+"""Variance 2 / kernel area: each channel is a layer of its own, from which one channel comes."""
 
 
 def pool(x: jax.Array, kind: Pooling, window: int) -> jax.Array:
@@ -71,7 +75,7 @@ class Convolution(nn.Module):
     channel mean 0 and variance 1 before they are used (Qiao et al., "Micro-batch training with batch-channel
     normalization and weight standardization", 2019), which undoes their initial scale. Kernels begin normal, with the
     variance 2 / (kernel area * channels) of He et al. (2015), for the backward pass. `jax.jvp` needs `forward_mode`,
-    and gradients are slower on a CPU with it (`research.layers.images.depthwise.convolve`).
+    and gradients are slower on a CPU with it (`research.kernels.convolution.convolve`).
 
     Raises:
         UsageError: the groups do not divide the channels.

@@ -56,7 +56,7 @@ class ImageClassifierFields(ConvolutionalFields):
     """What every convolutional classifier has besides.
 
     Over the mesh axis "tensor" nothing is divided: feature maps are larger than kernels, so exchanging them costs more
-    than it saves, and grouped convolutions would learn wrongly (see `research.layers.images.depthwise.convolve`).
+    than it saves, and grouped convolutions would learn wrongly (see `research.kernels.convolution.convolve`).
     """
 
     partition: ClassVar[Rules] = ()
