@@ -45,6 +45,9 @@ class Experiment:
     spike: Switch = 0.0
     """Standard deviations above the mean of the last 128 losses from which on an update is left out, once 64 are known
     and but for the 11th in a row; 6 is usual, 0 leaves none out."""
+    forward_mode: bool = False
+    """Whether `jax.jvp` and `jax.hessian` work through convolutions, as reverse mode always does: they are left to
+    XLA's own formulation, slower to train on a CPU. A part of the program, and so of what is compiled for it."""
 
     def __post_init__(self) -> None:
         validate(self)

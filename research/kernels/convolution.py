@@ -4,18 +4,17 @@ from collections.abc import Sequence
 
 import jax
 
+from research.kernels.choice import forward_mode
 from research.kernels.cpu_convolution import Pads, convolve_on_cpu, convolve_windows
 
 Zeros = str | Sequence[tuple[int, int]]
 
 
-def convolve(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: Zeros, groups: int, forward_mode: bool = False
-) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Zeros, groups: int) -> jax.Array:
     """Convolve images [b, h, w, c] with a kernel [kh, kw, c / groups, channels], -> [b, h', w', channels].
 
     With one group a CPU gets gradients of its own (`convolve_on_cpu`), so forward mode, as in `jax.jvp` and
-    `jax.hessian`, works, on any device, only with `forward_mode`, which leaves all to XLA; reverse mode always does.
+    `jax.hessian`, works, on any device, only within `forward_mode`, which leaves all to XLA; reverse mode always does.
     A kernel of one pixel is a product of matrices there, which has every derivative and copies nothing: a step of a
     ResNet-50 on small images took 0.55 of the processor time, one of a MobileNetV2 0.84.
     With several groups, no mesh axis may leave rows of the batch whole: XLA's partitioner (jaxlib 0.10.2) then
@@ -41,7 +40,7 @@ def convolve(
 
     if groups == 1 and kernel.shape[:2] == (1, 1):
         return jax.lax.platform_dependent(x, kernel, cpu=by_products, default=by_xla)
-    if groups > 1 or forward_mode:
+    if groups > 1 or forward_mode.value:
         return by_xla(x, kernel)
     return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=by_xla)
 

@@ -81,7 +81,6 @@ PROGRAM = {
     "model.activation": "step",
     "model.dropout": 0.0,
     "model.dtype": "bfloat16",
-    "model.forward_mode": True,
     "data.size": 5,
     "task.label_smoothing": 0.0,
     "task.class_weights": (1.0,),
@@ -113,6 +112,7 @@ PROGRAM = {
     "accumulation": 2,
     "nonfinite": "skip",
     "spike": 6.0,
+    "forward_mode": True,
 }
 
 

@@ -47,7 +47,6 @@ class ConvolutionBlock(nn.Module):
     pooling: Pooling = "max"
     activation: Activation = "relu"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    forward_mode: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -58,7 +57,6 @@ class ConvolutionBlock(nn.Module):
             bias=True,
             dtype=self.dtype,
             kernel_init=nn.initializers.lecun_normal(),
-            forward_mode=self.forward_mode,
             name="Conv_0",
         )(x)  # [b, h, w, channels]
         x = activate(self.activation, x)
@@ -74,8 +72,8 @@ class Convolution(nn.Module):
     With `groups` equal to the channels of both sides it is depthwise. `standardized` gives the weights of each output
     channel mean 0 and variance 1 before they are used (Qiao et al., "Micro-batch training with batch-channel
     normalization and weight standardization", 2019), which undoes their initial scale. Kernels begin normal, with the
-    variance 2 / (kernel area * channels) of He et al. (2015), for the backward pass. `jax.jvp` needs `forward_mode`,
-    and gradients are slower on a CPU with it (`research.kernels.convolution.convolve`).
+    variance 2 / (kernel area * channels) of He et al. (2015), for the backward pass. `jax.jvp` works within
+    `research.kernels.choice.forward_mode` alone.
 
     Raises:
         UsageError: the groups do not divide the channels.
@@ -90,7 +88,6 @@ class Convolution(nn.Module):
     standardized: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     kernel_init: Initializer = he_normal
-    forward_mode: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -105,7 +102,7 @@ class Convolution(nn.Module):
         if self.groups == self.channels == c > 1:
             y = convolve_depthwise(x, kernel, self.stride, padding)  # [b, h', w', channels]
         else:
-            y = convolve(x, kernel, self.stride, padding, self.groups, self.forward_mode)  # [b, h', w', channels]
+            y = convolve(x, kernel, self.stride, padding, self.groups)  # [b, h', w', channels]
         if self.bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.channels,)).astype(self.dtype)[None, None, None]
         return y
@@ -144,7 +141,6 @@ class ConvolutionUnit(nn.Module):
     standardized: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     kernel_init: Initializer = he_normal
-    forward_mode: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -158,7 +154,6 @@ class ConvolutionUnit(nn.Module):
             self.standardized,
             self.dtype,
             self.kernel_init,
-            self.forward_mode,
             name="convolution",
         )(x)  # [b, h', w', channels]
         norm = ChannelNormalization(

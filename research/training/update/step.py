@@ -9,6 +9,7 @@ import optax
 from research.data import Rows, gather
 from research.experiment import Experiment, Hyperparameters, join
 from research.fields import is_off
+from research.kernels.choice import forward_mode
 from research.optimization.groups import kept
 from research.training.update.gradient import gradient
 from research.training.update.skipping import loss_fault, settled, skips
@@ -119,11 +120,13 @@ def eval_step(program: Experiment, hyperparameters: Hyperparameters, state: Trai
     """Return the task's sums over a batch; the moving average of the parameters is used where there is one."""
     experiment = join(program, hyperparameters)
     batch = experiment.data.preprocess(gather(batch))
-    return experiment.task.evaluate(experiment.model, state.evaluated, state.variables, batch)
+    with forward_mode(program.forward_mode):
+        return experiment.task.evaluate(experiment.model, state.evaluated, state.variables, batch)
 
 
 def predict_step(program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any) -> Any:
     """Return the task's predictions for a batch, arrays with a leading batch axis."""
     experiment = join(program, hyperparameters)
     batch = experiment.data.preprocess(gather(batch))
-    return experiment.task.predict(experiment.model, state.evaluated, state.variables, batch)
+    with forward_mode(program.forward_mode):
+        return experiment.task.predict(experiment.model, state.evaluated, state.variables, batch)
