@@ -24,6 +24,7 @@ MOVED: dict[str, tuple[Moved, ...]] = {
         Moved("nonfinite", "safety.nonfinite"),
         Moved("spike", "safety.spike"),
         Moved("start", "start.0"),
+        Moved("model.forward_mode", "forward_mode"),
     ),
 }
 """By the name of the class that the paths begin at. Rows are only ever added."""

@@ -1,7 +1,9 @@
-"""Dense layers that are quick on a CPU."""
+"""Dense layers whose gradients are products of two matrices."""
 
 import flax.linen as nn
 import jax
+
+from research.kernels.held_gradient import held_gradient
 
 
 class Dense(nn.Dense):
@@ -15,20 +17,3 @@ class Dense(nn.Dense):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         rows = super().__call__(inputs.reshape(-1, inputs.shape[-1]))  # [n, features]
         return held_gradient(rows).reshape(*inputs.shape[:-1], self.features)
-
-
-@jax.custom_jvp
-def held_gradient(x: jax.Array) -> jax.Array:
-    """Return x, whose gradient on a CPU is computed once, as an array, before anything reads from it.
-
-    XLA would merge what computes it into each of its readers, such as the product for a kernel's gradient and the sum
-    for a bias's. Derivatives of every kind and order are those of the identity.
-    """
-    return x
-
-
-@held_gradient.defjvp
-def _held_gradient_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Hold the tangent: transposed, that holds the gradient."""
-    (x,), (tangent,) = primals, tangents
-    return x, jax.lax.platform_dependent(tangent, cpu=jax.lax.optimization_barrier, default=lambda tangent: tangent)

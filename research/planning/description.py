@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from research.experiment import Experiment, fingerprint, spec
 from research.fields import children, is_value
+from research.kernels.choice import forward_mode
 from research.planning.flops import work
 from research.planning.lowering import step_jaxpr
 from research.training.update.state import abstract_state, count_parameters
@@ -53,4 +54,5 @@ def layers(experiment: Experiment) -> str:
         compute_vjp_flops=True,
         console_kwargs={"width": 140, "force_terminal": False},
     )
-    return table(inputs, train=False)
+    with forward_mode(experiment.forward_mode):
+        return table(inputs, train=False)

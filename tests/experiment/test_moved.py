@@ -40,6 +40,7 @@ def test_what_moved_is_where_it_stands_now():
     assert found["mnist5k_resnet from a file"].start == (Pretrained("", "f00d", ("stem", "stage_0")),)
     (start,) = found["bert_docstrings after a run that skips"].start
     assert start.parameters == ("bert",) and start.experiment.safety == Safety("skip", 6.0)
+    assert found["digits_cnn, forward_mode=true"].forward_mode
 
 
 def test_what_no_earlier_version_could_say_has_a_fingerprint_of_its_own():
@@ -72,6 +73,7 @@ START = Start(BASE, ("block_0",))
         (("start.experiment.steps", 3), ("start.0.experiment.steps", 3)),
         (("start.experiment.spike", 3.0), ("start.0.experiment.safety.spike", 3.0)),
         (("start.0.experiment.nonfinite", "skip"), ("start.0.experiment.safety.nonfinite", "skip")),
+        (("model.forward_mode", True), ("forward_mode", True)),
         (("model.dropout", 0.5), ("model.dropout", 0.5)),
         (("no.such", 1), ("no.such", 1)),
     ],

@@ -81,7 +81,6 @@ PROGRAM = {
     "model.activation": "step",
     "model.dropout": 0.0,
     "model.dtype": "bfloat16",
-    "model.forward_mode": True,
     "data.size": 5,
     "task.label_smoothing": 0.0,
     "task.class_weights": (1.0,),
@@ -110,9 +109,11 @@ PROGRAM = {
     "optimizer.groups": (Group(("block_0",), 0.5),),
     "batch_size": 19,
     "start": (Start(BASE, ("block_0",)),),
+    "references": (("teacher", BASE),),
     "accumulation": 2,
     "safety.nonfinite": "skip",
     "safety.spike": 6.0,
+    "forward_mode": True,
 }
 
 

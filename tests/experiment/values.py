@@ -64,6 +64,8 @@ def fitting(annotation):
         return st.sampled_from(arguments)
     if origin in (typing.Union, types.UnionType):
         return st.one_of([fitting(member) for member in arguments])
+    if origin is tuple and arguments[-1] is not ...:
+        return st.tuples(*map(fitting, arguments))
     if origin is tuple:
         return st.lists(fitting(arguments[0]), max_size=3).map(tuple)
     if annotation is float:
@@ -75,6 +77,7 @@ def fitting(annotation):
         bool: st.booleans(),
         str: st.text(max_size=9),
         type(None): st.none(),
+        Experiment: st.just(BASE),
         Start: st.just(Start(BASE, ("block_0", "logits.kernel"))),
         Pretrained: st.sampled_from([Pretrained("w.pth", "f00d"), Pretrained("w.pth", "f00d", ("block_0",))]),
     }[annotation]

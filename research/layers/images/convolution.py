@@ -9,15 +9,19 @@ from jax.nn.initializers import Initializer
 
 from research.errors import UsageError
 from research.fields import Fraction, NonNegative, Range, Size
+from research.kernels.convolution import convolve
+from research.kernels.depthwise import convolve_depthwise
+from research.kernels.windows import largest_of_windows
 from research.layers.activations import Activation, activate
 from research.layers.images.channel_normalization import ChannelNorm, ChannelNormalization
-from research.layers.images.depthwise import convolve, convolve_depthwise
-from research.layers.images.windows import largest_of_windows
 
 Pooling = Literal["max", "average"]
 Padding = Literal["centred", "same", "valid"] | Annotated[int, Range(0)]
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+he_normal_depthwise = nn.initializers.variance_scaling(2.0, "fan_out", "normal", in_axis=2, out_axis=(), batch_axis=3)
+"""Variance 2 / kernel area: each channel is a layer of its own, from which one channel comes."""
 
 
 def pool(x: jax.Array, kind: Pooling, window: int) -> jax.Array:
@@ -43,7 +47,6 @@ class ConvolutionBlock(nn.Module):
     pooling: Pooling = "max"
     activation: Activation = "relu"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    forward_mode: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -54,7 +57,6 @@ class ConvolutionBlock(nn.Module):
             bias=True,
             dtype=self.dtype,
             kernel_init=nn.initializers.lecun_normal(),
-            forward_mode=self.forward_mode,
             name="Conv_0",
         )(x)  # [b, h, w, channels]
         x = activate(self.activation, x)
@@ -70,8 +72,8 @@ class Convolution(nn.Module):
     With `groups` equal to the channels of both sides it is depthwise. `standardized` gives the weights of each output
     channel mean 0 and variance 1 before they are used (Qiao et al., "Micro-batch training with batch-channel
     normalization and weight standardization", 2019), which undoes their initial scale. Kernels begin normal, with the
-    variance 2 / (kernel area * channels) of He et al. (2015), for the backward pass. `jax.jvp` needs `forward_mode`,
-    and gradients are slower on a CPU with it (`research.layers.images.depthwise.convolve`).
+    variance 2 / (kernel area * channels) of He et al. (2015), for the backward pass. `jax.jvp` works within
+    `research.kernels.choice.forward_mode` alone.
 
     Raises:
         UsageError: the groups do not divide the channels.
@@ -86,7 +88,6 @@ class Convolution(nn.Module):
     standardized: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     kernel_init: Initializer = he_normal
-    forward_mode: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -101,7 +102,7 @@ class Convolution(nn.Module):
         if self.groups == self.channels == c > 1:
             y = convolve_depthwise(x, kernel, self.stride, padding)  # [b, h', w', channels]
         else:
-            y = convolve(x, kernel, self.stride, padding, self.groups, self.forward_mode)  # [b, h', w', channels]
+            y = convolve(x, kernel, self.stride, padding, self.groups)  # [b, h', w', channels]
         if self.bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.channels,)).astype(self.dtype)[None, None, None]
         return y
@@ -140,7 +141,6 @@ class ConvolutionUnit(nn.Module):
     standardized: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     kernel_init: Initializer = he_normal
-    forward_mode: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -154,7 +154,6 @@ class ConvolutionUnit(nn.Module):
             self.standardized,
             self.dtype,
             self.kernel_init,
-            self.forward_mode,
             name="convolution",
         )(x)  # [b, h', w', channels]
         norm = ChannelNormalization(

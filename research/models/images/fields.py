@@ -33,8 +33,6 @@ class ConvolutionalFields(nn.Module):
     """Whether kernels are standardized before they are used (weight standardization)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the computation; parameters and normalization statistics are float32."""
-    forward_mode: bool = False
-    """Whether `jax.jvp` and `jax.hessian` work, besides reverse mode, which always does; slower to train on a CPU."""
 
     def unit(self, channels: int, kernel: int | tuple[int, int], stride: int = 1, **fields: Any) -> ConvolutionUnit:
         """Return convolution, normalization and activation as this model has them, with `fields` exchanged."""
@@ -56,7 +54,7 @@ class ImageClassifierFields(ConvolutionalFields):
     """What every convolutional classifier has besides.
 
     Over the mesh axis "tensor" nothing is divided: feature maps are larger than kernels, so exchanging them costs more
-    than it saves, and grouped convolutions would learn wrongly (see `research.layers.images.depthwise.convolve`).
+    than it saves, and grouped convolutions would learn wrongly (see `research.kernels.convolution.convolve`).
     """
 
     partition: ClassVar[Rules] = ()

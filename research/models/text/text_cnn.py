@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from research.fields import Rate, Size
+from research.kernels.sequence_convolution import convolve_steps
 from research.layers.activations import Activation, activate
 from research.layers.dropout import Dropout
 from research.layers.partition import Rules
-from research.layers.sequences.convolution import convolve_steps
 from research.layers.sequences.lengths import SequenceInputs, pool_steps, read_sequence, valid_steps
 
 

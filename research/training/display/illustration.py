@@ -10,6 +10,7 @@ import numpy as np
 from research.data import Batch, Records, Split, indices_at
 from research.devices import place
 from research.experiment import Experiment, RunOptions, split
+from research.kernels.choice import forward_mode
 from research.training.update.references import NONE, References, observed
 from research.training.update.state import TrainState
 from research.training.update.step import training_batch
@@ -60,7 +61,8 @@ def illustrate_task(
         """Turn token ids into text."""
         return experiment.data.readable(columns, options.data_dir)
 
-    return experiment.task.illustrate(experiment.model, state.evaluated, state.variables, batch, readable, folder)
+    with forward_mode(experiment.forward_mode):
+        return experiment.task.illustrate(experiment.model, state.evaluated, state.variables, batch, readable, folder)
 
 
 def _on_device(records: Records, indices: np.ndarray) -> dict[str, jax.Array]:

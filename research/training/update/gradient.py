@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from research.experiment import Experiment
+from research.kernels.choice import forward_mode
 from research.layers.replicas import mean_over_replicas, rows_of_replicas, sum_over_replicas
 from research.optimization.groups import kept
 from research.training.update.state import DROPOUT, TrainState, stream
@@ -30,8 +31,12 @@ def gradient(experiment: Experiment, state: TrainState, batch: Any) -> Gradient:
     The loss is the task's objective of the sums over the whole batch, however it is divided: a mean over tokens weighs
     every token alike, whichever part or device it is in.
     """
-    if experiment.accumulation > 1:
-        return _in_parts(experiment, state, batch)
+    with forward_mode(experiment.forward_mode):
+        return (_in_parts if experiment.accumulation > 1 else _at_once)(experiment, state, batch)
+
+
+def _at_once(experiment: Experiment, state: TrainState, batch: Any) -> Gradient:
+    """Return the gradient over a batch computed as a whole."""
 
     def objective(params: Any) -> tuple[jax.Array, Any]:
         """Return the minimised loss, and what else the forward pass gives."""

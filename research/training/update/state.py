@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from research.experiment import Experiment, spec
 from research.fields import is_off
+from research.kernels.choice import forward_mode
 from research.training.update.skipping import WINDOW, skips
 from research.training.update.tracing import traced_once
 
@@ -46,7 +47,8 @@ def init(experiment: Experiment, key: jax.Array) -> TrainState:
     """Return the state before the first step; `key` is `jax.random.key(experiment.seed)`. Pure and traceable."""
     example = {name: jnp.zeros((1, *item.shape[1:]), item.dtype) for name, item in spec(experiment).items()}
     inputs = experiment.task.inputs(experiment.data.preprocess(example))
-    variables = dict(experiment.model.init(stream(key, INIT), inputs, train=False))
+    with forward_mode(experiment.forward_mode):
+        variables = dict(experiment.model.init(stream(key, INIT), inputs, train=False))
     variables.pop("intermediates", None)
     params = variables.pop("params")
     return TrainState(

@@ -9,6 +9,7 @@ import optax
 from research.data import Rows, gather
 from research.experiment import Experiment, Hyperparameters, join
 from research.fields import is_off
+from research.kernels.choice import forward_mode
 from research.optimization.groups import kept
 from research.training.update.gradient import gradient
 from research.training.update.references import NONE, References, observed
@@ -141,7 +142,8 @@ def eval_step(
 ) -> Any:
     """Return the task's sums over a batch; the moving average of the parameters is used where there is one."""
     experiment, batch = join(program, hyperparameters), evaluation_batch(program, hyperparameters, batch, references)
-    return experiment.task.evaluate(experiment.model, state.evaluated, state.variables, batch)
+    with forward_mode(program.forward_mode):
+        return experiment.task.evaluate(experiment.model, state.evaluated, state.variables, batch)
 
 
 def predict_step(
@@ -149,4 +151,5 @@ def predict_step(
 ) -> Any:
     """Return the task's predictions for a batch, arrays with a leading batch axis."""
     experiment, batch = join(program, hyperparameters), evaluation_batch(program, hyperparameters, batch, references)
-    return experiment.task.predict(experiment.model, state.evaluated, state.variables, batch)
+    with forward_mode(program.forward_mode):
+        return experiment.task.predict(experiment.model, state.evaluated, state.variables, batch)

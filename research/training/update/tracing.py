@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import jax
 
 from research.experiment import Experiment, join, spec, split
+from research.kernels.choice import forward_mode
 
 T = TypeVar("T")
 
@@ -32,7 +33,8 @@ def traced_once(trace: Callable[..., T]) -> Callable[..., T]:
         if key not in known:
             if len(known) == PROGRAMS:
                 del known[next(iter(known))]
-            known[key] = jax.eval_shape(lambda given, *shapes: trace(join(program, given), *shapes), arguments, *shapes)
+            with forward_mode(program.forward_mode):
+                known[key] = jax.eval_shape(lambda given, *rest: trace(join(program, given), *rest), arguments, *shapes)
         return known[key]
 
     return remembered

@@ -1,9 +1,11 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from research.errors import UsageError
-from research.layers import ConvolutionBlock, activate, pool
+from research.layers import Convolution, ConvolutionBlock, activate, pool
+from research.layers.images.convolution import he_normal_depthwise
 
 X = np.random.default_rng(0).normal(size=(2, 11, 7, 3)).astype(np.float32)
 
@@ -56,3 +58,20 @@ def test_a_block_is_convolution_then_activation_then_pooling(window, activation)
     out = block.apply(variables, X)
     assert out.shape == (2, 11 // window, 7 // window, 5)
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_convolution_with_as_many_groups_as_channels_mixes_none():
+    x = jnp.asarray(X[:1, :5])
+    layer = Convolution(3, groups=3)
+    variables = layer.init(jax.random.key(0), x)
+    assert variables["params"]["kernel"].shape == (3, 3, 1, 3)
+    changed = layer.apply(variables, x.at[..., 1].add(1.0)) != layer.apply(variables, x)
+    assert changed.any(axis=(0, 1, 2)).tolist() == [False, True, False]
+    low = Convolution(3, groups=3, dtype="bfloat16")
+    np.testing.assert_allclose(low.apply(variables, x), layer.apply(variables, x), rtol=0.02, atol=0.02)
+    assert low.apply(variables, x).dtype == jnp.bfloat16
+
+
+def test_the_initial_variance_does_not_depend_on_the_channels():
+    kernel = he_normal_depthwise(jax.random.key(0), (5, 5, 1, 4001), jnp.float32)
+    assert float(kernel.std()) == pytest.approx((2 / 25) ** 0.5, rel=0.02)

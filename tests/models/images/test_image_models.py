@@ -10,6 +10,7 @@ from research import models
 from research.data import Images
 from research.devices import place
 from research.experiment import replace, spec, split
+from research.kernels.choice import forward_mode
 from research.models.images.fields import ImageClassifierFields
 from research.training.update.state import abstract_state
 from research.training.update.step import init_state, train_step
@@ -48,9 +49,9 @@ def test_every_model_of_images_is_here():
 def test_forward_mode_is_there_where_it_is_asked_for(name):
     x = jax.ShapeDtypeStruct((2, 28, 28, 1), jnp.float32)
 
-    def lowered(forward_mode):
+    def lowered():
         """Lower the derivative by all parameters in one direction."""
-        model = getattr(models, name)(**SMALL[name], forward_mode=forward_mode)
+        model = getattr(models, name)(**SMALL[name])
         variables = dict(jax.eval_shape(lambda x: model.init(jax.random.key(0), x), x))
         params = variables.pop("params")
 
@@ -59,10 +60,31 @@ def test_forward_mode_is_there_where_it_is_asked_for(name):
 
         return jax.jit(along).lower(params, variables, x)
 
-    y, tangent = lowered(True).out_info
+    with forward_mode(True):
+        y, tangent = lowered().out_info
     assert y.shape == tangent.shape
     with pytest.raises(TypeError, match="forward-mode"):
-        lowered(False)
+        lowered()
+
+
+@pytest.mark.parametrize("name", ["CNN", "ResNet"])
+def test_forward_mode_is_the_derivative_of_reverse_mode(name):
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    model = getattr(models, name)(**SMALL[name])
+    variables = dict(jax.jit(model.init)(jax.random.key(0), x))
+    params = variables.pop("params")
+    direction = jax.tree.map(jnp.cos, params)
+
+    @jax.jit
+    def loss(params):
+        return jnp.sin(model.apply({"params": params, **variables}, x)).sum()
+
+    gradient = jax.jit(jax.grad(loss))(params)
+    expected = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), gradient, direction)))
+    with forward_mode(True):
+        tangent = jax.jit(lambda params: jax.jvp(loss, (params,), (direction,))[1])(params)
+    assert abs(expected) > 0.1
+    np.testing.assert_allclose(tangent, expected, rtol=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ import jax
 
 from research.fields import Rate, Size, annotations
 from research.layers.activations import Activation
-from research.layers.images.convolution import he_normal
-from research.layers.images.depthwise import he_normal_depthwise
+from research.layers.images.convolution import he_normal, he_normal_depthwise
 from research.layers.images.squeeze_excitation import SqueezeExcitation
 from research.layers.stochastic_depth import StochasticDepth
 from research.models.images.fields import RepeatedFields

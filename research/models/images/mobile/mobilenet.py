@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from research.fields import Size, annotations
-from research.layers.images.depthwise import he_normal_depthwise
+from research.layers.images.convolution import he_normal_depthwise
 from research.layers.images.squeeze_excitation import SqueezeExcitation
 from research.models.images.fields import ImageClassifierFields, RepeatedFields, Stem
 from research.models.stages import rows, widened

@@ -39,8 +39,6 @@ class CNN(nn.Module):
     """Share of the hidden dense activations that is dropped in training."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the computation; parameters are float32."""
-    forward_mode: bool = False
-    """Whether `jax.jvp` and `jax.hessian` work, besides reverse mode, which always does; slower to train on a CPU."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -53,7 +51,6 @@ class CNN(nn.Module):
                 self.pooling,
                 self.activation,
                 self.dtype,
-                self.forward_mode,
                 name=f"block_{index}",
             )
             x = block(x)  # [b, h / pool, w / pool, channels]

@@ -110,7 +110,7 @@ class SeparableUnit(XceptionFields):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         b, h, w, c = x.shape
-        rest: dict[str, Any] = {name: getattr(self, name) for name in ("standardized", "dtype", "forward_mode")}
+        rest: dict[str, Any] = {name: getattr(self, name) for name in ("standardized", "dtype")}
         last = {**rest, "bias": self.norm == "none"}
         if self.depthwise:
             x = Convolution(c, 3, groups=c, **rest, name="depthwise")(x)  # [b, h, w, c]

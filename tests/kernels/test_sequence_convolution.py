@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from research.layers.sequences.convolution import convolve_steps
+from research.kernels.sequence_convolution import convolve_steps
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(2, 13, 7))

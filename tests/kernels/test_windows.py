@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from research.layers.images.windows import largest_of_windows
+from research.kernels.windows import largest_of_windows
 
 TIES = np.random.default_rng(0).integers(-2, 3, (2, 11, 7, 3)).astype(np.float32)  # most windows have equal maxima
 
