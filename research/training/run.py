@@ -1,8 +1,6 @@
-"""A run in progress: its state, journal, checkpoints and clock, from the first step to the result."""
+"""One run in progress on its devices, from the state it starts at to its result."""
 
-import json
-import math
-import os
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,42 +9,28 @@ import numpy as np
 
 from research.data import Batches, Records, Split, gather
 from research.devices import ONE_DEVICE, Layout, first_replica, leads, place, replicated, whole
-from research.errors import UsageError
-from research.experiment import Experiment, RunOptions, fingerprint, split
-from research.training.clock import Clock, goodput
-from research.training.display.curves import draw_curves
-from research.training.display.illustration import illustrate
-from research.training.display.progress import Progress, progress, shown
+from research.experiment import Experiment, RunOptions, split
+from research.training.clock import Clock
+from research.training.display.pictures import draw
 from research.training.evaluation import evaluation_sums
 from research.training.faults import chaos
 from research.training.faults.guard import Interrupted
-from research.training.faults.nonfinite import (
-    Diverged,
-    NotFinite,
-    Sentry,
-    diverged,
-    examine,
-    first_fault,
-    first_not_finite,
-    passed,
-)
+from research.training.faults.hunt import locate
+from research.training.faults.nonfinite import NotFinite, examine
 from research.training.initialization.start import first_state
+from research.training.recorder import Recorder
 from research.training.stepping import Call, Stepping, placed_step, together
-from research.training.storage import lineage
 from research.training.storage.checkpoint import Checkpoints, Kind
-from research.training.storage.environment import commit, device, versions
-from research.training.storage.folder import Folder, Result, writing
-from research.training.storage.journal import Journal, is_best
-from research.training.storage.liveness import host
+from research.training.storage.folder import Folder, Result
 from research.training.update.references import NONE, References
-from research.training.update.state import TrainState, abstract_state, count_parameters
+from research.training.update.state import TrainState, abstract_state
 from research.training.update.step import Metrics
 
 Splits = dict[Split, Records]
 
 
 class Run(Stepping):
-    """The moving parts of one call of `train`: its state, journal and what it shows."""
+    """The moving parts of one call of `train`."""
 
     faults: chaos.Faults | None = None
 
@@ -61,69 +45,47 @@ class Run(Stepping):
         layout: Layout = ONE_DEVICE,
         references: References = NONE,
     ) -> None:
-        self.experiment, self.options, self.folder, self.clock = experiment, options, folder, clock
+        self.experiment, self.options, self.clock = experiment, options, clock
         self.records, self.checkpoints, self.total = records, checkpoints, experiment.steps
         self.layout, self.references = layout, references
-        self.lineage = lineage.Lineage(folder.lineage, writes=leads())
-        self._before = self.lineage.events()
         self.program, hyperparameters = split(experiment)
         self.hyperparameters = layout.numbers(hyperparameters)
-        state = self._restore()
-        self._stand_at(state)
-        self.journal = Journal(folder.metrics, self.step, writes=leads())
-        way = options.progress if leads() else "none"
-        self.progress: Progress = progress(way, experiment.steps, self.step, experiment.batch_size)
-        self.sentry = Sentry(experiment, len(records["train"]), self.progress.say)
-        self.sentry.begin(state)
-        self.progress.say(
-            f"{fingerprint(experiment)} seed {experiment.seed} on {device(layout.devices)}{layout}, "
-            f"{count_parameters(state):,} parameters, {len(records['train']):,} training examples, {folder.root}"
-        )
+        self.recorder = Recorder(experiment, options, folder, clock, checkpoints, len(records["train"]), layout)
+        restored = self._restore()
+        self.recorder.carry(restored)
+        self._stand_at(self._first() if restored is None else restored[0])
+        if restored is not None:
+            checkpoints.forget_best_after(self.step)
+        self.recorder.begin(self.current)
+        self.progress = self.recorder.progress
         if idle := jax.device_count() - layout.devices:
             self.progress.say(f"{idle} other devices are not used: they do not divide the batch, or placement says so")
-        if self.step:
-            self.progress.say(f"resumed at step {self.step}")
-        self.lineage.add(
-            "resumed" if self.step else "began",
-            step=self.step,
-            pid=os.getpid(),
-            host=host(),
-            commit=commit(),
-            device=device(layout.devices),
-            share=clock.share,
-        )
 
     def _stand_at(self, state: TrainState) -> None:
-        """Go on from a state as it is restored."""
+        """Continue from a state as it is restored."""
         self.state: Any = replicated(state, self.layout) if self.layout.method == "pmap" else state
         self.step = int(state.step)
 
-    def _restore(self, again: bool = False) -> TrainState:
-        """Return the latest saved state, or a new one; `again` in the middle of a run, whose clock goes on."""
-        layout, known = self.layout.jitted(), len(self.checkpoints.left_out)
+    def _restore(self) -> tuple[TrainState, dict[str, float]] | None:
+        """Return the latest saved state and the seconds spent up to it; None where nothing is saved."""
+        known = len(self.checkpoints.left_out)
         with self.clock.phase("checkpoint"):
-            restored = self.checkpoints.restore("latest", abstract_state(self.experiment), layout)
+            restored = self.checkpoints.restore("latest", abstract_state(self.experiment), self.layout.jitted())
         for kind, damaged, reason in self.checkpoints.left_out[known:]:
-            self.lineage.add("damaged", kind=kind, step=damaged, reason=reason)
-        self._carry(restored, again)
-        if restored is None:
-            with self.clock.phase("compile"):
-                return jax.block_until_ready(first_state(self.experiment, self.folder.root, self.options, layout))
-        state, _ = restored
-        if not again:
-            self.checkpoints.forget_best_after(int(state.step))
-        return state
+            self.recorder.lineage.add("damaged", kind=kind, step=damaged, reason=reason)
+        return restored
 
-    def _carry(self, restored: tuple[TrainState, dict[str, float]] | None, again: bool) -> None:
-        """Let the clock know what was spent up to a state, and what of the time since or of other processes is lost."""
-        spent = restored[1] if restored else {}
-        if again:
-            self.clock.repeat(spent)
-            return
-        if restored:
-            spent = lineage.carried(self._before, int(restored[0].step), spent)
-        self.clock.carry(spent)
-        self.clock.lose(lineage.lives(self._before) - spent.get("total", 0.0))
+    def _first(self) -> TrainState:
+        """Return the state before the first step."""
+        root, layout = self.recorder.folder.root, self.layout.jitted()
+        with self.clock.phase("compile"):
+            return jax.block_until_ready(first_state(self.experiment, root, self.options, layout))
+
+    def _return(self) -> None:
+        """Go back to the latest saved state, or the first one; what was spent since is lost."""
+        restored = self._restore()
+        self.clock.repeat({} if restored is None else restored[1])
+        self._stand_at(self._first() if restored is None else restored[0])
 
     def train(self, interrupted: Callable[[], bool]) -> None:
         """Take the steps that are left."""
@@ -132,13 +94,14 @@ class Run(Stepping):
         batches = Batches(
             self.records["train"], experiment.batch_size, experiment.seed, self.options.residency, rows, put
         )
+        take = functools.partial(placed_step, self.program, layout)
 
         def feeds_at(step: int, count: int) -> Any:
             """Return the input of `count` steps from `step` on."""
             return layout.feed(batches.feeds_at(step, count), count > 1)
 
         def struck_feeds_at(step: int, count: int) -> Any:
-            """Return the input of `count` steps from `step` on; what is to go wrong in them begins here."""
+            """Return the input of `count` steps from `step` on, and inject the faults that are scheduled for them."""
             self.checkpoints.look()
             if self.faults is not None:
                 self.state = self.faults.before(step, count, self.state)
@@ -147,74 +110,34 @@ class Run(Stepping):
         try:
             while self.step < self.total:
                 try:
-                    self.take_steps(struck_feeds_at, interrupted)
+                    self.take_steps(take, struck_feeds_at, interrupted)
                 except NotFinite as found:
                     self.checkpoints.wait()
-                    self._stand_at(self._restore(again=True))
+                    self._return()
                     if not found.again:
-                        raise self._located(found, feeds_at, interrupted) from None
-                    self._begin_again(found)
+                        self.progress.say(f"{found}: repeating from step {self.step} to find where it begins")
+                        again = Again(self, feeds_at, take)
+                        raise locate(again, found, experiment, self.recorder.sentry, interrupted) from None
+                    self.recorder.rewind(self.current, found.step, str(found))
         finally:
             batches.close()
 
     def wait(self, call: Call) -> None:
-        """Wait until the device has done a call. Raises `NotFinite` where the run cannot go on from there."""
+        """Wait until the device has done a call. Raises `NotFinite` where the run cannot continue from there."""
         if not self.options.stop_diverged:
-            return super().wait(call)
+            jax.block_until_ready(call.metrics)
+            return
         # Reading what is ready takes a microsecond or two, less than waiting for each of the metrics.
         faults = np.asarray(call.metrics["fault"])
-        self.sentry.look(call.step, faults[0].reshape(-1) if self.layout.method == "pmap" else faults.reshape(-1))
-
-    def _begin_again(self, found: NotFinite) -> None:
-        """Forget what came after the last checkpoint, whose state is restored."""
-        self.checkpoints.forget_best_after(self.step)
-        self.journal = Journal(self.folder.metrics, self.step, writes=leads())
-        self.sentry.begin(self.current)
-        self.progress.say(f"{found}: once more from step {self.step}")
-        self.lineage.add("rewound", step=found.step, to=self.step, reason=str(found))
-
-    def _located(
-        self, found: NotFinite, feeds_at: Callable[[int, int], Any], interrupted: Callable[[], bool]
-    ) -> Diverged:
-        """Repeat the steps from the last checkpoint, and return what to raise, with what was the first not finite."""
-        saved = self.step or None
-        self.progress.say(f"{found}: repeating from step {self.step} to find where it begins")
-        while self.step < found.step:
-            if interrupted():
-                return diverged(found.what, self.sentry.rows(found.step), found.step, self.experiment, saved)
-            count = together(self.step, self.total, self.options)
-            if found.leaf is None and self.step + count >= found.step:
-                count = 1
-                if fault := first_fault(*self._examined(feeds_at)):
-                    return diverged(*fault, self.step + 1, self.experiment, saved)
-            feed = feeds_at(self.step, count)
-            self.state, _ = self.take(count)(self.hyperparameters, self.state, feed, self.references)
-            self.step += count
-            if found.leaf and (leaf := first_not_finite(self.current)):
-                return diverged(leaf, self.sentry.rows(self.step), self.step, self.experiment, saved)
-        return passed(found.step, self.total, saved)
-
-    def _examined(self, feeds_at: Callable[[int, int], Any]) -> tuple[dict[str, Any], list[int]]:
-        """Return what is finite at the next update, and the rows of its batch."""
-        layout, feed = self.layout.jitted(), feeds_at(self.step, 1)
-        if self.layout.method == "pmap":
-            feed = jax.device_get(gather(feed))
-        findings = place(examine, self.program, layout)(self.hyperparameters, self.current, feed, self.references)
-        return jax.device_get(findings), self.sentry.rows(self.step + 1)
-
-    def take(self, count: int) -> Callable[..., Any]:
-        """Return the compiled program that takes `count` steps in one call."""
-        return placed_step(self.program, self.layout, count)
+        self.recorder.sentry.look(
+            call.step, faults[0].reshape(-1) if self.layout.method == "pmap" else faults.reshape(-1)
+        )
 
     def report(self, step: int, metrics: Metrics, seconds: float) -> None:
         """Write metrics into the journal and show the few that matter."""
         with self.clock.phase("step"):
             host = jax.device_get(first_replica(metrics) if self.layout.method == "pmap" else metrics)
-            host.pop("fault")
-            headline = self._headline(self.experiment.task.summarize(host.pop("sums")))
-            self.journal.write(step, "train", {**headline, **{name: float(value) for name, value in host.items()}})
-            self.progress.report(step, headline, seconds)
-            self.folder.beat()
+        self.recorder.report(step, host, seconds)
 
     def evaluate_between(self) -> None:
         """Evaluate on validation and keep the best state."""
@@ -227,74 +150,33 @@ class Run(Stepping):
 
     def stopped(self) -> Interrupted:
         """Wait until all is saved and return what to raise."""
-        with self.clock.phase("checkpoint"):
-            self.checkpoints.wait()
-        self.lineage.add("interrupted", step=self.step, seconds=self._say_goodput(), life=self.clock.life())
-        return Interrupted(
-            f"stopped at step {self.step} of {self.total}, saved in {self.folder.root}; "
-            "the same command goes on from there"
-        )
+        return self.recorder.stopped(self.step)
 
     @property
     def current(self) -> TrainState:
         """The state as evaluation and checkpoints take it: of replicas, the first one's."""
         return jax.device_put(first_replica(self.state)) if self.layout.method == "pmap" else self.state
 
-    def _headline(self, metrics: dict[str, float]) -> dict[str, float]:
-        """Return the few metrics that are shown while training."""
-        return {name: metrics[name] for name in self.experiment.task.headline}
-
-    def _evaluate(self, name: Split) -> tuple[dict[str, float], dict[str, Any]]:
-        """Evaluate a split exactly, into the journal and onto the screen; return metrics and details."""
-        task = self.experiment.task
-        with self.clock.phase("evaluate"):
-            sums = self._sums(name)
-        metrics = task.summarize(sums)
-        self.journal.write(self.step, name, metrics)
-        last = self.step == self.experiment.steps
-        self.progress.say(f"{name} at step {self.step}: {shown(metrics if last else self._headline(metrics))}")
-        if strange := [metric for metric, value in metrics.items() if not math.isfinite(value)]:
-            self.progress.say(f"{name} at step {self.step}: {', '.join(strange)} not finite, so never best; going on")
-        return metrics, task.details(sums)
-
-    def _sums(self, name: Split) -> Any:
-        """Return the task's sums over a split."""
+    def _evaluate(self, name: Split) -> Any:
+        """Evaluate a split exactly; return metrics and details."""
         layout = self.layout.jitted()
-        return evaluation_sums(self.experiment, self.current, self.records[name], layout, self.references)
+        with self.clock.phase("evaluate"):
+            sums = evaluation_sums(self.experiment, self.current, self.records[name], layout, self.references)
+        return self.recorder.evaluated(self.step, name, sums)
 
     def _keep_best(self) -> None:
         """Save the state as the best one if its validation is better than all before."""
-        if not self.options.keep_best:
-            return
-        task = self.experiment.task
-        values = [line[task.monitor] for line in self.journal.lines if line["split"] == "validation"]
-        if is_best([value if math.isfinite(value) else math.nan for value in values], task.maximize):
+        if self.recorder.is_best():
             self._save("best")
 
     def _save(self, kind: Kind) -> None:
         """Start to save the state."""
-        self.folder.beat()
-        with self.clock.phase("checkpoint"):
-            state = self.current
-            if self.options.stop_diverged:
-                self.sentry.check(state)
-            if self.faults is None:
-                self.checkpoints.save(kind, state, self.clock.seconds())
-                return
-            with self.faults.saving(self.checkpoints.wait):
-                self.checkpoints.save(kind, state, self.clock.seconds())
-
-    def _say_goodput(self) -> dict[str, float]:
-        """Say which share of the time of all processes of this run were steps that count; return where it went."""
-        seconds = self.clock.seconds()
-        self.progress.say(goodput(seconds, lineage.starts(self._before) + 1))
-        return seconds
+        around = None if self.faults is None else self.faults.saving(self.checkpoints.wait)
+        self.recorder.save(kind, self.current, around)
 
     def failed(self, error: BaseException) -> None:
-        """Write down that the run ended before its time, unless it was interrupted, which is written down already."""
-        if not isinstance(error, Interrupted):
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            self.lineage.add("failed", step=self.step, reason=reason, life=self.clock.life())
+        """Write down that the run ended before its time."""
+        self.recorder.failed(self.step, error)
 
     def finish(self) -> Result:
         """Evaluate the final state, draw the curves and write the result."""
@@ -303,39 +185,52 @@ class Run(Stepping):
         self._keep_best()
         with self.clock.phase("checkpoint"):
             self.checkpoints.wait()
-        with writing(self.folder.root):
-            illustrations = self._pictures() if self.options.pictures else {}
-        seconds = self._say_goodput()
-        result = Result(
-            experiment=json.loads(self.folder.experiment.read_text()),
-            fingerprint=fingerprint(self.experiment),
-            seed=self.experiment.seed,
-            steps=self.step,
-            metrics={name: metrics for name, (metrics, _) in evaluated.items()},
-            details={name: details for name, (_, details) in evaluated.items()},
-            seconds=seconds,
-            parameters=count_parameters(abstract_state(self.experiment)),
-            device=device(self.layout.devices),
-            versions=versions(),
-            commit=commit(),
-            illustrations=illustrations,
-        )
-        if leads():
-            self.folder.write_result(result)
-        self.lineage.add("finished", step=self.step, seconds=seconds, life=self.clock.life())
-        return result
+        illustrations = self._pictures() if self.options.pictures else {}
+        return self.recorder.finish(self.step, evaluated, illustrations)
 
     def _pictures(self) -> dict[str, str]:
-        """Draw learning curves and what data and task draw; return {file name: what it shows}."""
-        state, references = self.current, self.references
+        """Draw what a person would look at; return {file name: what it shows}."""
+        state, references, recorder = self.current, self.references, self.recorder
         if jax.process_count() > 1:  # what only the first one computes must not involve the others' devices
             state, references = whole(state), whole(references)
         if not leads():
             return {}
-        draw_curves(self.journal.lines, self.experiment.task.headline, self.folder.curves)
-        drawn = illustrate(self.experiment, state, self.records, self.options, self.folder.root, references)
-        try:
-            self.folder.check_names(drawn)
-        except ValueError as error:  # a task or data of the user's; the message says which name
-            raise UsageError(f"{error}; mend `illustrate` of the task or the data, or turn pictures off") from error
-        return drawn
+        lines = recorder.journal.lines
+        return draw(self.experiment, state, self.records, self.options, recorder.folder, lines, references)
+
+
+class Again:
+    """The steps of a run once more, from where it stands."""
+
+    def __init__(self, run: Run, feeds_at: Callable[[int, int], Any], take: Callable[[int], Any]) -> None:
+        self._run, self._feeds_at, self._take = run, feeds_at, take
+
+    @property
+    def step(self) -> int:
+        """The steps done."""
+        return self._run.step
+
+    @property
+    def current(self) -> TrainState:
+        """The state after them."""
+        return self._run.current
+
+    def upcoming(self) -> int:
+        """Return how many steps the next call takes."""
+        return together(self.step, self._run.total, self._run.options)
+
+    def advance(self, count: int) -> None:
+        """Take so many steps in one call."""
+        run = self._run
+        feed = self._feeds_at(run.step, count)
+        run.state, _ = self._take(count)(run.hyperparameters, run.state, feed, run.references)
+        run.step += count
+
+    def examined(self) -> tuple[dict[str, Any], list[int]]:
+        """Return what is finite at the next update, and the rows of its batch."""
+        run = self._run
+        layout, feed = run.layout.jitted(), self._feeds_at(run.step, 1)
+        if run.layout.method == "pmap":
+            feed = jax.device_get(gather(feed))
+        findings = place(examine, run.program, layout)(run.hyperparameters, run.current, feed, run.references)
+        return jax.device_get(findings), run.recorder.sentry.rows(run.step + 1)

@@ -93,12 +93,8 @@ class Stepping(abc.ABC):
     watch: Watch = Watch()
 
     @abc.abstractmethod
-    def take(self, count: int) -> Callable[..., Any]:
-        """Return the compiled program that takes `count` steps in one call."""
-
     def wait(self, call: Call) -> None:
         """Wait until the device has done a call."""
-        jax.block_until_ready(call.metrics)
 
     @abc.abstractmethod
     def report(self, step: int, metrics: Metrics, seconds: float) -> None:
@@ -116,10 +112,13 @@ class Stepping(abc.ABC):
     def stopped(self) -> Interrupted:
         """Wait until all is saved and return what to raise for a run that ends early."""
 
-    def take_steps(self, feeds_at: Callable[[int, int], Any], interrupted: Callable[[], bool]) -> None:
+    def take_steps(
+        self, take: Callable[[int], Any], feeds_at: Callable[[int, int], Any], interrupted: Callable[[], bool]
+    ) -> None:
         """Take the steps that are left, reporting, evaluating and saving on the way.
 
-        `feeds_at` gives the input of so many steps from a step on.
+        `take` gives the compiled program that takes so many steps in one call, `feeds_at` the input of so many from a
+        step on.
         """
         clock = self.clock
         compiled: set[int] = set()
@@ -129,7 +128,7 @@ class Stepping(abc.ABC):
             count = together(self.step, self.total, self.options)
             with clock.phase("input"):
                 feed = feeds_at(self.step, count)
-            call = self.take(count)
+            call = take(count)
             with clock.phase("step" if count in compiled else "compile"):
                 with self.watch.call(self.step, count, self.state):
                     self.state, metrics = call(self.hyperparameters, self.state, feed, self.references)

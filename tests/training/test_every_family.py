@@ -21,9 +21,8 @@ import pytest
 from research.errors import UsageError
 from research.experiment import RunOptions, replace
 from research.fields import children
-from research.training import Diverged, restore, rollback, train
+from research.training import Diverged, restore, rollback, run, train
 from research.training.faults.nonfinite import first_not_finite
-from research.training.run import Run
 from research.training.storage.folder import Folder
 from research.training.storage.lineage import Lineage
 from research.training.storage.liveness import host, kernel
@@ -172,21 +171,21 @@ def test_not_finite(alone, stopped, tmp_path, monkeypatch):
     for part in filter(None, parts):
         path = part[generator.integers(len(part))]
         assert first_not_finite(spoilt(state, path)) == jax.tree_util.keystr(path, simple=True, separator=".")
-    hit, take = parts[0][generator.integers(len(parts[0]))], Run.take
+    hit, compiled = parts[0][generator.integers(len(parts[0]))], run.placed_step
 
-    def taken(self, count):
-        call = take(self, count)
+    def poisoned(program, layout, count):
+        call = compiled(program, layout, count)
 
-        def spoiling(hyperparameters, state, feed):
-            faults.append(int(call(hyperparameters, spoilt(state, *parts[0]), feed)[1]["fault"]))
-            state, metrics = call(hyperparameters, state, feed)
+        def spoiling(hyperparameters, state, feed, references):
+            faults.append(int(call(hyperparameters, spoilt(state, *parts[0]), feed, references)[1]["fault"]))
+            state, metrics = call(hyperparameters, state, feed, references)
             return spoilt(state, hit), metrics
 
         return spoiling
 
     before = files(folder / "checkpoints")
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "take", taken)
+        patch.setattr(run, "placed_step", poisoned)
         with pytest.raises(Diverged) as raised:
             alone.train(folder, checkpoint_every=2)
     named = jax.tree_util.keystr(hit, simple=True, separator=".")

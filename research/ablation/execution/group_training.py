@@ -17,13 +17,15 @@ from research.errors import RunError
 from research.experiment import Experiment, Hyperparameters, RunOptions, split
 from research.training import Interrupted, Result, TrainState
 from research.training.clock import Clock, Share
+from research.training.display.pictures import draw
 from research.training.display.progress import progress
 from research.training.evaluation import added, evaluation_size
 from research.training.initialization.references import digests_of, read_references
 from research.training.initialization.start import first_state
-from research.training.run import Run, Splits
-from research.training.stepping import Stepping
-from research.training.storage.checkpoint import Checkpoints, Kind
+from research.training.recorder import Recorder
+from research.training.run import Splits
+from research.training.stepping import Call, Stepping
+from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.environment import environment
 from research.training.storage.folder import Folder
 from research.training.update.references import References
@@ -125,15 +127,18 @@ class Group(Stepping):
         self._host: tuple[int, TrainState] | None = None
         self._sums: dict[Split, list[Any]] = {}
         self.step = int(self.state.step[0])
-        self.members: dict[int, Member] = {}
+        self.members: dict[int, Recorder] = {}
         for index, folder in folders.items():
             checkpoints = stack.enter_context(
                 Checkpoints(folder.checkpoints, options.keep, errors=options.save_errors, references=digests)
             )
-            clock = Share(self.clock, len(folders))
             if saved:
                 checkpoints.forget_best_after(self.step)
-            self.members[index] = Member(self, index, folder, clock, checkpoints, saved.get(index))
+            clock = Share(self.clock, len(folders))
+            recorder = Recorder(self.experiments[index], self.options, folder, clock, checkpoints, len(splits["train"]))
+            recorder.carry(saved.get(index))
+            recorder.begin(taken(self.host_state(), index))
+            self.members[index] = recorder
 
     def _initial(self, root: Path) -> TrainState:
         """Return the states before the first step, each computed alone: compiling that takes half the time."""
@@ -149,12 +154,16 @@ class Group(Stepping):
 
     def train(self, interrupted: Callable[[], bool]) -> None:
         """Take the steps that are left."""
-        self.take_steps(self._feeds.at, interrupted)
+        self.take_steps(self._compiled, self._feeds.at, interrupted)
 
-    def take(self, count: int) -> Callable[..., Any]:
+    def _compiled(self, count: int) -> Callable[..., Any]:
         """Return the compiled program that takes `count` steps of all runs in one call."""
         step = train_step if count == 1 else train_steps
         return self._placed(step, (0, 0, self._feeds.axes, None), donate_state=True)
+
+    def wait(self, call: Call) -> None:
+        """Wait until the device has done a call; what is not finite stays in its own run."""
+        jax.block_until_ready(call.metrics)
 
     def host_state(self) -> TrainState:
         """Return the states of all, stacked, on the host; moved there once a step."""
@@ -162,35 +171,58 @@ class Group(Stepping):
             self._host = self.step, jax.device_get(self.state)
         return self._host[1]
 
-    def sums(self, index: int, name: Split) -> Any:
-        """Return one run's sums over the split that was evaluated last."""
-        return added(self.experiments[index].task, [taken(part, index) for part in self._sums[name]])
-
     def report(self, step: int, metrics: Metrics, seconds: float) -> None:
         """Let every run write its metrics."""
         with self.clock.phase("step"):
             host = jax.device_get(metrics)
-        self._each(lambda member: member.report(step, taken(host, member.index), seconds))
+        self._each(lambda index, member: member.report(step, taken(host, index), seconds))
 
     def evaluate_between(self) -> None:
         """Evaluate all on validation and let every run keep its best state."""
         self._evaluate("validation")
-        self._each(lambda member: member.evaluate_between())
+
+        def evaluated(index: int, member: Recorder) -> None:
+            """Write down what came of one run."""
+            member.evaluated(self.step, "validation", self._sums_of(index, "validation"))
+            self._keep_best(index, member)
+
+        self._each(evaluated)
 
     def save_latest(self) -> None:
         """Start to save every run."""
-        self._each(lambda member: member.save_latest())
+        self._each(lambda index, member: member.save("latest", taken(self.host_state(), index)))
 
     def stopped(self) -> Interrupted:
         """Wait until all are saved and return what to raise."""
-        self._each(lambda member: member.stopped())
+        self._each(lambda index, member: member.stopped(self.step))
         return Interrupted(f"stopped {len(self.members)} runs at step {self.step} of {self.total}")
 
     def finish(self) -> None:
         """Evaluate the final states and let every run write its result."""
         for name in FINAL:
             self._evaluate(name)
-        self._each(lambda member: self._ended(member.index, member.finish()))
+        self._each(lambda index, member: self._ended(index, self._result(index, member)))
+
+    def _result(self, index: int, member: Recorder) -> Result:
+        """Write and return the result of one run."""
+        evaluated = {name: member.evaluated(self.step, name, self._sums_of(index, name)) for name in FINAL}
+        self._keep_best(index, member)
+        with member.clock.phase("checkpoint"):
+            member.checkpoints.wait()
+        drawn = {}
+        if self.options.pictures:
+            state, lines = taken(self.host_state(), index), member.journal.lines
+            drawn = draw(member.experiment, state, self.splits, self.options, member.folder, lines, self.references)
+        return member.finish(self.step, evaluated, drawn)
+
+    def _keep_best(self, index: int, member: Recorder) -> None:
+        """Save the state of one run as its best one if its validation is better than all before."""
+        if member.is_best():
+            member.save("best", taken(self.host_state(), index))
+
+    def _sums_of(self, index: int, name: Split) -> Any:
+        """Return one run's sums over the split that was evaluated last."""
+        return added(self.experiments[index].task, [taken(part, index) for part in self._sums[name]])
 
     def _evaluate(self, name: Split) -> None:
         """Compute the sums of all runs over a split."""
@@ -201,60 +233,21 @@ class Group(Stepping):
                 for batch in evaluation_batches(self.splits[name], evaluation_size(self.splits[name]))
             ]
 
-    def _each(self, action: Callable[["Member"], Any]) -> None:
-        """Let every run do something; one that cannot is at its end, the others go on.
+    def _each(self, action: Callable[[int, Recorder], Any]) -> None:
+        """Let every run do something; one that cannot is at its end, the others continue.
 
         Raises:
             NobodyLeft: none could.
         """
         for index, member in list(self.members.items()):
             try:
-                member.step = self.step
-                action(member)
+                action(index, member)
             except Exception as error:
                 del self.members[index]
-                member.failed(error)
+                member.failed(self.step, error)
                 self._ended(index, error)
         if not self.members:
             raise NobodyLeft
-
-
-class Member(Run):
-    """One run of a group: what is its own, journal, checkpoints and result; the group computes."""
-
-    def __init__(
-        self,
-        group: Group,
-        index: int,
-        folder: Folder,
-        clock: Share,
-        checkpoints: Checkpoints,
-        saved: tuple[TrainState, dict[str, float]] | None,
-    ) -> None:
-        self._group, self.index, self._saved = group, index, saved
-        super().__init__(
-            group.experiments[index],
-            group.options,
-            folder,
-            clock,
-            group.splits,
-            checkpoints,
-            references=group.references,
-        )
-
-    def _restore(self, again: bool = False) -> TrainState:
-        """Return this run's part of the group's state."""
-        self._carry(self._saved, again)
-        return taken(self._group.host_state(), self.index)
-
-    def _sums(self, name: Split) -> Any:
-        """Return the sums that the group computed."""
-        return self._group.sums(self.index, name)
-
-    def _save(self, kind: Kind) -> None:
-        """Start to save this run's part of the group's state."""
-        self.state = taken(self._group.host_state(), self.index)
-        super()._save(kind)
 
 
 class Feeds:

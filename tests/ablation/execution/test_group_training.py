@@ -22,6 +22,7 @@ from research.optimization import Optimizer
 from research.tasks import Classification
 from research.training import Interrupted, restore, train, train_step
 from research.training.loop import open_splits
+from research.training.recorder import Recorder
 from research.training.storage.folder import Folder
 from research.training.storage.lineage import Lineage, lives
 from research.training.storage.liveness import kernel
@@ -205,14 +206,14 @@ def test_a_member_that_cannot_write_leaves_the_others(experiments, together, alo
 
 def test_a_member_that_fails_on_the_way_leaves_the_others(experiments, together, alone, monkeypatch):
     """The second run's disk is full at the first evaluation."""
-    write = group_training.Member.evaluate_between
+    write = Recorder.evaluated
 
-    def full(self):
-        if self.index == 1:
+    def full(self, *arguments):
+        if self.experiment is experiments[1]:
             raise OSError(28, "No space left on device")
-        write(self)
+        return write(self, *arguments)
 
-    monkeypatch.setattr(group_training.Member, "evaluate_between", full)
+    monkeypatch.setattr(Recorder, "evaluated", full)
     found, folders = together(experiments)
     assert isinstance(found[1], OSError)
     assert_same_run(folders[0], alone[0])

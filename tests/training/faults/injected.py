@@ -54,10 +54,10 @@ def while_compiling(number: int) -> None:
     """Strike between tracing and compilation of the training step."""
     from jax import monitoring
 
-    from research.training.run import Run
+    from research.training import run
 
     begun: list[bool] = []
-    around(Run, "take", lambda: begun.append(True))
+    around(run, "placed_step", lambda: begun.append(True))
     hit = once(lambda: strike(number))
 
     def lowered(event: str, seconds: float, **details: Any) -> None:

@@ -17,10 +17,9 @@ from research.errors import UsageError
 from research.experiment import RunOptions, fingerprint, replace, split
 from research.models import MLP
 from research.tasks import Classification
-from research.training import Diverged, Interrupted, init, train, train_step
+from research.training import Diverged, Interrupted, init, run, train, train_step
 from research.training.faults.nonfinite import NotFinite, Sentry, first_not_finite
 from research.training.initialization.start import first_state
-from research.training.run import Run
 from research.training.stepping import placed_step
 from research.training.storage.checkpoint import Checkpoints
 from research.training.update.skipping import IN_A_ROW, NONFINITE, TAKEN
@@ -55,25 +54,26 @@ def poison(monkeypatch):
     """Spoil the batch, or the first floats of a part of the state, once or every time: for the step after `step`."""
 
     def after(step, part="params", every_time=False):
-        take, struck = Run.take, []
+        compiled, struck = run.placed_step, []
 
-        def taken(self, count):
-            call = take(self, count)
+        def poisoned(program, layout, count):
+            call = compiled(program, layout, count)
 
-            def spoilt(hyperparameters, state, feed):
-                if self.step <= step < self.step + count and (every_time or not struck):
+            def spoilt(hyperparameters, state, feed, references):
+                if int(state.step) <= step < int(state.step) + count and (every_time or not struck):
                     struck.append(step)
                     if part == "batch":
-                        return call(hyperparameters, state, {**feed, "features": feed["features"] * np.nan})
+                        feed = {**feed, "features": feed["features"] * np.nan}
+                        return call(hyperparameters, state, feed, references)
                     leaves, structure = jax.tree.flatten(getattr(state, part))
                     at = next(index for index, leaf in enumerate(leaves) if leaf.dtype == jnp.float32)
                     leaves[at] = jnp.full_like(leaves[at], jnp.nan)
                     state = state._replace(**{part: jax.tree.unflatten(structure, leaves)})
-                return call(hyperparameters, state, feed)
+                return call(hyperparameters, state, feed, references)
 
             return spoilt
 
-        monkeypatch.setattr(Run, "take", taken)
+        monkeypatch.setattr(run, "placed_step", poisoned)
         return struck
 
     return after

@@ -211,7 +211,7 @@ def test_a_damaged_checkpoint_and_a_failure_are_in_the_lineage(tiny, options, un
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("research.training.run.draw_curves", full)
+    monkeypatch.setattr("research.training.display.pictures.draw_curves", full)
     with pytest.raises(RunError, match="No space left"):
         train(tiny, folder.root, dataclasses.replace(options, pictures=True))
     *_, damaged, resumed, failed = Lineage(folder.lineage).events()
