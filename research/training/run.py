@@ -121,7 +121,7 @@ class Run(Stepping):
         if restored:
             spent = lineage.carried(self._before, int(restored[0].step), spent)
         self.clock.carry(spent)
-        self.clock.lose(lineage.lives(self._before) - spent.get("total", 0.0))
+        self.clock.lose(lineage.total_process_seconds(self._before) - spent.get("total", 0.0))
 
     def train(self, interrupted: Callable[[], bool]) -> None:
         """Take the steps that are left."""
@@ -211,7 +211,7 @@ class Run(Stepping):
             headline = self._headline(self.experiment.task.summarize(host.pop("sums")))
             self.journal.write(step, "train", {**headline, **{name: float(value) for name, value in host.items()}})
             self.progress.report(step, headline, seconds)
-            self.folder.beat()
+            self.folder.heartbeat()
 
     def evaluate_between(self) -> None:
         """Evaluate on validation and keep the best state."""
@@ -269,7 +269,7 @@ class Run(Stepping):
 
     def _save(self, kind: Kind) -> None:
         """Start to save the state."""
-        self.folder.beat()
+        self.folder.heartbeat()
         with self.clock.phase("checkpoint"):
             state = self.current
             if self.options.stop_diverged:
