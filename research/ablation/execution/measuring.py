@@ -14,7 +14,7 @@ import psutil
 from research.ablation.execution.group_training import Feeds, stacked_hyperparameters
 from research.data import Batches
 from research.devices import ONE_DEVICE, Together, place, place_together
-from research.devices.cpu import cores
+from research.devices.cpu_cores import cores
 from research.experiment import Experiment, RunOptions, split
 from research.training.run import Splits
 from research.training.stepping import placed_step, together
