@@ -3,10 +3,10 @@
     python -m benchmarks.memory [--steps 2000] [--trials 200]      # growth
     python -m benchmarks.memory --step [--model gpt] [--peer PYTHON]  # peak, of a step of benchmarks.train_step
 
-Growth: the small variant of `digits_cnn` by its command, with what `research.devices.cpu` does and without (untuned);
-the resident memory of the process is noted at every line it prints. `growth` is the slope over the second half, by when
-all that is kept has been allocated; `of it` is what that slope comes to over all steps or trials, as a share of the
-memory at the middle.
+Growth: the small variant of `digits_cnn` by its command, with what `research.devices.cpu_memory` does and without
+(untuned); the resident memory of the process is noted at every line it prints. `growth` is the slope over the second
+half, by when all that is kept has been allocated; `of it` is what that slope comes to over all steps or trials, as a
+share of the memory at the middle.
 
 Peak: sides `here`, `untuned` and `torch`, in turn, a process each that takes a few steps and says how much memory was
 resident at most: at the start, with everything imported; built, before the first step; and in the end. PyTorch need not
@@ -40,7 +40,7 @@ from benchmarks.train_step import EXPERIMENTS, limit
 from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
 from research.devices import place
 from research.devices.cache import cache_compilations
-from research.devices.cpu import VARIABLE, keep_memory
+from research.devices.cpu_memory import VARIABLE, keep_memory
 from research.experiment import split
 from research.training.update.step import init_state, train_step
 

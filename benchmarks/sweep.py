@@ -56,7 +56,7 @@ from research.cli import main as command_line
 from research.data import Batches, Images, Sequences, Text
 from research.devices import place
 from research.devices.cache import cache_compilations
-from research.devices.cpu import keep_memory
+from research.devices.cpu_memory import keep_memory
 from research.experiment import Experiment, RunOptions, replace, split
 from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel
 from research.optimization import Optimizer

@@ -139,7 +139,7 @@ def show() -> None:
 def keep() -> None:
     """Keep memory from step to step, and compiled programs on disk: a restarted session need not compile them again."""
     from research.devices.cache import cache_compilations
-    from research.devices.cpu import keep_memory
+    from research.devices.cpu_memory import keep_memory
 
     keep_memory()
     if (folder := cache_compilations()) is not None:

@@ -29,6 +29,8 @@ def test_wheel_runs_elsewhere(data_dir, tmp_path):
         "research",
         "experiments",
     }
+    packaged = {path.relative_to(tmp_path / "site") for path in (tmp_path / "site" / "research").rglob("*.*")}
+    assert packaged == {path.relative_to(source) for path in (source / "research").rglob("*.*")}, "templates among them"
     elsewhere = tmp_path / "a folder"
     elsewhere.mkdir()
     run = subprocess.run(

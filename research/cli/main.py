@@ -23,7 +23,7 @@ from research.cli.studies.power import Power, power
 from research.cli.studies.reporting import Report, report
 from research.cli.studies.verifying import Verify, verify
 from research.devices.cache import cache_compilations
-from research.devices.cpu import keep_memory
+from research.devices.cpu_memory import keep_memory
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, RunOptions, classes, replace
 

@@ -12,7 +12,7 @@ import tyro
 from research import children, training
 from research.data import Split
 from research.devices import Processes, join, leads
-from research.devices.processes import find
+from research.devices.discovery import find
 from research.errors import RunError, UsageError
 from research.experiment import (
     Experiment,

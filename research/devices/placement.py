@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from research.devices.cpu import compiler_options
+from research.devices.cpu_compiler import compiler_options
 from research.devices.layout import ONE_DEVICE, Layout
 from research.layers.replicas import REPLICAS
 
@@ -58,7 +58,7 @@ def place_replicas(step: Callable[..., Any], program: Any, layout: Layout, donat
     """Return `step(program, hyperparameters, state, batch)` compiled by `pmap`: each device computes its rows.
 
     State and batch have a leading axis of devices, as have the results; the step adds up over `REPLICAS` itself. On a
-    CPU convolutions are the library's (`research.devices.cpu`), as `pmap` takes no options of the compiler.
+    CPU convolutions are the library's (`cpu_compiler`), as `pmap` takes no options of the compiler.
     """
     return _placed_replicas(step, program, layout, donate_state)
 

@@ -55,7 +55,7 @@ class Recorder:
         """Let the clock know what was spent up to the state that is restored, and what other processes lost."""
         spent = {} if restored is None else lineage.carried(self._before, int(restored[0].step), restored[1])
         self.clock.carry(spent)
-        self.clock.lose(lineage.lives(self._before) - spent.get("total", 0.0))
+        self.clock.lose(lineage.total_process_seconds(self._before) - spent.get("total", 0.0))
 
     def begin(self, state: TrainState) -> None:
         """Say and write down from which state this process starts."""
@@ -98,7 +98,7 @@ class Recorder:
             others = {name: float(value) for name, value in metrics.items() if name not in ("sums", "fault")}
             self.journal.write(step, "train", {**headline, **others})
             self.progress.report(step, headline, seconds)
-            self.folder.beat()
+            self.folder.heartbeat()
 
     def evaluated(self, step: int, name: Split, sums: Any) -> Evaluated:
         """Write what the sums over a split say into the journal and onto the screen; return metrics and details."""
@@ -120,7 +120,7 @@ class Recorder:
 
     def save(self, kind: Kind, state: TrainState, around: contextlib.AbstractContextManager[Any] | None = None) -> None:
         """Start to save a state, within `around`. Raises `NotFinite` where it is not finite and may not be."""
-        self.folder.beat()
+        self.folder.heartbeat()
         with self.clock.phase("checkpoint"):
             if self.options.stop_diverged:
                 self.sentry.check(state)

@@ -1,121 +1,72 @@
-"""Which of several processes this one is, and what that changes; tests/test_launch.py has several go together."""
+"""What being one of several processes changes; tests/test_launch.py has several train together."""
 
-import http.server
 import os
 import socket
 import subprocess
 import sys
-import threading
-import time
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from research.devices import processes
-from research.devices.processes import Processes, find
-from research.errors import UsageError
-
-OURS = {"JAX_COORDINATOR_ADDRESS": "host:12", "JAX_NUM_PROCESSES": "5", "JAX_PROCESS_ID": "3"}
-SLURM = {"SLURM_STEP_NUM_TASKS": "7", "SLURM_NTASKS": "7", "SLURM_PROCID": "2"}
-POD = {"TPU_WORKER_HOSTNAMES": "a,b,c"}
-
-
-@pytest.mark.parametrize(
-    ("given", "environment", "tpu", "found"),
-    [
-        (Processes(), {}, False, None),
-        (Processes(), {"SLURM_NTASKS": "7", "SLURM_PROCID": "0"}, False, None),  # a batch script
-        (Processes(), {**SLURM, "SLURM_STEP_NUM_TASKS": "1"}, False, None),
-        (Processes(), POD, False, None),  # no TPU here
-        (Processes(), {"TPU_WORKER_HOSTNAMES": "localhost"}, True, None),
-        (Processes(), {"TPU_SKIP_MDS_QUERY": "1"}, True, None),
-        (Processes(), POD, True, Processes()),
-        (Processes(), {"TPU_WORKER_HOSTNAMES": "a", "MEGASCALE_NUM_SLICES": "2"}, True, Processes()),
-        (Processes(), SLURM | POD, True, Processes(None, 7, 2)),
-        (Processes(), SLURM | {"JAX_COORDINATOR_ADDRESS": "host:12"}, False, Processes("host:12", 7, 2)),
-        (Processes(), OURS | SLURM, False, Processes("host:12", 5, 3)),
-        (Processes("[::1]:34", 2, 0), OURS | SLURM, False, Processes("[::1]:34", 2, 0)),
-    ],
-)
-def test_find(given, environment, tpu, found):
-    assert find(given, environment, tpu) == found
-
-
-@pytest.mark.parametrize(
-    ("given", "environment", "named"),
-    [
-        (Processes("host:12"), OURS, "--processes.coordinator needs --processes.count and --processes.index too"),
-        (Processes(count=2, index=0), {}, "--processes.count and --processes.index needs --processes.coordinator too"),
-        (Processes("host", 2, 0), {}, '--processes.coordinator must be HOST:PORT, not "host"'),
-        (Processes("host:12", 2, 2), {}, "--processes.index must be less than the number of processes, 2, not 2"),
-        (Processes("host:12", 2, -1), {}, 'must be a number from 0 on, not "-1"'),
-        (Processes(), OURS | {"JAX_NUM_PROCESSES": "two"}, 'JAX_NUM_PROCESSES must be a number from 0 on, not "two"'),
-        (Processes(), {"JAX_COORDINATOR_ADDRESS": "host:12"}, "needs JAX_NUM_PROCESSES and JAX_PROCESS_ID too"),
-    ],
-)
-def test_what_is_missing_or_wrong(given, environment, named):
-    with pytest.raises(UsageError) as error:
-        find(given, environment, tpu=False)
-    assert named in str(error.value)
-
-
-@pytest.mark.parametrize(("endpoints", "several"), [("x:x:10.0.0.1,x:x:10.0.0.2", True), ("host", False)])
-def test_a_tpu_host_asks_who_the_others_are(endpoints, several):
-    class Metadata(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            right = self.path.endswith("/attributes/worker-network-endpoints") and self.headers["Metadata-Flavor"]
-            self.send_response(200 if right else 404)
-            self.end_headers()
-            self.wfile.write(endpoints.encode())
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Metadata) as server:
-        thread = threading.Thread(target=server.handle_request)
-        thread.start()
-        found = find(Processes(), {"GCE_METADATA_IP": f"127.0.0.1:{server.server_port}"}, tpu=True)
-        thread.join()
-    assert found == (Processes() if several else None)
-
-
-def test_a_host_without_that_service_waits_a_second_at_most():
-    with socket.socket() as silent:  # takes connections and says nothing
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        start = time.monotonic()
-        assert find(Processes(), {"GCE_METADATA_IP": f"127.0.0.1:{silent.getsockname()[1]}"}, tpu=True) is None
-        assert time.monotonic() - start < 2
+from research import devices
+from research.devices import Processes
+from research.devices.discovery import VARIABLES
+from tests.planning.counting import expected
 
 
 def test_one_process_alone(monkeypatch):
-    for name in OURS:
+    for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    processes.join()
-    processes.join(Processes("host:12", 1, 0))
-    assert not processes.joined() and processes.leads() and not processes.stop_agreed()
-    processes.barrier("alone")
-    tree = processes.whole({"a": jnp.arange(3), "b": np.float32(2)})
+    devices.join()
+    devices.join(Processes("host:12", 1, 0))
+    assert not devices.joined() and devices.leads() and not devices.stop_agreed()
+    devices.barrier("alone")
+    tree = devices.whole({"a": jnp.arange(3), "b": np.float32(2)})
     assert tree["a"].tolist() == [0, 1, 2] and isinstance(tree["a"], np.ndarray) and tree["b"] == 2
     with pytest.raises(SystemExit) as exit:
-        processes.leave(7)
+        devices.leave(7)
     assert exit.value.code == 7
 
 
+def started(folder, variables, *words):
+    """A process of its own that counts with others, which `variables` tell of."""
+    command = [sys.executable, "-m", "tests.planning.counting", str(folder), *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env={**os.environ, **variables}, **pipes)
+
+
+def free_address():
+    """Where nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
 def test_the_others_do_not_come(tmp_path):
-    waiting = []
-    for index in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{probe.getsockname()[1]}"
-        words = [sys.executable, "-m", "tests.planning.counting", str(tmp_path), "--timeout", "1.5"]
-        variables = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(index)}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        waiting.append((subprocess.Popen(words, env={**os.environ, **variables}, **pipes), address))
-    for process, address in waiting:
+    addresses = [free_address(), free_address()]
+    waiting = [
+        started(tmp_path, dict(zip(VARIABLES, (address, "2", str(index)), strict=True)), "--timeout", "1.5")
+        for index, address in enumerate(addresses)
+    ]
+    for process, address in zip(waiting, addresses, strict=True):
         out, err = process.communicate(timeout=60)
         assert process.returncode == 1 and out == ""
         assert err == (
             f"not all processes came together at {address} within 1.5 s; start them all, where they can reach it\n"
         )
+
+
+@pytest.mark.slow
+def test_of_a_slurm_step_jax_finds_which_process_this_is(tmp_path):
+    """Nothing is asked of Slurm but how many tasks there are."""
+    address = free_address()
+    here = {"JAX_COORDINATOR_ADDRESS": address, "JAX_COORDINATOR_BIND_ADDRESS": address, "JAX_NUM_CPU_DEVICES": "1"}
+    step = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
+    tasks = [
+        started(tmp_path, {**here, **step, "SLURM_PROCID": index, "SLURM_LOCALID": index}, "--steps", "2")
+        for index in ("0", "1")
+    ]
+    told = [task.communicate(timeout=60) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], told
+    assert [out for out, _ in told] == [f"total {expected(steps=2, devices=2)}\n", ""]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from research import models
-from research.devices.cpu import compiler_options
+from research.devices.cpu_compiler import compiler_options
 from research.layers import activations, normalization
 
 X = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)

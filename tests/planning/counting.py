@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from research.devices import processes
+from research.devices import barrier, join, leads, leave, stop_agreed, whole
 from research.errors import RunError, UsageError
 
 EVERY = 5  # steps from one save to the next
@@ -29,10 +29,10 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.folder
     try:
-        processes.join(timeout=options.timeout)
+        join(timeout=options.timeout)
     except (UsageError, RunError) as error:
         print(error, file=sys.stderr)
-        processes.leave(1)
+        leave(1)
     index = jax.process_index()
     with (folder / f"pids-{index}").open("a") as file:
         file.write(f"{os.getpid()}\n")
@@ -43,21 +43,21 @@ def main() -> None:
         parts = np.full(len(mesh.devices), step + 1)
         divided = NamedSharding(mesh, PartitionSpec("data"))
         array = jax.make_array_from_callback(parts.shape, divided, parts.__getitem__)
-        assert processes.whole({"array": array})["array"].tolist() == parts.tolist()
+        assert whole({"array": array})["array"].tolist() == parts.tolist()
         total += int(add(array))
         step += 1
         time.sleep(0.03)
         if [index, step] == list(options.fails):
             raise ArithmeticError(f"process {index} cannot go on")
-        stop = processes.stop_agreed()
-        if (stop or step % EVERY == 0) and processes.leads():
+        stop = stop_agreed()
+        if (stop or step % EVERY == 0) and leads():
             (folder / "partial").write_text(f"{step} {total}")
             (folder / "partial").replace(folder / "saved")
         if stop:
-            processes.barrier("saved")
+            barrier("saved")
             (folder / f"stopped-{index}").write_text(str(step))
             sys.exit(75)
-    if processes.leads():
+    if leads():
         time.sleep(0.2)  # the others wait for it at the end
         (folder / "result").write_text(str(total))
         print(f"total {total}")

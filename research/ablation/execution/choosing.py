@@ -11,7 +11,7 @@ import jax
 
 from research.ablation.design.groups import Group
 from research.ablation.execution.measuring import FRACTION, Measurement, Mode, available, exhausted, measure
-from research.devices.cpu import cores
+from research.devices.cpu_cores import cores
 from research.errors import RunError
 from research.experiment import Experiment, RunOptions
 from research.training.run import Splits

@@ -5,16 +5,16 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import psutil
 
 from research.ablation.execution.group_training import Feeds, stacked_hyperparameters
 from research.data import Batches
 from research.devices import ONE_DEVICE, Together, place, place_together
-from research.devices.cpu import cores
+from research.devices.cpu_cores import cores
 from research.experiment import Experiment, RunOptions, split
 from research.training.run import Splits
 from research.training.stepping import placed_step, together
@@ -130,12 +130,8 @@ def available() -> int:
 
 
 def host_memory() -> int:
-    """Return the bytes that this host could give, or all it has where it does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
+    """Return the bytes that this host could give."""
+    return psutil.virtual_memory().available
 
 
 def exhausted(error: BaseException) -> bool:

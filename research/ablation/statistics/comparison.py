@@ -8,6 +8,7 @@ about their spread.
 import dataclasses
 import functools
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -69,19 +70,15 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 
     It covers the mean of normal values with probability `level`. NaN for n < 2 and where all values are equal.
     """
-    values = np.asarray(values, np.float64)
-    centre, half = mean(values), stats.t.ppf((1 + level) / 2, values.shape[-1] - 1) * _standard_error(values)
-    return Interval(centre - half, centre + half)
+    return _student(values, level).interval
 
 
 def t_test(differences: ArrayLike) -> Any:
-    """Return the two-sided p of Student's t test that the mean over the last axis is zero (`scipy.stats.ttest_1samp`).
+    """Return the two-sided p of Student's t test that the mean over the last axis is zero.
 
     Exact for normal differences. 1 where all are zero; NaN for n < 2 and where all are equal but not zero.
     """
-    differences = np.asarray(differences, np.float64)
-    p = 2 * stats.t.sf(np.abs(mean(differences)) / _standard_error(differences), differences.shape[-1] - 1)
-    return np.where(_all_zero(differences), 1.0, p)[()]
+    return _student(differences).p
 
 
 def sign_flip(differences: ArrayLike, tolerance: float | None = None, seed: int = 0) -> Any:
@@ -125,14 +122,15 @@ def paired(baseline: Values, other: Values, maximize: bool = True, level: float 
     noise = NOISE * float(np.abs([a, b]).max(initial=0.0))
     differences = _settled(b - a, noise)
     better = differences if maximize else -differences
+    student = _student(differences, level)
     return Paired(
         n=len(common),
         left_out=len(baseline.keys() | other.keys()) - len(common),
         difference=float(mean(differences)),
-        interval=Interval(*map(float, t_interval(differences, level))),
-        t_p=float(t_test(differences)),
+        interval=Interval(*map(float, student.interval)),
+        t_p=float(student.p),
         permutation_p=float(sign_flip(differences, noise * len(common))),
-        effect=float(effect_size(differences)),
+        effect=float(student.effect),
         better=float(mean((better > 0) + 0.5 * (better == 0))),
         correlation=_correlation(a, b),
     )
@@ -143,9 +141,7 @@ def effect_size(differences: ArrayLike) -> Any:
 
     0 where all are zero; NaN for n < 2 and where all are equal but not zero.
     """
-    differences = np.asarray(differences, np.float64)
-    size = mean(differences) / (_standard_error(differences) * math.sqrt(differences.shape[-1]))
-    return np.where(_all_zero(differences), 0.0, size)[()]
+    return _student(differences).effect
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -235,18 +231,38 @@ def resolved(
     return tuple("different" if a else "equivalent" if b else "open" for a, b in zip(different, alike, strict=True))
 
 
-def _standard_error(values: np.ndarray) -> Any:
-    """Return s / sqrt(n) over the last axis; NaN for n < 2 and where all values are equal."""
-    n = values.shape[-1]
-    if n < 2:
-        return np.full(values.shape[:-1], np.nan)[()]
-    constant = (values == values[..., :1]).all(axis=-1)
-    return np.where(constant, np.nan, values.std(axis=-1, ddof=1) / math.sqrt(n))[()]
+class Student(NamedTuple):
+    """What a t test of values against zero says, over their last axis."""
+
+    p: Any
+    interval: Interval
+    effect: Any
 
 
-def _all_zero(values: np.ndarray) -> Any:
-    """Return whether there are at least two values over the last axis, all zero."""
-    return (values == 0).all(axis=-1) & (values.shape[-1] > 1)
+def _student(values: ArrayLike, level: float = 0.95) -> Student:
+    """Return SciPy's t test, with its interval, and what is promised here where it is undefined and SciPy warns.
+
+    `ttest_1samp` of differences is `ttest_rel` of two columns, of which only the differences are cleared of noise.
+    """
+    values = np.asarray(values, np.float64)
+    if values.shape[-1] < 2:
+        values = np.full((*values.shape[:-1], 2), np.nan)
+    zero = (values == 0).all(axis=-1)
+    defined = np.isfinite(values).all(axis=-1) & (values != values[..., :1]).any(axis=-1)
+    # Any other numbers do; a NaN would have SciPy go through the rows of an array one by one.
+    values = np.where(defined[..., None], values, np.arange(values.shape[-1]))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)  # where values are nearly equal
+        found = stats.ttest_1samp(values, 0.0, axis=-1)
+
+    def answer(number: Any, of_zeros: float) -> Any:
+        return np.where(zero, of_zeros, np.where(defined, number, np.nan))[()]
+
+    return Student(
+        p=answer(found.pvalue, 1.0),
+        interval=Interval(*(answer(bound, np.nan) for bound in found.confidence_interval(level))),
+        effect=answer(values.mean(axis=-1) / values.std(axis=-1, ddof=1), 0.0),
+    )
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.training.storage.folder import write
-from research.training.storage.liveness import BEAT, STALE, age, born, host
+from research.training.storage.liveness import HEARTBEAT, STALE, age, host, process_start_time, still_runs
 
 
 class Claim(NamedTuple):
@@ -35,11 +35,11 @@ class Claim(NamedTuple):
 class Claims:
     """The claims of this process, with one heartbeat for all; use as a context manager."""
 
-    def __init__(self, beat: float = BEAT, stale: float = STALE) -> None:
-        self._beat, self._stale = beat, stale
+    def __init__(self, heartbeat: float = HEARTBEAT, stale: float = STALE) -> None:
+        self._heartbeat, self._stale = heartbeat, stale
         self._held: set[Claim] = set()
         self._lock, self._over = threading.Lock(), threading.Event()
-        self._heart = threading.Thread(target=self._keep_beating, daemon=True)
+        self._heart = threading.Thread(target=self._keep_alive, daemon=True)
 
     def __enter__(self) -> "Claims":
         self._heart.start()
@@ -64,7 +64,9 @@ class Claims:
         claim.file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with claim.file.open("x") as file:
-                file.write(json.dumps({"host": host(), "pid": os.getpid(), "born": born(os.getpid())}) + "\n")
+                # `born`, as files have always called it: earlier versions may work on the same study.
+                owner = {"host": host(), "pid": os.getpid(), "born": process_start_time(os.getpid())}
+                file.write(json.dumps(owner) + "\n")
         except FileExistsError:
             return None
         with self._lock:
@@ -78,9 +80,9 @@ class Claims:
         with contextlib.suppress(OSError):
             write(claim.file, json.dumps({**_read(claim.file), "over": how}) + "\n")
 
-    def _keep_beating(self) -> None:
-        """Touch every claim again and again."""
-        while not self._over.wait(self._beat):
+    def _keep_alive(self) -> None:
+        """Send a heartbeat for every claim, again and again."""
+        while not self._over.wait(self._heartbeat):
             with self._lock:
                 for claim in self._held:
                     with contextlib.suppress(OSError):
@@ -95,8 +97,8 @@ def attempts(folder: Path) -> int:
 def is_claimed(folder: Path, stale: float = STALE) -> bool:
     """Return whether a process works on a folder.
 
-    One of this host is asked for directly: a stopped one will go on, so its silence means nothing, and a dead one needs
-    no waiting. One of another host is alive if its last sign of life is not `stale` seconds old.
+    One of this host is asked for directly: a stopped one will continue, so its silence means nothing, and a dead one
+    needs no waiting. One of another host is alive if its last heartbeat is less than `stale` seconds ago.
     """
     number = attempts(folder)
     if not number:
@@ -106,8 +108,7 @@ def is_claimed(folder: Path, stale: float = STALE) -> bool:
     if claim.get("over"):
         return False
     if claim.get("host") == host():
-        pid = claim.get("pid")
-        return isinstance(pid, int) and born(pid) == claim.get("born")
+        return still_runs(claim.get("pid"), claim.get("born"))
     return age(file) < stale
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from research.devices.cpu import cores
+from research.devices.cpu_cores import cores
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 

@@ -115,7 +115,7 @@ class Folder:
 
     @contextlib.contextmanager
     def claimed(self, since: float | None = None) -> Iterator[None]:
-        """Make the folder and keep other processes from running in it; a killed process gives it free.
+        """Make the folder and keep other processes from running in it; the lock is released when the process dies.
 
         What one that was killed has left is written into the lineage. `since` is when what runs began, by default now.
 
@@ -129,18 +129,18 @@ class Folder:
                 self.lock = stack.enter_context(held(self.root / ".lock", since))
             except OSError as error:
                 raise UsageError(f"cannot write to {self.root}: {error.strerror}; choose another --workdir") from error
-            if left := self.lock.left:
-                facts = {"pid": left.owner.pid, "host": left.owner.host, "since": left.owner.since}
-                Lineage(self.lineage).add("lost", **facts, until=left.until)
+            if dead := self.lock.taken_from:
+                facts = {"pid": dead.owner.pid, "host": dead.owner.host, "since": dead.owner.since}
+                Lineage(self.lineage).add("lost", **facts, until=dead.until)
             try:
                 yield
             finally:
                 self.lock = None
 
-    def beat(self) -> None:
-        """Give a sign of life, where this process claimed the folder. Raises `RunError` where another took over."""
+    def heartbeat(self) -> None:
+        """Show that this process is alive, where it claimed the folder. Raises `RunError` where another took over."""
         if self.lock is not None:
-            self.lock.beat()
+            self.lock.heartbeat()
 
     def create(self, experiment: Experiment, environment: dict[str, Any], files: dict[str, str]) -> None:
         """Write what is known at the start: the experiment, the environment, and the `files` of its dataset.

@@ -2,7 +2,7 @@
 
 began, resumed      from `step` on, by which process, on what; `share` is this run's part of the process
 drifted             what has `changed` since the start before
-lost                the process before was killed; `since` and `until` are its beginning and last sign of life
+lost                the process before was killed; `since` and `until` are its beginning and last heartbeat
 interrupted, failed, finished
                     at `step`, with the `seconds` of the run by phase and the `life` of the process
 damaged             a checkpoint that was left out
@@ -93,8 +93,8 @@ def starts(events: Iterable[Event]) -> int:
     return sum(event.get("event") in STARTS for event in events)
 
 
-def lives(events: Iterable[Event]) -> float:
-    """Return the seconds that all processes of a run lived which have ended, those that were killed too.
+def total_process_seconds(events: Iterable[Event]) -> float:
+    """Return the seconds that all processes of a run took which have ended, those that were killed too.
 
     A process that advances several runs counts as a part for each.
     """

@@ -1,4 +1,4 @@
-"""Whether the process that left a file still lives: asked of this host's kernel, or of the file's last touch."""
+"""Whether the process that wrote a file still runs: asked of this host's kernel, or of the file's last heartbeat."""
 
 import contextlib
 import os
@@ -7,43 +7,48 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-BEAT = 10.0
-"""Seconds between two signs of life."""
+import psutil
+
+HEARTBEAT = 10.0
+"""Seconds between two heartbeats: each touches the file."""
 STALE = 600.0
-"""Seconds without one after which a process on another host counts as dead: sixty missed beats."""
+"""Seconds without one after which a process on another host counts as dead: sixty missed heartbeats."""
+
+TICKS = 100  # a second: Linux notes in hundredths when a process started, and so have our files always done
 
 
 def host() -> str:
-    """Return a name of what process numbers are unique within: this host, or this container of it."""
+    """Return a name of what PIDs are unique within: this host, or this container of it."""
     namespace = Path("/proc/self/ns/pid")
     return f"{socket.gethostname()} {os.readlink(namespace) if namespace.exists() else ''}".strip()
 
 
 def kernel() -> str:
-    """Return a name of what a lock of the kernel reaches: this host since it was started, with all its containers."""
+    """Return a name of what a lock of the kernel reaches: this host since its boot, with all its containers."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return boot.read_text().strip() if boot.exists() else socket.gethostname()
 
 
-def born(pid: int) -> str | None:
-    """Return when a process began, None where there is no such process; numbers are given again, to younger ones."""
+def process_start_time(pid: int) -> str | None:
+    """Return when a process started, in hundredths of a second since boot; None where no process of this PID runs.
+
+    PIDs are reused, so the start time identifies the process. It is counted from boot, because the time of day at which
+    a process started is another one once the clock has been set, and a living process would be taken for dead.
+    """
     try:
-        # The fields after the name, which may hold anything: state, ..., start in clock ticks since boot.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
-    except FileNotFoundError:
-        return None if Path("/proc/self").exists() or not _exists(pid) else ""
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):  # ended, and its parent has not taken note
+            return None
+        return str(round((process.create_time() - psutil.boot_time()) * TICKS))
+    except (psutil.NoSuchProcess, ValueError):  # ValueError: a file may be damaged, and no PID is negative
+        return None
 
 
-def _exists(pid: int) -> bool:
-    """Return whether there is a process, where /proc does not tell."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def still_runs(pid: object, start_time: object) -> bool:
+    """Return whether the process of this host that noted its PID and start time still runs."""
+    started = process_start_time(pid) if isinstance(pid, int) else None
+    # Where there is no /proc, as on a Mac, earlier versions noted "": any process of that PID is believed.
+    return started is not None and start_time in (started, "")
 
 
 def age(file: Path) -> float:

@@ -24,7 +24,7 @@ from research.training import Interrupted, restore, train, train_step
 from research.training.loop import open_splits
 from research.training.recorder import Recorder
 from research.training.storage.folder import Folder
-from research.training.storage.lineage import Lineage, lives
+from research.training.storage.lineage import Lineage, total_process_seconds
 from research.training.storage.liveness import kernel
 from tests.training.storage.test_lock import leave, owner
 
@@ -247,7 +247,7 @@ def test_seconds_that_came_to_nothing_are_shared(experiments, together, options,
         seconds, events = found[index].seconds, Lineage(Folder(folder).lineage).events()
         assert [event["event"] for event in events] == ["began", "interrupted", "lost", "resumed", "finished"]
         carried = events[1]["seconds"]["total"]
-        assert seconds["lost"] == pytest.approx(lives(events[:3]) - carried, abs=0.002)
+        assert seconds["lost"] == pytest.approx(total_process_seconds(events[:3]) - carried, abs=0.002)
         assert seconds["lost"] == pytest.approx(400 / 3, abs=0.1)
         assert seconds["total"] == pytest.approx(carried + seconds["lost"] + events[4]["life"], abs=0.1)
 

@@ -364,6 +364,7 @@ class Reader(HTMLParser):
 @given(NAMES)
 @example("<script>alert(1)</script>")
 @example("<b>&amp;\"'")
+@example("{{ title }}{% raw %}{# a #}")
 def test_html_shows_any_name(found, name):
     reader = Reader()
     reader.feed(page(named(found, name)))

@@ -134,7 +134,7 @@ def test_a_claim_of_this_host_without_a_process_is_not_one(pid, tmp_path):
 
 
 def test_heartbeat(tmp_path):
-    with Claims(beat=0.02) as claims:
+    with Claims(heartbeat=0.02) as claims:
         file = claims.acquire(tmp_path).file
         os.utime(file, (1, 1))
         deadline = time.monotonic() + 10

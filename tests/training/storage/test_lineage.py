@@ -83,7 +83,7 @@ def test_goodput_counts_the_life_of_processes_that_were_killed():
     ]
     clock = Clock(now)
     clock.carry(saved)
-    clock.lose(lineage.lives(events) - saved["total"])
+    clock.lose(lineage.total_process_seconds(events) - saved["total"])
     spend(clock, now, compile=1.0, step=30.0, input=0.5, evaluate=1.5, checkpoint=2.0, other=1.0)
     found = clock.seconds()
     assert found == {
@@ -102,7 +102,7 @@ def test_goodput_counts_the_life_of_processes_that_were_killed():
     )
     again = Clock(now)
     again.carry(found)
-    again.lose(lineage.lives([*events, {"event": "interrupted", "life": 36.0}]) - found["total"])
+    again.lose(lineage.total_process_seconds([*events, {"event": "interrupted", "life": 36.0}]) - found["total"])
     assert again.seconds() == found, "what is carried is not lost once more"
 
 
@@ -114,13 +114,13 @@ def test_runs_that_advance_together_share_what_is_lost():
         {"event": "resumed"},  # alone
         {"event": "lost", "since": 2000.0, "until": 2003.0},
     ]
-    assert lineage.lives(events) == 13.0
+    assert lineage.total_process_seconds(events) == 13.0
     now = Time()
     whole = Clock(now)
     spend(whole, now, compile=4.0)
     clock = Share(whole, 4)
     clock.carry({"step": 1.0, "total": 2.0})
-    clock.lose(lineage.lives(events) - 2.0)
+    clock.lose(lineage.total_process_seconds(events) - 2.0)
     spend(clock, now, step=8.0)
     found = clock.seconds()
     assert [found[name] for name in ("compile", "step", "lost", "total")] == [1.0, 3.0, 11.0, 16.0]

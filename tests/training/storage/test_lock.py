@@ -32,7 +32,7 @@ def owner(**changed):
 
 
 def leave(folder, content, silent=0.0):
-    """Leave a lock as a process that gave its last sign of life some seconds ago."""
+    """Leave a lock as a process whose last heartbeat was some seconds ago."""
     file = folder / ".lock"
     file.write_text(json.dumps(content))
     os.utime(file, (time.time() - silent,) * 2)
@@ -65,9 +65,9 @@ def test_the_second_of_two_processes_is_refused_until_the_first_is_killed(tmp_pa
 
 
 @pytest.mark.fault("F6")
-def test_an_owner_on_another_host_is_believed_as_long_as_it_gives_signs_of_life(tmp_path):
+def test_an_owner_on_another_host_is_believed_as_long_as_it_has_heartbeats(tmp_path):
     leave(tmp_path, owner(), silent=lock.STALE - 60)
-    with pytest.raises(RunError, match=r"pid 7 on elsewhere, .* sign of life 54\d s ago; .* after 600 s without one"):
+    with pytest.raises(RunError, match=r"pid 7 on elsewhere, .* last heartbeat 54\d s ago; .* after 600 s without one"):
         take(tmp_path)
     assert json.loads((tmp_path / ".lock").read_text())["pid"] == 7
     leave(tmp_path, owner(), silent=lock.STALE + 1)
@@ -85,7 +85,8 @@ def test_without_locks_of_the_kernel_the_owner_is_asked_for(tmp_path, monkeypatc
         raise OSError(errno.ENOLCK, "no locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    here = owner(pid=os.getpid(), host=liveness.host(), kernel=liveness.kernel(), born=liveness.born(os.getpid()))
+    born = liveness.process_start_time(os.getpid())
+    here = owner(pid=os.getpid(), host=liveness.host(), kernel=liveness.kernel(), born=born)
     leave(tmp_path, here, silent=10 * lock.STALE)
     with pytest.raises(RunError, match=f"pid {os.getpid()} on"):
         take(tmp_path)
@@ -100,9 +101,9 @@ def test_a_lock_that_names_nobody_is_free(garbage, tmp_path):
     assert (tmp_path / ".lock").read_text() == ""
 
 
-def test_signs_of_life(tmp_path):
+def test_heartbeat(tmp_path):
     file = tmp_path / "lock"
-    with lock.held(file, beat=0.01):
+    with lock.held(file, heartbeat=0.01):
         os.utime(file, (0, 0))
         deadline = time.monotonic() + 30
         while file.stat().st_mtime == 0 and time.monotonic() < deadline:
@@ -114,8 +115,8 @@ def test_signs_of_life(tmp_path):
 def test_a_process_that_slept_while_another_took_over_does_not_go_on(tmp_path):
     folder = Folder(tmp_path)
     with folder.claimed():
-        folder.beat()
+        folder.heartbeat()
         leave(tmp_path, owner())
         with pytest.raises(RunError, match=r"another process \(pid 7 on elsewhere, .* took over"):
-            folder.beat()
+            folder.heartbeat()
     assert json.loads((tmp_path / ".lock").read_text())["pid"] == 7, "its lock is not for this process to clear"

@@ -14,7 +14,7 @@ from typing import Any
 
 from research.ablation.execution.measuring import host_memory
 from research.children import dying_with_this_process
-from research.devices.cpu import cores, divided, is_only_device, kept_to
+from research.devices.cpu_cores import cores, divided, is_only_device, kept_to
 from research.errors import UsageError
 
 MOST = 8

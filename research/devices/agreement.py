@@ -1,0 +1,71 @@
+"""What several processes that train one run agree on: who of them leads, when all stop, and what all of them know.
+
+Each has the same experiment, takes the same steps in the same order, and holds its part of every array. A signal comes
+to one of them alone, so they agree on the step to stop at: see `stop_agreed`.
+"""
+
+import signal
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+def joined() -> bool:
+    """Return whether this process is one of several."""
+    return bool(jax.distributed.is_initialized())
+
+
+def leads() -> bool:
+    """Return whether this is process 0, which alone prints and writes what all know."""
+    return jax.process_index() == 0
+
+
+class Agreement:
+    """Whether all processes are to stop now: called by each after the same steps, it returns True to all at the same.
+
+    Any of them is asked by SIGTERM. jax has taken over that signal: a thread of its looks for it once a second, tells
+    the others, and holds up this call in each until all have said how often they came here; the call after the last of
+    these returns True, as do all that follow. Without a signal a call takes less than a microsecond.
+    """
+
+    def __init__(self) -> None:
+        self._calls, self._reached = 0, False
+
+    def __call__(self) -> bool:
+        self._calls += 1
+        # Calls are counted rather than steps, of which there may be several in a call, so that none is left out.
+        self._reached = self._reached or multihost_utils.reached_preemption_sync_point(self._calls)
+        return self._reached
+
+
+stop_agreed = Agreement()
+
+
+def ask_to_stop() -> None:
+    """Let all processes stop at the next step on which they agree; of these only those that call `stop_agreed`."""
+    signal.raise_signal(signal.SIGTERM)
+
+
+def whole(tree: Any) -> Any:
+    """Return a tree of arrays with numpy arrays in their place, all of each, in every process; all must call it."""
+    return jax.tree.map(_whole, tree)
+
+
+def _whole(leaf: Any) -> np.ndarray:
+    """Return all of an array, from wherever its parts lie."""
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+    return np.asarray(leaf)
+
+
+def barrier(name: str) -> None:
+    """Wait until all processes have come to the barrier of this name."""
+    if joined():
+        multihost_utils.sync_global_devices(name)
+
+
+def agreed(here: bool) -> bool:
+    """Return whether something is so in every process; all must call it."""
+    return here if not joined() else bool(np.all(multihost_utils.process_allgather(np.array(here))))
