@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from research.data.schema import Schema, Tokens
 from research.errors import UsageError
 from research.fields import NonNegative, Rate, Size
 from research.layers.sequences.decoding import beam_search, greedy
+from research.models.model import Writer
 from research.tasks.losses.elementwise import cross_entropy, is_likeliest
 from research.tasks.metrics.bleu import bleu, ngram_sums, scorer
 from research.tasks.metrics.quotients import mean, perplexity
@@ -53,18 +55,14 @@ class SequenceToSequence(Task):
     length_penalty: NonNegative = 0.0
     """With beams, how much longer targets are favoured: the exponent alpha of Wu et al. (2016)."""
 
-    def inputs(self, batch: Batch) -> dict[str, jax.Array]:
-        """Return source, its lengths, and what the decoder reads."""
-        self.require(batch, "tokens", "lengths", "targets")
-        return {name: batch[name] for name in ("tokens", "lengths", "targets")}
-
-    def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
+    def check(self, schema: Schema, outputs: Any) -> None:
         """Raise unless there is a logit for every token of the target vocabulary, and BLEU can be computed."""
         self.require_layout(outputs, "[b, t, vocabulary]")
-        if classes is not None and outputs.shape[-1] < classes:
+        width, labels = outputs.shape[-1], schema.entries.get("labels")
+        if isinstance(labels, Tokens) and width < labels.ids:
             raise UsageError(
-                f"the model gives {outputs.shape[-1]} logits, but the target vocabulary of the data has {classes} "
-                "tokens: set model.target_vocabulary"
+                f"the model gives {width} logits, but the target vocabulary of the data has {labels.ids} tokens: "
+                "set model.target_vocabulary"
             )
         scorer()
 
@@ -111,9 +109,10 @@ class SequenceToSequence(Task):
         """Return what the model writes from the source alone, and its score [b], greedily or by beam search.
 
         Raises:
-            UsageError: the model cannot write.
+            UsageError: the model cannot write, or the batch has no source.
         """
-        if not hasattr(model, "start"):
+        self.require(batch, "tokens", "lengths")
+        if not isinstance(model, Writer):
             raise UsageError(
                 f"{type(model).__name__} cannot write: it has no start and step; choose an encoder-decoder"
             )
@@ -154,7 +153,7 @@ class SequenceToSequence(Task):
             """Return what was written, and the weights [b, t, s] of a pass over it."""
             written, _ = self.write(model, params, variables, batch)
             read = jnp.pad(written.tokens[:, :-1], ((0, 0), (1, 0)), constant_values=START)
-            inputs = {**self.inputs(batch), "targets": read}
+            inputs = {**self.inputs(model, batch), "targets": read}
             _, state = model.apply({"params": params, **variables}, inputs, mutable=["intermediates"])
             return written, _alignment(state.get("intermediates", {}))
 

@@ -5,9 +5,12 @@ from typing import Any
 import jax
 
 from research.data import Batch
+from research.data.schema import Schema, Tokens
 from research.errors import UsageError
-from research.experiment import Experiment, spec
+from research.experiment import Experiment, leaves, spec
+from research.models.model import as_model
 from research.optimization.paths import check_path, flat
+from research.tasks import Classification
 from research.training.initialization.start import check_start
 from research.training.update.state import TrainState, abstract_state
 from research.training.update.tracing import traced_once
@@ -23,9 +26,10 @@ def check(experiment: Experiment, begun: bool = False) -> None:
             f"a batch of {experiment.batch_size} examples has no {experiment.accumulation} equal parts: "
             "set accumulation to a divisor of batch_size"
         )
-    prepared, outputs = evaluated(experiment, abstract_state(experiment), spec(experiment))
-    experiment.task.check(prepared, outputs, experiment.data.classes())
-    check_vocabulary(experiment)
+    outputs = evaluated(experiment, abstract_state(experiment), spec(experiment))
+    schema = experiment.data.schema()
+    experiment.task.check(schema, outputs)
+    check_vocabularies(experiment, schema)
     check_mixing(experiment)
     check_auxiliary(experiment)
     check_groups(experiment)
@@ -34,10 +38,10 @@ def check(experiment: Experiment, begun: bool = False) -> None:
 
 
 @traced_once
-def evaluated(experiment: Experiment, state: TrainState, batch: Batch) -> tuple[Batch, Any]:
-    """Return a prepared batch, and the outputs of evaluation mode."""
+def evaluated(experiment: Experiment, state: TrainState, batch: Batch) -> Any:
+    """Return the outputs of evaluation mode."""
     batch = experiment.data.preprocess(batch)
-    return batch, experiment.task.forward(experiment.model, state.params, state.variables, batch)[0]
+    return experiment.task.forward(experiment.model, state.params, state.variables, batch)[0]
 
 
 @traced_once
@@ -53,13 +57,14 @@ def trained(experiment: Experiment, state: TrainState, batch: Batch) -> Any:
     return experiment.task.forward(experiment.model, state.params, state.variables, batch, jax.random.key(0))
 
 
-def check_vocabulary(experiment: Experiment) -> None:
+def check_vocabularies(experiment: Experiment, schema: Schema) -> None:
     """Raise `UsageError` where the data has token ids that the model does not know."""
-    ids = experiment.data.vocabulary()
-    for name in ("vocabulary", "source_vocabulary"):
-        known = getattr(experiment.model, name, None)
-        if ids is not None and known is not None and known < ids:
-            raise UsageError(f"the data has {ids} token ids, the model knows {known}: set model.{name}")
+    for entry, known in as_model(experiment.model).vocabularies().items():
+        given = schema.entries.get(entry)
+        if isinstance(given, Tokens) and known < given.ids:
+            found = [path for path, leaf, _ in leaves(experiment.model, "model") if leaf == known]
+            remedy = " or ".join(path for path in found if path.endswith("vocabulary")) or "a larger vocabulary"
+            raise UsageError(f"the data has {given.ids} token ids, the model knows {known}: set {remedy}")
 
 
 def check_mixing(experiment: Experiment) -> None:
@@ -73,8 +78,8 @@ def check_mixing(experiment: Experiment) -> None:
 
 def check_auxiliary(experiment: Experiment) -> None:
     """Raise `UsageError` where auxiliary classifiers of the model would not be trained, or there are none to train."""
-    weight = getattr(experiment.task, "auxiliary", None)
-    if getattr(experiment.model, "auxiliary", False) and not weight:
+    weight = experiment.task.auxiliary if isinstance(experiment.task, Classification) else None
+    if as_model(experiment.model).auxiliary and not weight:
         name = type(experiment.task).__name__
         remedy = f"{name} does not train them: set" if weight is None else "set task.auxiliary to 0.3, say, or"
         raise UsageError(f"the model has auxiliary classifiers that nothing trains: {remedy} model.auxiliary to False")

@@ -15,7 +15,7 @@ from research.experiment import Experiment, Start, fingerprint, from_json, join,
 from research.models import RecurrentLanguageModel
 from research.optimization import Optimizer
 from research.tasks import LanguageModeling
-from research.training import Interrupted, check, restore, train
+from research.training import Interrupted, restore, train
 from research.training.initialization.start import check_tokens
 from research.training.update.state import init
 
@@ -114,14 +114,3 @@ def test_another_dataset_behind_the_same_name_is_refused(tiny, undisturbed, opti
     (folder / "dataset.json").write_text(json.dumps(described))
     with pytest.raises(RunError, match="dataset.json is not what the data says now"):
         train(tiny, folder, options)
-
-
-def test_a_vocabulary_smaller_than_the_data_is_named(tiny, monkeypatch):
-    monkeypatch.setattr(type(tiny.data), "vocabulary", lambda self: 97)
-    check(tiny)
-    object.__setattr__(tiny.model, "vocabulary", 89)
-    try:
-        with pytest.raises(UsageError, match="the data has 97 token ids, the model knows 89: set model.vocabulary"):
-            check(tiny)
-    finally:
-        object.__delattr__(tiny.model, "vocabulary")
