@@ -26,7 +26,7 @@ from research.tokens import END, PADDING, START, UNKNOWN
 SHOWN = 4  # examples in alignment.png
 
 
-class Text(NamedTuple):
+class Written(NamedTuple):
     """Targets without their end: tokens [b, t], padding after each of the lengths [b]."""
 
     tokens: jax.Array
@@ -105,7 +105,7 @@ class SequenceToSequence(Task):
             return metrics
         return {**metrics, "exact_match": mean(sums["exact"], sums["examples"]), "bleu": bleu(sums)}
 
-    def write(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> tuple[Text, jax.Array]:
+    def write(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> tuple[Written, jax.Array]:
         """Return what the model writes from the source alone, and its score [b], greedily or by beam search.
 
         Raises:
@@ -125,7 +125,7 @@ class SequenceToSequence(Task):
             found = beam_search(writer.step, carry, start, END, steps, self.beams, self.length_penalty)
             tokens, _, scores = jax.tree.map(lambda leaf: leaf[:, 0], found)
         ended = tokens == END  # from the first end on
-        return Text(jnp.where(ended, PADDING, tokens), (~ended).sum(axis=1)), scores
+        return Written(jnp.where(ended, PADDING, tokens), (~ended).sum(axis=1)), scores
 
     def predict(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> Columns:
         """Return `source`, `target` and `prediction` as token ids, padded, and the `score` of the prediction.
@@ -149,7 +149,7 @@ class SequenceToSequence(Task):
         """Draw `alignment.png`: what the decoder looked at while it wrote; nothing for a model without attention."""
         some = {name: entry[:SHOWN] for name, entry in batch.items()}
 
-        def look(params: Any, variables: Any, batch: Batch) -> tuple[Text, jax.Array | None]:
+        def look(params: Any, variables: Any, batch: Batch) -> tuple[Written, jax.Array | None]:
             """Return what was written, and the weights [b, t, s] of a pass over it."""
             written, _ = self.write(model, params, variables, batch)
             read = jnp.pad(written.tokens[:, :-1], ((0, 0), (1, 0)), constant_values=START)
@@ -170,12 +170,12 @@ class SequenceToSequence(Task):
         return {"alignment.png": "what the decoder looked at in the source for each token it wrote"}
 
 
-def _target(batch: Batch) -> Text:
+def _target(batch: Batch) -> Written:
     """Return the right targets, without their end."""
     labels = batch["labels"]
     places = jnp.arange(labels.shape[1])[None]
     lengths = ((places < batch["label_lengths"][:, None]) & (labels != END)).sum(axis=1)
-    return Text(jnp.where(places < lengths[:, None], labels, PADDING), lengths)
+    return Written(jnp.where(places < lengths[:, None], labels, PADDING), lengths)
 
 
 def _alignment(intermediates: Mapping[str, Any]) -> jax.Array | None:

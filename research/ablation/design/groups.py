@@ -9,7 +9,7 @@ from research.experiment import Experiment, split
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class TrialGroup:
     """What may run together: only arrays differ between its trials. `name` is a short hash of the program."""
 
     name: str
@@ -26,13 +26,13 @@ class Group:
         return tuple(dict.fromkeys(trial.cell.name for trial in self.trials))
 
 
-def groups(trials: Iterable[Trial]) -> tuple[Group, ...]:
+def groups(trials: Iterable[Trial]) -> tuple[TrialGroup, ...]:
     """Return the groups of trials, each in the order given."""
     found: dict[tuple[Experiment, int], list[Trial]] = {}
     for trial in trials:
         program, _ = split(trial.experiment)
         found.setdefault((program, trial.experiment.steps), []).append(trial)
-    return tuple(Group(_name(program, steps), tuple(members)) for (program, steps), members in found.items())
+    return tuple(TrialGroup(_name(program, steps), tuple(members)) for (program, steps), members in found.items())
 
 
 def _name(program: Experiment, steps: int) -> str:

@@ -67,7 +67,7 @@ def train_together(
             except Exception as error:
                 ended(index, error)
         if opened:
-            group = Group(experiments, opened, splits, options, mode, size, ended, stack)
+            group = GroupTraining(experiments, opened, splits, options, mode, size, ended, stack)
             with contextlib.suppress(NobodyLeft):
                 group.train(interrupted)
                 group.finish()
@@ -86,7 +86,7 @@ class NobodyLeft(Exception):
     """Every run of a group has ended early."""
 
 
-class Group(Stepping):
+class GroupTraining(Stepping):
     """The runs of one call of `train_together`; `state` holds the states of all, stacked."""
 
     def __init__(
@@ -217,7 +217,7 @@ class Member(Run):
 
     def __init__(
         self,
-        group: Group,
+        group: GroupTraining,
         index: int,
         folder: Folder,
         clock: Share,

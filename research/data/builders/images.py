@@ -16,7 +16,7 @@ class _Packaged(LocalBuilder, skip_registration=True):  # type: ignore[call-arg]
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Every class split alike, exact copies removed."}
-    table: packaged.Table | packaged.Dump
+    table: packaged.PixelTable | packaged.Dump
     class_names: tuple[str, ...] = tuple("0123456789")
     description: str
 
