@@ -26,15 +26,15 @@ from research.ablation.report.layout import (
 from research.ablation.report.learning_curves import Curves
 from research.ablation.report.markdown import receipt_texts
 from research.ablation.report.numbers import Scale, plural
-from research.ablation.report.tables import Column, Entry, Row, Table
+from research.ablation.report.tables import Column, Entry, ReportTable, Row
 
 
-def page(table: Table, curves: Sequence[Curves] = ()) -> str:
+def page(table: ReportTable, curves: Sequence[Curves] = ()) -> str:
     """Return the report as HTML: findings, forest plot, table, paired dots, learning curves, notes, receipts."""
     return "\n".join(_page(table, curves)) + "\n"
 
 
-def _page(table: Table, curves: Sequence[Curves]) -> Iterator[str]:
+def _page(table: ReportTable, curves: Sequence[Curves]) -> Iterator[str]:
     """Yield the document."""
     title = escape(table.title or "Ablation")
     yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
@@ -69,7 +69,7 @@ def _page(table: Table, curves: Sequence[Curves]) -> Iterator[str]:
     yield f"</main>\n<script>{SCRIPT}</script>\n</body>\n</html>"
 
 
-def _facts(table: Table) -> Iterator[str]:
+def _facts(table: ReportTable) -> Iterator[str]:
     """Yield what was run, in a few words."""
     yield '<dl class="facts">'
     for index, column in enumerate(table.columns):
@@ -93,7 +93,7 @@ def _facts(table: Table) -> Iterator[str]:
     yield "</dl>"
 
 
-def _forest(table: Table, index: int, column: Column, several: bool) -> Iterator[str]:
+def _forest(table: ReportTable, index: int, column: Column, several: bool) -> Iterator[str]:
     """Yield the forest plot of a column."""
     scale, (baseline, *rows) = column_scale(table, index), [(row, row.entries[index]) for row in table.rows]
     along = forest_axis([entry for _, entry in rows], column.margin)
@@ -118,7 +118,7 @@ def _forest(table: Table, index: int, column: Column, several: bool) -> Iterator
     yield "</figure>"
 
 
-def _pairs(table: Table, index: int, column: Column, several: bool) -> Iterator[str]:
+def _pairs(table: ReportTable, index: int, column: Column, several: bool) -> Iterator[str]:
     """Yield the values of every seed in a column, joined to the baseline's."""
     scale, (first, *rows) = column_scale(table, index), [(row, row.entries[index]) for row in table.rows]
     baseline = first[1]
@@ -162,7 +162,7 @@ def _curves(study: Curves, several: bool) -> Iterator[str]:
     )
 
 
-def _table(table: Table) -> Iterator[str]:
+def _table(table: ReportTable) -> Iterator[str]:
     """Yield the table, with headings that sort it."""
     shown = layout(table)
     yield '<h2>All cells</h2>\n<div class="scroll" tabindex="0" role="region" aria-label="All cells"><table>\n<thead>'
@@ -203,7 +203,7 @@ def _cell(heading: Heading, item: Item) -> str:
     return f'<td class="{" ".join(kinds)}" data-value="{escape(value)}">{escape(item.text)}</td>'
 
 
-def _receipts(table: Table) -> Iterator[str]:
+def _receipts(table: ReportTable) -> Iterator[str]:
     """Yield where the numbers come from."""
     heads = ("variant", "overrides", "study", "fingerprint", "seeds", "mode", "device", "commit", "versions")
     yield '<details><summary>Receipts: what to run to have any number again</summary>\n<div class="scroll">'
