@@ -88,7 +88,7 @@ plt.show()
 # %%
 batch = digits.data.preprocess(digits.data.open("test")[[0]])
 logits, sown = digits.model.apply(
-    {"params": state.evaluated, **state.variables}, digits.task.inputs(batch), mutable=["intermediates"]
+    {"params": state.evaluated, **state.variables}, digits.task.inputs(digits.model, batch), mutable=["intermediates"]
 )
 intermediates = {name: np.asarray(value[0]) for name, value in sown["intermediates"].items()}
 print({name: value.shape for name, value in intermediates.items()})
@@ -127,7 +127,7 @@ dates, state = restore(folder)
 # %%
 EXAMPLE = 0
 batch = dates.data.preprocess(dates.data.open("test")[[EXAMPLE]])
-inputs = dates.task.inputs(batch)
+inputs = dates.task.inputs(dates.model, batch)
 _, sown = dates.model.apply({"params": state.evaluated, **state.variables}, inputs, mutable=["intermediates"])
 blocks = sown["intermediates"]["decoder"]
 weights = np.asarray(blocks[list(blocks)[-1]]["cross_attention"]["weights"][0][0])  # [heads, written, read]

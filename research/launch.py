@@ -118,7 +118,7 @@ def run(launch: Launch, command: list[str], logs: Logs) -> int:
     with signals("all processes save and end; once more ends them at once") as received:
         restarts = 0
         while True:
-            with Group(launch, command, logs) as group:
+            with ProcessGroup(launch, command, logs) as group:
                 cause = group.wait(received)
                 codes = group.codes()
             if len(received) > 1:
@@ -147,7 +147,7 @@ def failed(cause: int, code: int, codes: list[int], logs: Logs, reason: str = ""
     return 2 if code == 2 else 1
 
 
-class Group:
+class ProcessGroup:
     """All processes, from one start to its end; leaving the context kills those that are left, and their children."""
 
     def __init__(self, launch: Launch, command: list[str], logs: Logs) -> None:
@@ -204,7 +204,7 @@ class Group:
         """Return the exit codes, 0 for those that have not ended."""
         return [self._ended.get(index, 0) for index in range(len(self._processes))]
 
-    def __enter__(self) -> "Group":
+    def __enter__(self) -> "ProcessGroup":
         return self
 
     def __exit__(self, *_: object) -> None:

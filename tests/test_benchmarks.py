@@ -183,7 +183,9 @@ def test_the_plain_flax_loop_has_the_same_transformer_and_loss():
     recipe = dict(zip(("family", "network"), sweep.counterpart(experiment), strict=True))
     network, theirs = flax_sweep.network_of(recipe), flax_sweep.prepared(recipe, stored)
     ours = experiment.data.preprocess({**stored, "sizes": jnp.ones_like(stored["tokens"])})
-    shapes = jax.eval_shape(experiment.model.init, jax.random.key(0), experiment.task.inputs(ours))["params"]
+    shapes = jax.eval_shape(experiment.model.init, jax.random.key(0), experiment.task.inputs(experiment.model, ours))[
+        "params"
+    ]
     params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes)
     flat = flatten_dict(params, sep=".")
     carried = {}
@@ -194,7 +196,7 @@ def test_the_plain_flax_loop_has_the_same_transformer_and_loss():
     assert not flat
 
     logits = jax.jit(network.apply)({"params": unflatten_dict(carried, sep=".")}, theirs)
-    expected = jax.jit(experiment.model.apply)({"params": params}, experiment.task.inputs(ours))
+    expected = jax.jit(experiment.model.apply)({"params": params}, experiment.task.inputs(experiment.model, ours))
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     loss = experiment.task.summarize(jax.device_get(experiment.task.measure(expected, ours)))["loss"]
     assert float(flax_sweep.cross_entropy(logits, theirs["label"])) == pytest.approx(loss, rel=1e-4)

@@ -225,6 +225,8 @@ def test_describe(run):
     assert f"fingerprint {fingerprint(experiment)}" in out
     for text in ("learning_rate: 0.002", "dropout: 0.3", "block_1/Conv_0", "float32[3,3,32,64]", "53,002", "FLOPs"):
         assert text in out
+    for text in ("image: float32[128,8,8,1] image of 8 x 8 pixels", "label: int32[128] one of 10 classes: 0, 1,"):
+        assert text in out
 
 
 def test_an_experiment_may_bring_its_own_classes(data_dir, tmp_path, capsys):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from research.data.schema import Schema
 from research.data.splits import Split
 from research.data.storage.records import Records
 
@@ -22,13 +23,9 @@ class Data:
         """Return shape and type of each entry of one raw example, without prepared data or network."""
         raise NotImplementedError
 
-    def classes(self) -> int | None:
-        """Return how many things there are to choose from: classes, labels or tokens; None for numbers."""
+    def schema(self) -> Schema:
+        """Return what each entry of an evaluation batch means, as `preprocess` returns it; as pure as `spec`."""
         raise NotImplementedError
-
-    def vocabulary(self) -> int | None:
-        """Return how many token ids the model reads; None where it reads no tokens."""
-        return None
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to a split; raise `UsageError` naming what is missing and how to get it."""

@@ -15,6 +15,7 @@ from research.errors import UsageError
 from research.experiment import Experiment, Placement
 from research.layers.partition import Rules, partition_spec
 from research.layers.replicas import REPLICAS
+from research.models.model import as_model
 
 Part = Literal["state", "batch", "everywhere"]
 
@@ -153,7 +154,7 @@ def lay_out(
     Raises:
         UsageError: as for `make_mesh`; also where a method or an axis is not for this model, or these processes.
     """
-    rules = getattr(experiment.model, "partition", ())
+    rules = as_model(experiment.model).partition
     if placement.tensor > 1 and not rules:
         # Besides, XLA's gradients of grouped convolutions are wrong where an axis of the mesh leaves the batch whole.
         raise UsageError(f"{type(experiment.model).__name__} has no matrices to divide: set placement.tensor to 1")

@@ -1,30 +1,26 @@
 """The multilayer perceptron."""
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from research.errors import UsageError
 from research.fields import Rate, Size
 from research.layers.activations import Activation, activate
 from research.layers.dropout import Dropout
 from research.layers.partition import ALTERNATELY, Rules
+from research.models.model import Model
 
 
-class MLP(nn.Module):
+class MLP(Model):
     """Dense layers with an activation and dropout, then logits [b, classes], float32.
 
     The network of Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors" (1986). Called
-    with an array of any shape behind the batch, a table, an image or a window of a series, or a mapping with it under
-    `features`; each example is flattened, and where examples differ in length the padding counts. For regression the
-    logits are the estimates. With `train=True` it draws from the `dropout` stream. Sown into `intermediates`, after the
-    activation: `dense_0_output` and so on.
-
-    Raises:
-        UsageError: the inputs are a mapping without features.
+    with an array of any shape behind the batch, a table, an image or a window of a series; each example is flattened,
+    and where examples differ in length the padding counts. For regression the logits are the estimates. With
+    `train=True` it draws from the `dropout` stream. Sown into `intermediates`, after the activation: `dense_0_output`
+    and so on.
     """
 
     partition: ClassVar[Rules] = ALTERNATELY
@@ -40,14 +36,13 @@ class MLP(nn.Module):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the computation; parameters are float32."""
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("image|features",)
+
     @nn.compact
-    def __call__(self, inputs: jax.Array | Mapping[str, jax.Array], train: bool = False) -> jax.Array:
-        if isinstance(inputs, Mapping):
-            if "features" not in inputs:
-                found = ", ".join(sorted(inputs)) or "empty"
-                raise UsageError(f'the model reads "features", but its inputs are {found}')
-            inputs = inputs["features"]
-        x = inputs.reshape(len(inputs), -1)  # [b, d]
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        x = x.reshape(len(x), -1)  # [b, d]
         for index, width in enumerate(self.hidden):
             x = activate(self.activation, nn.Dense(width, dtype=self.dtype, name=f"dense_{index}")(x))  # [b, width]
             self.sow("intermediates", f"dense_{index}_output", x)

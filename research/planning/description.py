@@ -16,7 +16,7 @@ from research.training.update.state import abstract_state, count_parameters
 
 
 def describe(experiment: Experiment) -> str:
-    """Return fingerprint, every field, layers with shapes and parameters, and the FLOPs of a training step.
+    """Return fingerprint, every field, what a batch holds, layers with shapes and parameters, and a step's FLOPs.
 
     Nothing is trained, and no dataset needs to be prepared. FLOPs are those of the traced step, forward, backward and
     update, on all devices together: two for a multiplication and addition in products, one for any other number.
@@ -28,6 +28,8 @@ def describe(experiment: Experiment) -> str:
             f"fingerprint {fingerprint(experiment)}  seed {experiment.seed}",
             "",
             *fields(experiment),
+            "batch:",
+            *entries(experiment),
             layers(experiment),
             f"parameters {count_parameters(state):,}",
             f"FLOPs of a training step {flops:,} ({flops / experiment.batch_size:,.0f} an example)",
@@ -43,10 +45,20 @@ def fields(node: Any, indent: str = "") -> Iterator[str]:
             yield from fields(child, indent + "  ")
 
 
+def entries(experiment: Experiment) -> Iterator[str]:
+    """Yield a line per entry of a prepared batch: its shape, and what it means; and one on the unit that repeats."""
+    schema = experiment.data.schema()
+    for name, item in jax.eval_shape(experiment.data.preprocess, spec(experiment)).items():
+        shape = f"{item.dtype}[{','.join(map(str, item.shape))}]"
+        yield f"  {name}: {shape} {schema.entries.get(name, '')}".rstrip()
+    if schema.unit is not None:
+        yield f"  several examples are of one {schema.unit}, so they depend on each other"
+
+
 def layers(experiment: Experiment) -> str:
     """Return linen's table of layers: inputs, outputs and parameters of a batch."""
     batch = {name: jnp.zeros(item.shape, item.dtype) for name, item in spec(experiment).items()}
-    inputs = experiment.task.inputs(experiment.data.preprocess(batch))
+    inputs = experiment.task.inputs(experiment.model, experiment.data.preprocess(batch))
     table = nn.tabulate(
         experiment.model,
         jax.random.key(0),

@@ -7,6 +7,7 @@ import jax
 
 from research.devices import ONE_DEVICE, Layout
 from research.experiment import Experiment, spec, split
+from research.models.model import as_model
 from research.training.stepping import placed_step
 from research.training.update.references import References, abstract_references
 from research.training.update.state import TrainState, abstract_state
@@ -27,7 +28,7 @@ def arguments(experiment: Experiment, layout: Layout = ONE_DEVICE) -> tuple[Trai
     state, batch, references = abstract_state(experiment), spec(experiment), abstract_references(experiment)
     if layout.mesh is None:
         return state, batch, references
-    rules = {name: getattr(source.model, "partition", ()) for name, source in experiment.references}
+    rules = {name: as_model(source.model).partition for name, source in experiment.references}
     divided = {
         name: dataclasses.replace(layout, rules=rules[name]).described(tree) for name, tree in references.items()
     }

@@ -11,6 +11,7 @@ import jax
 from research.devices.layout import Layout, lay_out
 from research.errors import UsageError
 from research.experiment import Experiment, Placement, replace, spec
+from research.models.model import as_model
 from research.planning.chips import Chip
 from research.planning.collectives import Communication, communication
 from research.planning.flops import Work, work
@@ -188,7 +189,7 @@ def placements(experiment: Experiment, devices: int) -> Iterator[Placement]:
     gradients once or twice, dividing the batch alone only gradients. Where a model names no matrices, none are divided.
     """
     examples = experiment.batch_size // experiment.accumulation
-    tensors = _divisors(devices) if getattr(experiment.model, "partition", ()) else [1]
+    tensors = _divisors(devices) if as_model(experiment.model).partition else [1]
     for tensor, fsdp in itertools.product(tensors, _divisors(devices)):
         data = devices // (tensor * fsdp)
         if data and data * tensor * fsdp == devices and examples % (data * fsdp) == 0:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from research.data.schema import Categorical, Schema
 from research.errors import UsageError
 from research.fields import NonNegative, Rate, Size, Switch, is_off
 from research.tasks.losses.elementwise import cross_entropy
@@ -45,13 +45,13 @@ class Classification(Task):
     auxiliary: Switch = 0.0
     """Weight of the loss of each auxiliary classifier of the model; 0 is off. 0.3 in Inception v1, 0.4 in v3."""
 
-    def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
+    def check(self, schema: Schema, outputs: Any) -> None:
         """Raise unless there is one logit per class, and one weight per class where weights are given."""
         self.require_layout(outputs, "[b, classes]")
-        width = outputs.shape[-1]
-        if classes is not None and width != classes:
+        width, label = outputs.shape[-1], schema.entries.get("label")
+        if isinstance(label, Categorical) and width != label.classes:
             raise UsageError(
-                f"the model gives {width} logits, but the dataset has {classes} classes: set model.classes"
+                f"the model gives {width} logits, but the dataset has {label.classes} classes: set model.classes"
             )
         if self.class_weights is not None and len(self.class_weights) != width:
             raise UsageError(f"task.class_weights has {len(self.class_weights)} weights for {width} classes")

@@ -33,12 +33,11 @@ class Distillation(Classification):
     share: Rate = 0.9
     """Weight of the teacher in the loss; 0 learns from labels alone."""
 
-    def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
-        """Raise also unless the teacher has as many classes as the model."""
-        super().check(spec, outputs, classes)
-        if spec["teacher"].shape != outputs.shape:
+    def check_references(self, given: Mapping[str, Any], outputs: Any) -> None:
+        """Raise unless the teacher has as many classes as the model."""
+        if given["teacher"].shape != outputs.shape:
             raise UsageError(
-                f"the teacher gives {list(spec['teacher'].shape)} and the model {list(outputs.shape)}: "
+                f"the teacher gives {list(given['teacher'].shape)} and the model {list(outputs.shape)}: "
                 "set model.classes to that of the teacher's model"
             )
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -10,9 +9,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from research.data.schema import Schema, Tokens
 from research.errors import UsageError
 from research.fields import Range, Rate, Size, Switch
 from research.layers.sequences.sampling import generate, generate_beyond
+from research.models.model import BoundedWriter, Writer
 from research.tasks.losses.elementwise import cross_entropy, is_likeliest
 from research.tasks.metrics.quotients import mean, perplexity
 from research.tasks.spelling import NOTHING, spell
@@ -27,7 +28,7 @@ class LanguageModeling(Task):
 
     Metrics are over all tokens alike: loss, which is minimised and in nats per token; without label smoothing,
     perplexity, bits per byte (of the UTF-8 text behind the targets, `bytes` [b]; so tokenizers can be compared) and
-    accuracy. The model is called with the tokens alone: causality hides their padding.
+    accuracy. The model is shown no lengths: causality hides the padding.
 
     To predict, the model reads the first tokens of an example and writes on at random, with a key that is a function of
     the row's number alone. What goes beyond the length of the data's examples, a Transformer writes in view of at most
@@ -35,7 +36,7 @@ class LanguageModeling(Task):
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss", "bits_per_byte")
-    entries: ClassVar[tuple[str, ...]] = ("tokens", "targets", "lengths", "bytes")
+    entries: ClassVar[tuple[str, ...]] = ("targets", "lengths", "bytes")
 
     label_smoothing: Rate = 0.0
     """Share of the target spread evenly over all tokens."""
@@ -50,17 +51,13 @@ class LanguageModeling(Task):
     top_p: Annotated[float, Range(0.0, 1.0, open_start=True)] | None = None
     """Draw among the fewest likeliest tokens that reach this probability; None among all."""
 
-    def inputs(self, batch: Batch) -> dict[str, jax.Array]:
-        """Return the tokens, [b, l]."""
-        self.require(batch, "tokens")
-        return {"tokens": batch["tokens"]}
-
-    def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
+    def check(self, schema: Schema, outputs: Any) -> None:
         """Raise unless there is a logit for every token of the vocabulary at every position."""
         self.require_layout(outputs, "[b, l, vocabulary]")
-        if classes is not None and outputs.shape[-1] < classes:
+        width, targets = outputs.shape[-1], schema.entries.get("targets")
+        if isinstance(targets, Tokens) and width < targets.ids:
             raise UsageError(
-                f"the model gives {outputs.shape[-1]} logits, but the vocabulary of the data has {classes} tokens: "
+                f"the model gives {width} logits, but the vocabulary of the data has {targets.ids} tokens: "
                 "set model.vocabulary"
             )
 
@@ -96,8 +93,8 @@ class LanguageModeling(Task):
         Raises:
             UsageError: the batch lacks an entry, or the model cannot write.
         """
-        self.require(batch, *self.entries)
-        if not hasattr(model, "start"):
+        self.require(batch, "tokens", *self.entries)
+        if not isinstance(model, Writer):
             raise UsageError(f"{type(model).__name__} cannot write: it has no start and step; choose a language model")
         tokens, targets = batch["tokens"], batch["targets"]
         b, l = tokens.shape
@@ -106,7 +103,7 @@ class LanguageModeling(Task):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), batch.get("row", jnp.arange(b)))
         drawn: dict[str, Any] = {"temperature": self.temperature, "k": self.top_k, "p": self.top_p}
         writer, steps = model.bind({"params": params, **variables}), self.continuation
-        if shown + steps - 1 > l and hasattr(model, "max_length"):
+        if shown + steps - 1 > l and isinstance(model, BoundedWriter):
             written = generate_beyond(writer.start, writer.step, tokens[:, :shown], lengths, keys, steps, l, **drawn)
         else:
             carry, logits = writer.start({"tokens": tokens[:, :shown], "lengths": lengths}, shown + steps - 1)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from research.data.schema import Schema, Tokens
 from research.errors import UsageError
 from research.fields import Switch
 from research.tasks.losses.elementwise import cross_entropy, is_likeliest
@@ -25,12 +26,12 @@ class MaskedLanguageModeling(Task):
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss", "masked_accuracy")
-    entries: ClassVar[tuple[str, ...]] = ("tokens", "targets", "predicted", "next")
+    entries: ClassVar[tuple[str, ...]] = ("targets", "predicted", "next")
 
     next_weight: Switch = 1.0
     """Weight of the loss of next-sentence prediction."""
 
-    def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
+    def check(self, schema: Schema, outputs: Any) -> None:
         """Raise unless the model has both heads, and a logit for every token of the vocabulary."""
         if not isinstance(outputs, Mapping) or not {"masked", "next"} <= outputs.keys():
             raise UsageError(
@@ -39,10 +40,10 @@ class MaskedLanguageModeling(Task):
             )
         self.require_layout(outputs["masked"], "[b, l, vocabulary]", "masked")
         self.require_layout(outputs["next"], "[b, 2]", "next")
-        width = outputs["masked"].shape[-1]
-        if classes is not None and width < classes:
+        width, targets = outputs["masked"].shape[-1], schema.entries.get("targets")
+        if isinstance(targets, Tokens) and width < targets.ids:
             raise UsageError(
-                f"the model gives {width} logits, but the vocabulary of the data has {classes} tokens: "
+                f"the model gives {width} logits, but the vocabulary of the data has {targets.ids} tokens: "
                 "set model.vocabulary"
             )
 

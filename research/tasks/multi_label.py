@@ -2,13 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from research.data.schema import Labels, Schema
 from research.errors import UsageError
 from research.fields import Fraction, NonNegative
 from research.tasks.losses.elementwise import binary_cross_entropy
@@ -42,12 +42,14 @@ class MultiLabel(Task):
     positive_weights: tuple[NonNegative, ...] | None = None
     """Factor of each label's loss where it is 1, against its being rare; None weighs both answers alike."""
 
-    def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
+    def check(self, schema: Schema, outputs: Any) -> None:
         """Raise unless there is one logit per label, and one weight per label where weights are given."""
         self.require_layout(outputs, "[b, labels]")
-        width = outputs.shape[-1]
-        if classes is not None and width != classes:
-            raise UsageError(f"the model gives {width} logits, but the data has {classes} labels: set model.classes")
+        width, labels = outputs.shape[-1], schema.entries.get("labels")
+        if isinstance(labels, Labels) and width != labels.labels:
+            raise UsageError(
+                f"the model gives {width} logits, but the data has {labels.labels} labels: set model.classes"
+            )
         for name in ("label_weights", "positive_weights"):
             weights = getattr(self, name)
             if weights is not None and len(weights) != width:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from research.data.schema import Real, Schema
 from research.errors import UsageError
 from research.fields import Positive, Range
 from research.tasks.losses import elementwise
@@ -55,16 +55,17 @@ class Regression(Task):
     quantiles: tuple[Quantile, ...] = (0.1, 0.5, 0.9)
     """What the quantile loss estimates, from low to high."""
 
-    def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
+    def check(self, schema: Schema, outputs: Any) -> None:
         """Raise unless there are as many outputs as the loss needs for every value, and some quantiles."""
         self.require_layout(outputs, "[b, outputs]")
         if not self.quantiles:
             raise UsageError("task.quantiles is empty: give at least one")
         width, parts = outputs.shape[-1], self._parts
-        if self.value in spec and (k := spec[self.value].shape[-1]) * parts != width:
+        value = schema.entries.get(self.value)
+        if isinstance(value, Real) and value.size * parts != width:
             raise UsageError(
-                f"the model gives {width} outputs, but the {self.loss} loss of {k} values needs {k * parts}: "
-                "set model.classes"
+                f"the model gives {width} outputs, but the {self.loss} loss of {value.size} values needs "
+                f"{value.size * parts}: set model.classes"
             )
         if width % parts:
             raise UsageError(

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from research.data.schema import Schema, Tokens
 from research.errors import UsageError
 from research.fields import NonNegative, Rate, Size
 from research.layers.sequences.decoding import beam_search, greedy
+from research.models.model import Writer
 from research.tasks.losses.elementwise import cross_entropy, is_likeliest
 from research.tasks.metrics.bleu import bleu, ngram_sums, scorer
 from research.tasks.metrics.quotients import mean, perplexity
@@ -24,7 +26,7 @@ from research.tokens import END, PADDING, START, UNKNOWN
 SHOWN = 4  # examples in alignment.png
 
 
-class Text(NamedTuple):
+class Written(NamedTuple):
     """Targets without their end: tokens [b, t], padding after each of the lengths [b]."""
 
     tokens: jax.Array
@@ -53,18 +55,14 @@ class SequenceToSequence(Task):
     length_penalty: NonNegative = 0.0
     """With beams, how much longer targets are favoured: the exponent alpha of Wu et al. (2016)."""
 
-    def inputs(self, batch: Batch) -> dict[str, jax.Array]:
-        """Return source, its lengths, and what the decoder reads."""
-        self.require(batch, "tokens", "lengths", "targets")
-        return {name: batch[name] for name in ("tokens", "lengths", "targets")}
-
-    def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
+    def check(self, schema: Schema, outputs: Any) -> None:
         """Raise unless there is a logit for every token of the target vocabulary, and BLEU can be computed."""
         self.require_layout(outputs, "[b, t, vocabulary]")
-        if classes is not None and outputs.shape[-1] < classes:
+        width, labels = outputs.shape[-1], schema.entries.get("labels")
+        if isinstance(labels, Tokens) and width < labels.ids:
             raise UsageError(
-                f"the model gives {outputs.shape[-1]} logits, but the target vocabulary of the data has {classes} "
-                "tokens: set model.target_vocabulary"
+                f"the model gives {width} logits, but the target vocabulary of the data has {labels.ids} tokens: "
+                "set model.target_vocabulary"
             )
         scorer()
 
@@ -107,13 +105,14 @@ class SequenceToSequence(Task):
             return metrics
         return {**metrics, "exact_match": mean(sums["exact"], sums["examples"]), "bleu": bleu(sums)}
 
-    def write(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> tuple[Text, jax.Array]:
+    def write(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> tuple[Written, jax.Array]:
         """Return what the model writes from the source alone, and its score [b], greedily or by beam search.
 
         Raises:
-            UsageError: the model cannot write.
+            UsageError: the model cannot write, or the batch has no source.
         """
-        if not hasattr(model, "start"):
+        self.require(batch, "tokens", "lengths")
+        if not isinstance(model, Writer):
             raise UsageError(
                 f"{type(model).__name__} cannot write: it has no start and step; choose an encoder-decoder"
             )
@@ -126,7 +125,7 @@ class SequenceToSequence(Task):
             found = beam_search(writer.step, carry, start, END, steps, self.beams, self.length_penalty)
             tokens, _, scores = jax.tree.map(lambda leaf: leaf[:, 0], found)
         ended = tokens == END  # from the first end on
-        return Text(jnp.where(ended, PADDING, tokens), (~ended).sum(axis=1)), scores
+        return Written(jnp.where(ended, PADDING, tokens), (~ended).sum(axis=1)), scores
 
     def predict(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> Columns:
         """Return `source`, `target` and `prediction` as token ids, padded, and the `score` of the prediction.
@@ -150,11 +149,11 @@ class SequenceToSequence(Task):
         """Draw `alignment.png`: what the decoder looked at while it wrote; nothing for a model without attention."""
         some = {name: entry[:SHOWN] for name, entry in batch.items()}
 
-        def look(params: Any, variables: Any, batch: Batch) -> tuple[Text, jax.Array | None]:
+        def look(params: Any, variables: Any, batch: Batch) -> tuple[Written, jax.Array | None]:
             """Return what was written, and the weights [b, t, s] of a pass over it."""
             written, _ = self.write(model, params, variables, batch)
             read = jnp.pad(written.tokens[:, :-1], ((0, 0), (1, 0)), constant_values=START)
-            inputs = {**self.inputs(batch), "targets": read}
+            inputs = {**self.inputs(model, batch), "targets": read}
             _, state = model.apply({"params": params, **variables}, inputs, mutable=["intermediates"])
             return written, _alignment(state.get("intermediates", {}))
 
@@ -171,12 +170,12 @@ class SequenceToSequence(Task):
         return {"alignment.png": "what the decoder looked at in the source for each token it wrote"}
 
 
-def _target(batch: Batch) -> Text:
+def _target(batch: Batch) -> Written:
     """Return the right targets, without their end."""
     labels = batch["labels"]
     places = jnp.arange(labels.shape[1])[None]
     lengths = ((places < batch["label_lengths"][:, None]) & (labels != END)).sum(axis=1)
-    return Text(jnp.where(places < lengths[:, None], labels, PADDING), lengths)
+    return Written(jnp.where(places < lengths[:, None], labels, PADDING), lengths)
 
 
 def _alignment(intermediates: Mapping[str, Any]) -> jax.Array | None:

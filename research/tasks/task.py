@@ -10,13 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from research.data.schema import Schema
 from research.errors import UsageError
+from research.models.model import model_inputs
 
 Batch = dict[str, jax.Array]
 Sums = dict[str, Any]
 Columns = dict[str, Any]
 Readable = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
+BOOKKEEPING = ("mask", "row")
+"""What evaluation adds to a batch: which of its examples count, and where they stand in the dataset."""
 SAMPLING = 1  # folded into the key of dropout, whose own draws stay as they are
 
 
@@ -35,7 +39,7 @@ class Task:
     headline: ClassVar[tuple[str, ...]] = ("loss",)
     """The metrics shown while training."""
     entries: ClassVar[tuple[str, ...]] = ()
-    """What a batch must hold besides what the model is called with."""
+    """What a batch must hold besides what the model is called with; no model is shown it."""
     rows: ClassVar[tuple[str, ...]] = ()
     """Names among the sums of arrays that are not added but put one behind the other, by rows."""
     additive: ClassVar[bool] = True
@@ -45,22 +49,14 @@ class Task:
     mixes: ClassVar[bool] = False
     """Whether the loss of a mixed example is that of both its labels, by `other` and `share` of the batch."""
 
-    def inputs(self, batch: Batch) -> Any:
-        """Return what the model is called with: the image; or a table [b, d]; or a mapping of what the batch has.
-
-        The mapping is of `tokens` [b, l], `features` [b, l, d], `lengths` [b] and `segments` [b, l].
+    def inputs(self, model: nn.Module, batch: Batch) -> Any:
+        """Return what the model is called with: what it reads of the batch, without the answers and what is counted.
 
         Raises:
-            UsageError: the batch has none of them.
+            UsageError: the batch lacks an entry that the model reads.
         """
-        if "image" in batch:
-            return batch["image"]
-        found = {name: batch[name] for name in ("tokens", "features", "lengths", "segments") if name in batch}
-        if not {"tokens", "features"} & found.keys():
-            raise UsageError(f"{self._name} needs an image, tokens or features, but {_described(batch)}")
-        if "tokens" not in found and found["features"].ndim == 2:
-            return found["features"]
-        return found
+        hidden = {*self.entries, *BOOKKEEPING}
+        return model_inputs(model, {name: entry for name, entry in batch.items() if name not in hidden})
 
     def measure(self, outputs: Any, batch: Batch) -> Sums:
         """Return sums over the examples of `batch`, those where `mask` is False left out; needs `loss` and `weight`."""
@@ -78,11 +74,14 @@ class Task:
         """Return arrays by name, a row an example: what is predicted, and what belongs beside it."""
         raise NotImplementedError
 
-    def check(self, spec: Mapping[str, Any], outputs: Any, classes: int | None) -> None:
-        """Raise `UsageError` unless the model's abstract `outputs` fit the dataset; called before anything runs.
+    def check(self, schema: Schema, outputs: Any) -> None:
+        """Raise `UsageError` unless the model's abstract `outputs` fit the data; called before anything runs.
 
-        `spec` holds shapes of batch entries, `classes` how many classes, labels or tokens there are to choose from.
+        What the schema does not describe is taken to fit.
         """
+
+    def check_references(self, given: Mapping[str, Any], outputs: Any) -> None:
+        """Raise `UsageError` unless what the references give, abstract and by name, fits the model's outputs."""
 
     def objective(self, sums: Sums) -> jax.Array:
         """Return the mean loss that is minimised, a scalar; 0 over a batch in which nothing has weight."""
@@ -98,10 +97,10 @@ class Task:
         """
         self.require(batch, *self.entries)
         if key is None:
-            return model.apply({"params": params, **variables}, self.inputs(batch), train=False), variables
+            return model.apply({"params": params, **variables}, self.inputs(model, batch), train=False), variables
         return model.apply(
             {"params": params, **variables},
-            self.inputs(batch),
+            self.inputs(model, batch),
             train=True,
             rngs={"dropout": key, "sampling": jax.random.fold_in(key, SAMPLING)},
             mutable=list(variables),

@@ -1,13 +1,15 @@
 import dataclasses
+import importlib
+import pkgutil
 
 import numpy as np
 import pytest
 
+import research
+from research import data, models, optimization, tasks
+from research import experiment as values
 from research.errors import UsageError
-from research.experiment import (
-    RunOptions,
-    spec,
-)
+from research.experiment import RunOptions, spec, vocabulary
 
 
 def test_an_experiment_is_frozen(experiment):
@@ -35,3 +37,19 @@ def test_run_options_are_checked(options, message):
     with pytest.raises(UsageError, match=message):
         RunOptions(**options)
     assert RunOptions(evaluate_every=0, stop_after=None).log_every == 50
+
+
+def test_no_two_values_share_a_class_name():
+    """Neither public values among each other, nor with any other class: JSON and errors name them by that alone."""
+    packages = (models, tasks, data, optimization, values)
+    public = [item for package in packages for item in vars(package).values() if dataclasses.is_dataclass(item)]
+    names = {item.__name__: item for item in public if isinstance(item, type)}
+    assert set(names.values()) == {item for item in public if isinstance(item, type)}
+    assert vocabulary().items() <= names.items()
+    known: dict[str, type] = {}
+    for module in pkgutil.walk_packages(research.__path__, "research."):
+        for item in vars(importlib.import_module(module.name)).values():
+            if not isinstance(item, type) or not item.__module__.startswith("research."):
+                continue
+            if dataclasses.is_dataclass(item) or item.__name__ in names:
+                assert known.setdefault(item.__name__, item) is item, (item, known[item.__name__])

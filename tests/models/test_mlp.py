@@ -1,9 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from research.errors import UsageError
 from research.models import MLP
 
 B, D = 5, 12
@@ -28,14 +26,8 @@ def test_it_is_its_layers_one_after_another():
 def test_any_example_is_flattened():
     variables = MODEL.init(jax.random.key(0), X)
     expected = MODEL.apply(variables, X)
-    for inputs in (
-        X.reshape(B, 2, 3, 2),
-        {"features": X.reshape(B, 4, 3)},
-        {"features": X, "lengths": np.ones(B, int)},
-    ):
+    for inputs in (X.reshape(B, 2, 3, 2), X.reshape(B, 4, 3)):
         np.testing.assert_array_equal(MODEL.apply(variables, inputs), expected)
-    with pytest.raises(UsageError, match='the model reads "features", but its inputs are lengths, tokens'):
-        MODEL.apply(variables, {"tokens": X, "lengths": X})
 
 
 def test_dropout_acts_in_training_alone_and_its_rate_maps():

@@ -50,7 +50,7 @@ def parameters(model, batch):
 
 
 def test_every_model_says_how_it_is_divided():
-    assert {name for name, model in MODELS.items() if model.partition} == VARIANTS.keys()
+    assert {name for name, model in MODELS.items() if model().partition} == VARIANTS.keys()
 
 
 @pytest.mark.parametrize("name", VARIANTS)

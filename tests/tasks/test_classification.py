@@ -8,6 +8,7 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
+from research.data.schema import Categorical, Schema
 from research.errors import UsageError
 from research.tasks import Classification
 
@@ -256,10 +257,11 @@ def test_numbers_of_the_task_are_arguments():
 )
 def test_a_model_that_does_not_fit_is_found_before_anything_runs(task, classes, message):
     outputs = jax.ShapeDtypeStruct((5, 7), jnp.float32)
+    schema = Schema({} if classes is None else {"label": Categorical(classes)})
     if message is None:
-        return task.check({}, outputs, classes)
+        return task.check(schema, outputs)
     with pytest.raises(UsageError, match=message):
-        task.check({}, outputs, classes)
+        task.check(schema, outputs)
 
 
 def test_outputs_of_another_kind_are_refused():
@@ -267,9 +269,9 @@ def test_outputs_of_another_kind_are_refused():
     with pytest.raises(
         UsageError, match=r"reads outputs \[b, classes\], but the model gives an array of shape \[5, 3, 7"
     ):
-        Classification().check({}, sequence, 7)
+        Classification().check(Schema({}), sequence)
     with pytest.raises(UsageError, match="but the model gives a mapping of masked, next"):
-        Classification().check({}, {"masked": sequence, "next": sequence}, 7)
+        Classification().check(Schema({}), {"masked": sequence, "next": sequence})
 
 
 def test_predictions_are_labels_classes_and_probabilities():

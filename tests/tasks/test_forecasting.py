@@ -88,7 +88,7 @@ def test_of_no_values_the_metrics_are_no_numbers():
 @pytest.mark.parametrize("loss, parts", [("squared", 1), ("gaussian", 2), ("quantile", 3)])
 def test_the_forecast_is_drawn(loss, parts, tmp_path):
     model, task = MLP(hidden=(3,), classes=parts * H), Forecasting(loss)
-    params = model.init(jax.random.key(0), task.inputs(BATCH))["params"]
+    params = model.init(jax.random.key(0), task.inputs(model, BATCH))["params"]
     drawn = task.illustrate(model, params, {}, BATCH, lambda columns: columns, tmp_path)
     assert list(drawn) == [path.name for path in tmp_path.iterdir()] == ["forecast.png"]
     assert ("band" in drawn["forecast.png"]) == (loss == "gaussian")

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from research.data.schema import Schema, Tokens
 from research.errors import UsageError
 from research.models import CNN1D, RecurrentLanguageModel, TransformerLanguageModel
 from research.tasks import LanguageModeling
@@ -142,15 +143,15 @@ def test_what_is_drawn_is_a_function_of_the_row(tmp_path):
 
 def test_what_does_not_fit_is_refused():
     task, outputs = LanguageModeling(), jax.ShapeDtypeStruct((B, L, V), jnp.float32)
-    task.check({}, outputs, V)
-    task.check({}, outputs, V - 1)  # a vocabulary may be padded
+    task.check(Schema({"targets": Tokens(V)}), outputs)
+    task.check(Schema({"targets": Tokens(V - 1)}), outputs)  # a vocabulary may be padded
     with pytest.raises(
         UsageError, match="gives 11 logits, but the vocabulary of the data has 12 tokens: set model.voc"
     ):
-        task.check({}, outputs, V + 1)
+        task.check(Schema({"targets": Tokens(V + 1)}), outputs)
     with pytest.raises(UsageError, match=r"LanguageModeling reads outputs \[b, l, vocabulary\]"):
-        task.check({}, jax.ShapeDtypeStruct((B, V), jnp.float32), V)
+        task.check(Schema({}), jax.ShapeDtypeStruct((B, V), jnp.float32))
     with pytest.raises(UsageError, match="CNN1D cannot write"):
         task.predict(CNN1D(), {}, {}, BATCH)
-    with pytest.raises(UsageError, match="LanguageModeling needs tokens, but the data gives image"):
-        task.inputs({"image": None})
+    with pytest.raises(UsageError, match="LanguageModeling needs tokens, but the data gives bytes, lengths, targets:"):
+        task.predict(CNN1D(), {}, {}, {name: BATCH[name] for name in ("targets", "lengths", "bytes")})

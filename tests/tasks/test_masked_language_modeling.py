@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from research.data.schema import Schema, Tokens
 from research.errors import UsageError
 from research.models import BertPretraining
 from research.tasks import MaskedLanguageModeling
@@ -62,7 +63,7 @@ def test_of_nothing_the_loss_is_zero_and_the_metrics_are_no_numbers():
 def test_predictions_of_a_bert():
     model, task = BertPretraining(layers=1, width=6, heads=3, vocabulary=V, max_length=L), MaskedLanguageModeling()
     batch = {**BATCH, "lengths": np.array([7, 3, 5, 7, 6]), "segments": (np.arange(L)[None] > 3) * np.ones((B, 1), int)}
-    variables = jax.jit(model.init)(jax.random.key(0), task.inputs(batch))
+    variables = jax.jit(model.init)(jax.random.key(0), task.inputs(model, batch))
     outputs = model.apply(variables, {name: batch[name] for name in ("tokens", "lengths", "segments")})
     found = task.predict(model, variables["params"], {}, batch)
     np.testing.assert_array_equal(found["label"], batch["next"])
@@ -72,8 +73,8 @@ def test_predictions_of_a_bert():
     for row in range(B):
         some = right[row, PREDICTED[row]]
         np.testing.assert_allclose(found["masked_accuracy"][row], some.mean() if some.size else np.nan)
-    task.check({}, outputs, V)
+    task.check(Schema({"targets": Tokens(V)}), outputs)
     with pytest.raises(UsageError, match="gives 11 logits, but the vocabulary of the data has 12 tokens"):
-        task.check({}, outputs, V + 1)
+        task.check(Schema({"targets": Tokens(V + 1)}), outputs)
     with pytest.raises(UsageError, match="which the model does not give: choose a model for pretraining"):
-        task.check({}, outputs["next"], V)
+        task.check(Schema({}), outputs["next"])

@@ -6,6 +6,7 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
+from research.data.schema import Labels, Schema
 from research.errors import UsageError
 from research.tasks import MultiLabel
 from research.tasks.multi_label import area_under_curve
@@ -113,11 +114,11 @@ def test_predictions_are_labels_answers_and_probabilities():
 
 def test_what_does_not_fit_is_refused():
     outputs = jax.ShapeDtypeStruct((B, K), jnp.float32)
-    MultiLabel(positive_weights=(1.0,) * K).check({}, outputs, K)
+    MultiLabel(positive_weights=(1.0,) * K).check(Schema({"labels": Labels(K)}), outputs)
     for task, classes, message in [
         (MultiLabel(), 3, "the model gives 5 logits, but the data has 3 labels: set model.classes"),
         (MultiLabel(positive_weights=(1.0,)), K, "task.positive_weights has 1 weights for 5 labels"),
         (MultiLabel(label_weights=(0.0,) * K), K, "task.label_weights are all zero"),
     ]:
         with pytest.raises(UsageError, match=message):
-            task.check({}, outputs, classes)
+            task.check(Schema({"labels": Labels(classes)}), outputs)

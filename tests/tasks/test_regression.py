@@ -7,6 +7,7 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
+from research.data.schema import Real, Schema
 from research.errors import UsageError
 from research.tasks import Regression
 
@@ -143,7 +144,7 @@ def test_predictions_are_in_the_units_of_the_target():
 
 def test_what_does_not_fit_is_refused():
     shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.float32)  # noqa: E731
-    spec = {"target": shape(B, K)}
+    schema = Schema({"target": Real(K)})
     for task, outputs, message in [
         (Regression(), shape(B, K), None),
         (Regression("gaussian"), shape(B, 2 * K), None),
@@ -157,9 +158,9 @@ def test_what_does_not_fit_is_refused():
         (Regression(), shape(B, 5, K), r"Regression reads outputs \[b, outputs\]"),
     ]:
         if message is None:
-            task.check(spec, outputs, None)
+            task.check(schema, outputs)
         else:
             with pytest.raises(UsageError, match=message):
-                task.check(spec, outputs, None)
+                task.check(schema, outputs)
     with pytest.raises(UsageError, match="gives 3 outputs, but the gaussian loss needs 2 for each value"):
-        Regression("gaussian").check({}, shape(B, K), None)
+        Regression("gaussian").check(Schema({}), shape(B, K))

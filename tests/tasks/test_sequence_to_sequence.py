@@ -10,6 +10,7 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from research.data.schema import Schema, Tokens
 from research.errors import UsageError
 from research.layers.sequences.decoding import beam_search
 from research.models import CNN1D, Seq2Seq, TransformerSeq2Seq
@@ -141,7 +142,7 @@ def test_bleu_of_short_rows_and_without_its_package(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     outputs = jax.ShapeDtypeStruct((B, T, V), jnp.float32)
     with pytest.raises(UsageError, match=r'BLEU needs sacrebleu: pip install "ceteris-research\[text\]"'):
-        SequenceToSequence().check({}, outputs, V)
+        SequenceToSequence().check(Schema({}), outputs)
 
 
 @pytest.mark.parametrize("model", [RECURRENT, TRANSFORMER], ids=["recurrent", "transformer"])
@@ -228,10 +229,12 @@ def test_the_picture_takes_any_letters(tmp_path):
 
 def test_what_does_not_fit_is_refused():
     task = SequenceToSequence()
-    task.check({}, jax.ShapeDtypeStruct((B, T, V), jnp.float32), V)
+    task.check(Schema({"labels": Tokens(V)}), jax.ShapeDtypeStruct((B, T, V), jnp.float32))
     with pytest.raises(UsageError, match="11 logits, but the target vocabulary of the data has 12 tokens: set model.t"):
-        task.check({}, jax.ShapeDtypeStruct((B, T, V), jnp.float32), V + 1)
-    with pytest.raises(UsageError, match="SequenceToSequence needs lengths and targets, but the data gives tokens"):
-        task.inputs({"tokens": None})
+        task.check(Schema({"labels": Tokens(V + 1)}), jax.ShapeDtypeStruct((B, T, V), jnp.float32))
+    with pytest.raises(
+        UsageError, match="SequenceToSequence needs lengths, but the data gives label_lengths, labels, t"
+    ):
+        task.predict(CNN1D(), {}, {}, {name: entry for name, entry in BATCH.items() if name != "lengths"})
     with pytest.raises(UsageError, match="CNN1D cannot write"):
         task.predict(CNN1D(), {}, {}, BATCH)

@@ -8,7 +8,8 @@ import pytest
 
 from research.errors import UsageError
 from research.layers import Dropout
-from research.tasks import Classification, Task
+from research.models import Seq2Seq
+from research.tasks import Classification, LanguageModeling, SequenceToSequence, Task
 
 
 class Network(nn.Module):
@@ -62,16 +63,13 @@ def test_the_objective_is_the_weighted_mean():
     assert Task().details({}) == {}
 
 
-def test_a_model_is_called_with_what_the_batch_has():
-    image, table, series, tokens = (np.zeros((3, *rest)) for rest in ((5, 7, 1), (5,), (5, 7), (5,)))
-    inputs = Task().inputs
-    assert inputs({"image": image, "label": None, "lengths": None}) is image
-    assert inputs({"features": table, "label": None, "mask": None}) is table
-    found = inputs({"features": series, "lengths": 1, "label": 2, "segments": 3})
-    assert found == {"features": series, "lengths": 1, "segments": 3}
-    assert inputs({"tokens": tokens, "targets": 1}) == {"tokens": tokens}
-    with pytest.raises(UsageError, match="Task needs an image, tokens or features, but the data gives label, time"):
-        inputs({"time": 1, "label": 2, "mask": 3})
+def test_no_model_is_shown_the_answers_or_what_evaluation_adds():
+    task, model = SequenceToSequence(), Seq2Seq()
+    batch = {"tokens": 1, "lengths": 2, "targets": 3, "labels": 4, "label_lengths": 5, "mask": 6, "row": 7}
+    assert task.inputs(model, batch) == task.inputs(Network(), batch) == {"tokens": 1, "lengths": 2, "targets": 3}
+    assert Classification().inputs(Network(), {"features": X, "label": 1, "mask": 2, "row": 3}) is X
+    with pytest.raises(UsageError, match="Seq2Seq reads targets, but the data gives it tokens: choose another model"):
+        LanguageModeling().inputs(model, {"tokens": 1, "targets": 2, "lengths": 3, "bytes": 4})
 
 
 class Sampler(nn.Module):

@@ -9,6 +9,7 @@ import pytest
 
 from research import tasks
 from research.data import Data, Records
+from research.data.schema import Categorical, Labels, Real, Schema, Tokens
 from research.devices import place
 from research.experiment import Experiment, join, replace, spec, split
 from research.models import MLP, BertPretraining, Seq2Seq, TransformerLanguageModel
@@ -58,6 +59,12 @@ RAW = {
         "label_lengths": LENGTHS,
     },
 }
+MEANINGS = {
+    "Classification": {"features": Real(7), "label": Categorical(K)},
+    "Regression": {"features": Real(7), "target": Real(K)},
+    "MultiLabel": {"features": Real(7), "labels": Labels(K)},
+    "Forecasting": {"features": Real(1), "value": Real(K)},
+}
 MODELS = {
     "LanguageModeling": TransformerLanguageModel(
         layers=1, width=6, heads=3, vocabulary=V, positions="learned", max_length=L
@@ -81,8 +88,8 @@ class Arrays(Data):
     def spec(self):
         return {name: jax.ShapeDtypeStruct(array.shape[1:], array.dtype) for name, array in RAW[self.name].items()}
 
-    def classes(self):
-        return {"Regression": None, "Forecasting": None}.get(self.name, V if "tokens" in RAW[self.name] else K)
+    def schema(self):
+        return Schema(MEANINGS.get(self.name, {"tokens": Tokens(V), "targets": Tokens(V), "labels": Tokens(V)}))
 
     def open(self, split: Literal["train", "validation", "test"], data_dir=None):
         return Records(self, self.spec())

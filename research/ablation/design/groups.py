@@ -12,7 +12,7 @@ Key = tuple[Experiment, int, References]
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class TrialGroup:
     """What may run together: only arrays differ between its trials. `name` is a short hash of the program."""
 
     name: str
@@ -29,14 +29,14 @@ class Group:
         return tuple(dict.fromkeys(trial.cell.name for trial in self.trials))
 
 
-def groups(trials: Iterable[Trial]) -> tuple[Group, ...]:
+def groups(trials: Iterable[Trial]) -> tuple[TrialGroup, ...]:
     """Return the groups of trials, each in the order given."""
     found: dict[Key, list[Trial]] = {}
     for trial in trials:
         experiment = trial.experiment
         program, _ = split(experiment)
         found.setdefault((program, experiment.steps, experiment.references), []).append(trial)
-    return tuple(Group(_name(*key), tuple(members)) for key, members in found.items())
+    return tuple(TrialGroup(_name(*key), tuple(members)) for key, members in found.items())
 
 
 def _name(program: Experiment, steps: int, references: References) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import jax
 
-from research.ablation.design.groups import Group
+from research.ablation.design.groups import TrialGroup
 from research.ablation.execution.measuring import FRACTION, Measurement, Mode, available, exhausted, measure
 from research.devices.cpu_cores import cores
 from research.errors import RunError
@@ -197,7 +197,7 @@ def choice_file(root: Path, group: str) -> Path:
     return root / "groups" / group / "execution.json"
 
 
-def write_choice(file: Path, choice: Choice, group: Group) -> None:
+def write_choice(file: Path, choice: Choice, group: TrialGroup) -> None:
     """Write how a group is run; `cells`, `steps` and `device` are for readers."""
     content = {**dataclasses.asdict(choice), "cells": group.cells, "steps": group.steps, "device": device()}
     write(file, json.dumps(content, indent=2) + "\n")

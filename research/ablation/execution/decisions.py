@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from research.ablation.design.groups import Group
+from research.ablation.design.groups import TrialGroup
 from research.ablation.execution.choosing import Choice, Execution, choice_file, read_choice, write_choice
 from research.ablation.execution.waiting import Waiting
 from research.ablation.store.claims import Claims
@@ -17,7 +17,7 @@ class Decisions:
         self._root, self._claims, self._waiting = root, claims, waiting
         self._choices: dict[str, Choice] = {}
 
-    def check(self, group: Group, execution: Execution) -> None:
+    def check(self, group: TrialGroup, execution: Execution) -> None:
         """Raise `UsageError` where a group has begun in another way than is asked for."""
         file = self._file(group)
         if execution != "auto" and file.exists() and (mode := read_choice(file).mode) != execution:
@@ -26,7 +26,7 @@ class Decisions:
                 f'"{execution}" would compare unlike things: choose auto, or another folder'
             )
 
-    def of(self, group: Group, decide: Callable[[], Choice]) -> Choice:
+    def of(self, group: TrialGroup, decide: Callable[[], Choice]) -> Choice:
         """Return how a group is run: as it was before, by this process or another, else as is decided now."""
         file = self._file(group)
         while group.name not in self._choices:
@@ -40,11 +40,11 @@ class Decisions:
                 self._waiting.pause()  # another process is measuring
         return self._choices[group.name]
 
-    def change(self, group: Group, choice: Choice) -> None:
+    def change(self, group: TrialGroup, choice: Choice) -> None:
         """Run a group in another way from now on."""
         self._choices[group.name] = choice
         write_choice(self._file(group), choice, group)
 
-    def _file(self, group: Group) -> Path:
+    def _file(self, group: TrialGroup) -> Path:
         """Return where it is written how a group is run."""
         return choice_file(self._root, group.name)

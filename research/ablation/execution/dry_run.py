@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from research.ablation.design.groups import Group, groups
+from research.ablation.design.groups import TrialGroup, groups
 from research.ablation.design.study import Study, Trial, check, final_seeds
 from research.ablation.design.tuning import tuning_seeds
 from research.ablation.execution.choosing import Choice, choice_file, read_choice
@@ -91,13 +91,13 @@ def _programs(
     yield f"time left: about {_duration(total / workers)}{also}{shared}"
 
 
-def _choice(store: Store, group: Group) -> Choice | None:
+def _choice(store: Store, group: TrialGroup) -> Choice | None:
     """Return how a group is run, where that is decided."""
     file = choice_file(store.root, group.name)
     return read_choice(file) if file.exists() else None
 
 
-def _measured(group: Group, choice: Choice | None, options: RunOptions, timed: bool) -> Measurement | None:
+def _measured(group: TrialGroup, choice: Choice | None, options: RunOptions, timed: bool) -> Measurement | None:
     """Return what was measured of a group as it is run, measuring a loop where nothing was and it is asked for."""
     if choice is not None:
         for measurement in choice.measurements:
@@ -114,7 +114,7 @@ def _measured(group: Group, choice: Choice | None, options: RunOptions, timed: b
         return Measurement("loop", 1, error=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
-def _seconds(group: Group, outcomes: list[Outcome], measured: Measurement | None) -> float | None:
+def _seconds(group: TrialGroup, outcomes: list[Outcome], measured: Measurement | None) -> float | None:
     """Return the seconds of one trial: the mean of those finished, else of its steps alone."""
     finished = [outcome.seconds["total"] for outcome in outcomes if outcome.finished]
     if finished:

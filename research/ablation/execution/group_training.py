@@ -72,7 +72,7 @@ def train_together(
                 ended(index, error)
         if opened:
             references = read_references(experiments[0], next(iter(opened.values())).root, options)
-            group = Group(experiments, opened, splits, options, mode, size, ended, stack, references)
+            group = GroupTraining(experiments, opened, splits, options, mode, size, ended, stack, references)
             with contextlib.suppress(NobodyLeft):
                 group.train(interrupted)
                 group.finish()
@@ -91,7 +91,7 @@ class NobodyLeft(Exception):
     """Every run of a group has ended early."""
 
 
-class Group(Stepping):
+class GroupTraining(Stepping):
     """The runs of one call of `train_together`; `state` holds the states of all, stacked."""
 
     def __init__(

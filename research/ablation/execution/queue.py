@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from research.ablation.design.groups import Group, groups
+from research.ablation.design.groups import TrialGroup, groups
 from research.ablation.design.study import Trial
 from research.ablation.store.claims import Claim, Claims
 from research.ablation.store.study_folder import Outcome, Phase, Status, Store
@@ -18,7 +18,7 @@ class Job:
 
     trial: Trial
     phase: Phase
-    group: Group
+    group: TrialGroup
     folder: Path
     attempt: int
 

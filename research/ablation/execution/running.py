@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from research.ablation.design.groups import Group
+from research.ablation.design.groups import TrialGroup
 from research.ablation.design.study import Study, Trial, check
 from research.ablation.execution.choosing import Choice, Execution, choose, halved
 from research.ablation.execution.datasets import SharedSplits, in_memory
@@ -165,7 +165,7 @@ class Sweep:
             self._end(job, None, None, error)
             return None
 
-    def _further(self, queue: list[Job], group: Group, count: int) -> Iterator[tuple[Job, Claim]]:
+    def _further(self, queue: list[Job], group: TrialGroup, count: int) -> Iterator[tuple[Job, Claim]]:
         """Claim and yield up to `count` further trials of a group, taking all that were looked at from the queue."""
         for job in [job for job in queue if job.group is group]:
             if not count:

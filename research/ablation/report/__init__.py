@@ -6,7 +6,7 @@ write_report(store.root, found, [curves])
 
 from research.ablation.report.captions import caption, findings, minimum_seeds_sentence, notes
 from research.ablation.report.learning_curves import Curve, Curves, curves
-from research.ablation.report.tables import Column, Entry, Receipt, Row, Table, Verdict, merge, table
+from research.ablation.report.tables import Column, Entry, Receipt, ReportTable, Row, Verdict, merge, table
 from research.ablation.report.writing import tabulate, write_report
 
 __all__ = [
@@ -15,8 +15,8 @@ __all__ = [
     "Curves",
     "Entry",
     "Receipt",
+    "ReportTable",
     "Row",
-    "Table",
     "Verdict",
     "caption",
     "curves",

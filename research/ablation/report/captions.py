@@ -7,12 +7,12 @@ from typing import Any
 
 from research.ablation.report.layout import column_name, count_text, verdict_text
 from research.ablation.report.numbers import decimals_text, plural
-from research.ablation.report.tables import Column, Entry, Receipt, Row, Table
+from research.ablation.report.tables import Column, Entry, Receipt, ReportTable, Row
 
 TESTS = {"t": "paired t", "permutation": "permutation"}
 
 
-def caption(table: Table) -> tuple[str, str]:
+def caption(table: ReportTable) -> tuple[str, str]:
     """Return two lines for below a table: what the numbers are, and what was tested and corrected."""
     first = (
         f"{_seeds(table.columns)}; a mean is over the n seeds that ended with a finite value, ± is half of its 95 % t "
@@ -27,7 +27,7 @@ def caption(table: Table) -> tuple[str, str]:
     return first, second
 
 
-def findings(table: Table) -> tuple[tuple[str, ...], ...]:
+def findings(table: ReportTable) -> tuple[tuple[str, ...], ...]:
     """Return for each study how many cells differ, in a sentence, and which, in a line for each verdict."""
     return tuple(
         _finding(table, index, column) for index, column in enumerate(table.columns) if column.primary and column.tests
@@ -50,7 +50,7 @@ def minimum_seeds_sentence(column: Column) -> str:
     )
 
 
-def notes(table: Table) -> tuple[str, ...]:
+def notes(table: ReportTable) -> tuple[str, ...]:
     """Return what to know before believing a table: losses, errors, power, pairing, margins."""
     several = len(table.studies) > 1
     lines: list[str] = []
@@ -127,7 +127,7 @@ def _pairing(entries: Sequence[Entry]) -> Iterator[str]:
         )
 
 
-def _finding(table: Table, index: int, column: Column) -> tuple[str, ...]:
+def _finding(table: ReportTable, index: int, column: Column) -> tuple[str, ...]:
     """Return what a study may claim."""
     name = column_name(table, column).rstrip(" ↑↓")
     named: dict[str, list[str]] = {}
@@ -157,11 +157,11 @@ def _counts(columns: Sequence[Column]) -> str:
     return " or ".join(map(str, numbers)) + (" cell" if numbers == [1] else " cells")
 
 
-def _alphas(table: Table) -> str:
+def _alphas(table: ReportTable) -> str:
     """Return the levels of the claims."""
     return " or ".join(f"{alpha:g}" for alpha in _same(table, "alpha"))
 
 
-def _same(table: Table, field: str) -> list[Any]:
+def _same(table: ReportTable, field: str) -> list[Any]:
     """Return every value that a field of the columns has, once."""
     return list(dict.fromkeys(getattr(column, field) for column in table.columns))

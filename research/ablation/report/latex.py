@@ -4,8 +4,8 @@ import unicodedata
 from collections.abc import Iterator
 
 from research.ablation.report.captions import caption
-from research.ablation.report.layout import Item, Layout, layout
-from research.ablation.report.tables import Table
+from research.ablation.report.layout import Item, TextTable, layout
+from research.ablation.report.tables import ReportTable
 
 COMMANDS = {
     "\\": r"\textbackslash{}",
@@ -62,20 +62,20 @@ def escape(text: str) -> str:
     return f"{{{joined[0]}}}{joined[1:]}" if begins_option else joined
 
 
-def latex(table: Table) -> str:
+def latex(table: ReportTable) -> str:
     """Return a `table` environment with the caption; it needs `\\usepackage{booktabs}`.
 
     It has the columns that a paper has; verdicts are its bold type, parameters and seconds are in the CSV.
     """
     whole = layout(table)
     kept = [index for index, heading in enumerate(whole.headings) if heading.text not in LEFT_OUT]
-    shown = Layout(
+    shown = TextTable(
         tuple(whole.headings[index] for index in kept), tuple(tuple(row[index] for index in kept) for row in whole.rows)
     )
     return "\n".join(_lines(table, shown)) + "\n"
 
 
-def _lines(table: Table, shown: Layout) -> Iterator[str]:
+def _lines(table: ReportTable, shown: TextTable) -> Iterator[str]:
     """Yield the lines of the environment."""
     yield "% needs \\usepackage{booktabs}"
     yield r"\begin{table}"

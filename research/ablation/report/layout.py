@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 
 from research.ablation.report.numbers import ABSENT, Scale, decimals_text, p_text, plural, scale
-from research.ablation.report.tables import Column, Entry, Row, Table
+from research.ablation.report.tables import Column, Entry, ReportTable, Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Item:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class TextTable:
     """Headings, and for each row as many items."""
 
     headings: tuple[Heading, ...]
@@ -49,7 +49,7 @@ class Layout:
                 start = end + 1
 
 
-def layout(table: Table) -> Layout:
+def layout(table: ReportTable) -> TextTable:
     """Return a table as text.
 
     A single study shows every test of the metric it compares; further metrics, and all of merged studies, show mean,
@@ -73,10 +73,10 @@ def layout(table: Table) -> Layout:
         ]
         for items, row in zip(rows, table.rows, strict=True):
             items += _costs(row)
-    return Layout(tuple(headings), tuple(map(tuple, rows)))
+    return TextTable(tuple(headings), tuple(map(tuple, rows)))
 
 
-def column_scale(table: Table, index: int) -> Scale:
+def column_scale(table: ReportTable, index: int) -> Scale:
     """Return how the values and the differences of a column are written."""
     entries = [row.entries[index] for row in table.rows]
     present = [entry for entry in entries if entry is not None]
@@ -85,7 +85,7 @@ def column_scale(table: Table, index: int) -> Scale:
     return scale((entry.mean for entry in present), ((high - low) / 2 for low, high in intervals))
 
 
-def column_name(table: Table, column: Column) -> str:
+def column_name(table: ReportTable, column: Column) -> str:
     """Return what a column holds, such as ``test accuracy ↑``; with its study where there are several."""
     arrow = {True: " ↑", False: " ↓", None: ""}[column.maximize]
     study = f"{column.study}: " if len(table.studies) > 1 else ""
@@ -175,7 +175,7 @@ def verdict_text(entry: Entry) -> str:
     return f"{entry.verdict}, within the margin" if entry.marked and entry.equivalent else entry.verdict
 
 
-def _name(table: Table, row: Row) -> Item:
+def _name(table: ReportTable, row: Row) -> Item:
     """Return the name of a row, bold where the only study makes a claim of it."""
     marked = len(table.studies) == 1 and any(
         entry is not None and entry.marked and column.primary

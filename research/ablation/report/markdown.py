@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from research.ablation.report.captions import aliases_text, caption, findings, notes
 from research.ablation.report.layout import Item, layout
 from research.ablation.report.numbers import ABSENT
-from research.ablation.report.tables import Receipt, Table
+from research.ablation.report.tables import Receipt, ReportTable
 
 NUMBERS = re.compile(r"[\d\s.,±−+–\[\]<%×-]*")  # nothing here means anything to Markdown inside a table
 
@@ -22,12 +22,12 @@ def escape_inside(text: str) -> str:
     return text if NUMBERS.fullmatch(text) else re.sub(r"([\\`*_\[\]<>|~$&#])", r"\\\1", text)
 
 
-def markdown(table: Table) -> str:
+def markdown(table: ReportTable) -> str:
     """Return the report as Markdown: findings, table, caption, notes and where the numbers come from."""
     return "\n".join(_lines(table)) + "\n"
 
 
-def _lines(table: Table) -> Iterator[str]:
+def _lines(table: ReportTable) -> Iterator[str]:
     """Yield the lines of the report."""
     yield f"# {escape(table.title or 'Ablation')}"
     if table.description:

@@ -7,7 +7,7 @@ from typing import Any
 from research.ablation.report.axis import Axis, forest_axis, pairs_axis
 from research.ablation.report.layout import column_scale, count_text, difference_text
 from research.ablation.report.numbers import plural
-from research.ablation.report.tables import Column, Entry, Table
+from research.ablation.report.tables import Column, Entry, ReportTable
 from research.training.storage.folder import partial_file
 
 GREY, GRID, WARNING = "#6c757e", "#e3e6e8", "#8a5a00"
@@ -15,7 +15,7 @@ COLOURS = {"better": "#0a5fb4", "worse": "#b1430b", "different": "#6a4bb0", "equ
 ROW = 0.46  # inches
 
 
-def picture(table: Table, path: Path) -> None:
+def picture(table: ReportTable, path: Path) -> None:
     """Draw what each study compares into a PNG: a forest plot on the left, paired seeds on the right."""
     from matplotlib.figure import Figure  # slow to import
 
@@ -53,7 +53,7 @@ def _headings(column: Column) -> tuple[tuple[str, str], tuple[str, str]]:
     )
 
 
-def _draw_forest(axes: Any, entries: list[Entry], table: Table, index: int) -> None:
+def _draw_forest(axes: Any, entries: list[Entry], table: ReportTable, index: int) -> None:
     """Draw the mean difference of every cell with its interval."""
     margin, scale = table.columns[index].margin, column_scale(table, index)
     along = forest_axis(entries, margin)

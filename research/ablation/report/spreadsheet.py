@@ -5,10 +5,10 @@ import io
 import math
 from collections.abc import Iterator
 
-from research.ablation.report.tables import Column, Entry, Receipt, Row, Table
+from research.ablation.report.tables import Column, Entry, Receipt, ReportTable, Row
 
 
-def spreadsheet(table: Table) -> str:
+def spreadsheet(table: ReportTable) -> str:
     """Return the table as CSV with a header.
 
     A number is written so that it reads back equal; what is not there, and NaN, is empty. The columns of a metric begin
@@ -30,7 +30,7 @@ def harmless(text: str) -> str:
     return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
-def _fields(table: Table, row: Row, several: bool) -> Iterator[tuple[str, str]]:
+def _fields(table: ReportTable, row: Row, several: bool) -> Iterator[tuple[str, str]]:
     """Yield (name, text) of a row."""
     names = (("variant", row.name), ("aliases", "; ".join(row.aliases)), ("tuned", row.tuned))
     yield from ((name, harmless(text)) for name, text in names)

@@ -145,7 +145,7 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class ReportTable:
     """Rows by columns, the baseline in the first row."""
 
     title: str
@@ -161,7 +161,9 @@ class Table:
         return tuple(dict.fromkeys(column.study for column in self.columns))
 
 
-def table(outcomes: Iterable[Outcome], cells: Sequence[Cell], study: Study, title: str = "", test: Test = "t") -> Table:
+def table(
+    outcomes: Iterable[Outcome], cells: Sequence[Cell], study: Study, title: str = "", test: Test = "t"
+) -> ReportTable:
     """Return the table of a study.
 
     Args:
@@ -209,10 +211,10 @@ def table(outcomes: Iterable[Outcome], cells: Sequence[Cell], study: Study, titl
         remarks.append("The nuisance settings are not decided yet: trials that decide them are missing.")
     if left_out:
         remarks.append(f"Left out, as the study does not ask for them: {left_out} trials of other cells or seeds.")
-    return Table(title, study.description, tuple(columns), rows, tuple(remarks))
+    return ReportTable(title, study.description, tuple(columns), rows, tuple(remarks))
 
 
-def merge(tables: Sequence[Table], title: str = "", description: str = "") -> Table:
+def merge(tables: Sequence[ReportTable], title: str = "", description: str = "") -> ReportTable:
     """Return one table of several studies or experiments: a row for each cell name, the columns of every table.
 
     Nothing is pooled: every comparison and every correction stays within its own study.
@@ -244,7 +246,7 @@ def merge(tables: Sequence[Table], title: str = "", description: str = "") -> Ta
         )
     columns = tuple(column for table in tables for column in table.columns)
     remarks = tuple(f"{table.title}: {remark}" for table in tables for remark in table.remarks)
-    return Table(title, description, columns, tuple(rows), remarks)
+    return ReportTable(title, description, columns, tuple(rows), remarks)
 
 
 def _further(baseline: Experiment, study: Study, metric: str) -> tuple[str, bool | None]:

@@ -10,13 +10,13 @@ from research.ablation.report.learning_curves import Curves, curves
 from research.ablation.report.markdown import markdown
 from research.ablation.report.picture import picture
 from research.ablation.report.spreadsheet import spreadsheet
-from research.ablation.report.tables import Table, Test, table
+from research.ablation.report.tables import ReportTable, Test, table
 from research.ablation.store.study_folder import Store, check_unscreened
 from research.errors import UsageError
 from research.training.storage.folder import write
 
 
-def tabulate(store: Store, title: str = "", test: Test = "t") -> tuple[Table, Curves]:
+def tabulate(store: Store, title: str = "", test: Test = "t") -> tuple[ReportTable, Curves]:
     """Return the table and the learning curves of a study, as far as it has come.
 
     `title` names it, by default after its folder; `test` is as of `table`. Raises `UsageError` for a screening.
@@ -28,7 +28,7 @@ def tabulate(store: Store, title: str = "", test: Test = "t") -> tuple[Table, Cu
     return table(outcomes, cells, store.study, title, test), curves(outcomes, cells, store.study, title)
 
 
-def write_report(folder: str | Path, table: Table, curves: Sequence[Curves] = ()) -> tuple[Path, ...]:
+def write_report(folder: str | Path, table: ReportTable, curves: Sequence[Curves] = ()) -> tuple[Path, ...]:
     """Write report.md, .csv, .tex, .html and .png into `folder` and return their paths.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from research.data.builders import packaged
-from research.data.builders.local import LocalInfo
+from research.data.builders.local import LocalBuilder, LocalInfo
 from research.data.splits import stratified
 
 SIDE = 2 * packaged.MNIST5K.side
@@ -18,7 +18,7 @@ NEARER = 4  # pixels that a digit is moved towards the middle at most
 CANVASES = {"train": 6_000, "validation": 1_000, "test": 1_000}
 
 
-class DigitCanvas(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+class DigitCanvas(LocalBuilder, skip_registration=True):  # type: ignore[call-arg]
     """8,000 canvases of 56 x 56 pixels with one to four digits of "mnist5k", at most one in each quarter.
 
     "labels" lists the digits that occur, each once; "target" [1] is the sum of all. The canvases of a split are made of
@@ -26,6 +26,7 @@ class DigitCanvas(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
     """
 
     name = "digit_canvas"
+    unit = "digit"
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Splits share no digit, no canvas occurs twice."}
 

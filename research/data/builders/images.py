@@ -7,16 +7,16 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from research.data.builders import packaged
-from research.data.builders.local import LocalInfo
+from research.data.builders.local import LocalBuilder, LocalInfo
 from research.data.splits import stratified
 
 
-class _Packaged(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """What the builders share. They stay out of the global TFDS registry, where a name can be taken only once."""
+class _Packaged(LocalBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """What the builders of single images share."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Every class split alike, exact copies removed."}
-    table: packaged.Table | packaged.Dump
+    table: packaged.PixelTable | packaged.Dump
     class_names: tuple[str, ...] = tuple("0123456789")
     description: str
 

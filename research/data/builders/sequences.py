@@ -8,18 +8,19 @@ import tensorflow_datasets as tfds
 
 from research.data import splits
 from research.data.builders.installed import Installed
-from research.data.builders.local import LocalInfo
+from research.data.builders.local import LocalBuilder, LocalInfo
 
 _FOLDER = "datasets/data/JapaneseVowels/JapaneseVowels"
 
 
-class JapaneseVowels(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+class JapaneseVowels(LocalBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Nine men say "ae" (Kudo, Toyama & Shimbo 1999): 640 utterances, 12 coefficients a frame, 7 to 29 frames; who?
 
     The 370 test utterances are the published ones. Validation is 6 of the 30 training utterances of every speaker.
     """
 
     name = "japanese_vowels"
+    unit = "speaker"
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The published test split; a fifth of every speaker's training utterances validates."}
     files = {

@@ -10,12 +10,12 @@ import tensorflow_datasets as tfds
 
 from research.data import splits
 from research.data.builders.installed import Installed
-from research.data.builders.local import LocalInfo
+from research.data.builders.local import LocalBuilder, LocalInfo
 
 _INSTALL = 'pip install "ceteris-research[series]"'
 
 
-class _Series(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+class _Series(LocalBuilder, skip_registration=True):  # type: ignore[call-arg]
     """What the builders share: a point is {"time": years, "value": NaN where missing}, a split is a stretch of time."""
 
     VERSION = tfds.core.Version("1.0.0")

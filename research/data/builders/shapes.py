@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from research.data.builders.installed import digest
-from research.data.builders.local import LocalInfo
+from research.data.builders.local import LocalBuilder, LocalInfo
 
 SIDE = 32
 SIZES = {"train": 4_000, "validation": 500, "test": 500}
@@ -57,7 +57,7 @@ class Drawn(NamedTuple):
     labels: np.ndarray
 
 
-class ColouredShapes(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+class ColouredShapes(LocalBuilder, skip_registration=True):  # type: ignore[call-arg]
     """5,000 colour images of 32 x 32 pixels, each with one of ten shapes: the schema of "cifar10", nothing to download.
 
     A shape has a random colour, size, place and rotation, on a background that changes linearly from one random colour

@@ -48,6 +48,7 @@ class StdlibDocstrings(Made, skip_registration=True):  # type: ignore[call-arg]
     """
 
     name = "stdlib_docstrings"
+    unit = "module"
     description = "English docstrings of Python's standard library, by what they describe."
     features = {
         "text": tfds.features.Text(),

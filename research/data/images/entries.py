@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from research.data.images.image_files import square
+from research.data.schema import Categorical, Image, Labels, Meaning, Presence, Real
 from research.data.storage.records import Source
 from research.errors import UsageError
 
@@ -14,17 +15,11 @@ Example = Mapping[str, Any]
 
 
 class Entry(NamedTuple):
-    """Shape and type of an entry, and how it comes out of an example of the source."""
+    """Shape and type of an entry, what it means, and how it comes out of an example of the source."""
 
     spec: jax.ShapeDtypeStruct
+    meaning: Meaning
     of: Callable[[Example], Any]
-
-
-class Description(NamedTuple):
-    """The entries of an example, and the names of the classes or labels; none for numbers."""
-
-    entries: dict[str, Entry]
-    class_names: tuple[str, ...]
 
 
 class Entries:
@@ -43,7 +38,7 @@ class Entries:
         ]
 
 
-def describe(builder: Any, size: int | None = None) -> Description:
+def describe(builder: Any, size: int | None = None) -> dict[str, Entry]:
     """Return what is read of the examples of a TFDS dataset: "image", and those of the others that it has.
 
     "image" is uint8 [h, w, c], or [size, size, c]. "label" is a class. "labels", read where there is no class, is k
@@ -57,7 +52,7 @@ def describe(builder: Any, size: int | None = None) -> Description:
 
     features = builder.info.features
     found = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
-    answers, class_names = _answers(found)
+    answers = _answers(found)
     if not isinstance(found.get("image"), tfds.features.Tensor | tfds.features.Image) or not answers:
         raise UsageError(
             f'dataset "{builder.name}" has no "image" with a class "label", with "labels" or a "target"; '
@@ -72,13 +67,13 @@ def describe(builder: Any, size: int | None = None) -> Description:
         raise UsageError(
             f'the images of dataset "{builder.name}" differ in size: set data.size, the side in pixels to scale to'
         )
-    return Description({"image": image(shape, size), **answers}, class_names)
+    return {"image": image(shape, size), **answers}
 
 
 def image(shape: tuple[int, int, int], size: int | None) -> Entry:
     """Return the entry of images [h, w, c], or scaled to [size, size, c]."""
     if size is None:
-        return _as_it_is("image", shape, np.uint8)
+        return _as_it_is("image", shape, np.uint8, Image(*shape))
 
     def scaled(example: Example) -> np.ndarray:
         """Return the image of an example, scaled."""
@@ -87,32 +82,35 @@ def image(shape: tuple[int, int, int], size: int | None) -> Entry:
             raise UsageError(f"an image has {found.shape[-1]} channels where its dataset promises {shape[-1]}")
         return square(found, size)
 
-    return Entry(jax.ShapeDtypeStruct((size, size, shape[-1]), np.uint8), scaled)
+    resized = (size, size, shape[-1])
+    return Entry(jax.ShapeDtypeStruct(resized, np.uint8), Image(*resized), scaled)
 
 
-def label() -> Entry:
-    """Return the entry of a class."""
-    return _as_it_is("label", (), np.int32)
+def label(names: Sequence[str]) -> Entry:
+    """Return the entry of a class, one of those that `names` lists."""
+    return _as_it_is("label", (), np.int32, Categorical(len(names), tuple(names)))
 
 
-def _answers(features: Mapping[str, Any]) -> tuple[dict[str, Entry], tuple[str, ...]]:
-    """Return the entries besides the image, and the names of classes or labels, of TFDS features by name."""
+def _answers(features: Mapping[str, Any]) -> dict[str, Entry]:
+    """Return the entries besides the image, of TFDS features by name."""
     import tensorflow_datasets as tfds
 
     entries: dict[str, Entry] = {}
-    class_names: tuple[str, ...] = ()
     one, several, numbers = (features.get(name) for name in ("label", "labels", "target"))
     if isinstance(one, tfds.features.ClassLabel):
-        entries["label"], class_names = label(), tuple(one.names)
+        entries["label"] = label(one.names)
     elif isinstance(several, tfds.features.Sequence) and isinstance(several.feature, tfds.features.ClassLabel):
-        class_names = tuple(several.feature.names)
-        entries["labels"] = _listed(len(class_names))
+        entries["labels"] = _listed(several.feature.names)
     elif k := _length(several, "iu"):
-        entries["labels"], class_names = _as_it_is("labels", (k,), np.int32), tuple(map(str, range(k)))
+        entries["labels"] = _as_it_is("labels", (k,), np.int32, Labels(k, tuple(map(str, range(k)))))
     if k := _length(numbers, "f"):
-        entries["target"] = Entry(jax.ShapeDtypeStruct((k,), np.float32), lambda example: _zeroed(example["target"]))
-        entries["present"] = Entry(jax.ShapeDtypeStruct((k,), np.bool_), lambda example: ~np.isnan(example["target"]))
-    return entries, class_names
+        entries["target"] = Entry(
+            jax.ShapeDtypeStruct((k,), np.float32), Real(k), lambda example: _zeroed(example["target"])
+        )
+        entries["present"] = Entry(
+            jax.ShapeDtypeStruct((k,), np.bool_), Presence("target"), lambda example: ~np.isnan(example["target"])
+        )
+    return entries
 
 
 def _length(feature: Any, kinds: str) -> int:
@@ -129,13 +127,16 @@ def _zeroed(target: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(target), 0, target)
 
 
-def _as_it_is(name: str, shape: tuple[int, ...], dtype: Any) -> Entry:
+def _as_it_is(name: str, shape: tuple[int, ...], dtype: Any, meaning: Meaning) -> Entry:
     """Return an entry that is read as the source has it."""
-    return Entry(jax.ShapeDtypeStruct(shape, dtype), lambda example: example[name])
+    return Entry(jax.ShapeDtypeStruct(shape, dtype), meaning, lambda example: example[name])
 
 
-def _listed(k: int) -> Entry:
-    """Return the entry of a list of classes: 1 for each of `k` that is in it, else 0."""
+def _listed(names: Sequence[str]) -> Entry:
+    """Return the entry of a list of classes: 1 for each of those named that is in it, else 0."""
+    k = len(names)
     return Entry(
-        jax.ShapeDtypeStruct((k,), np.int32), lambda example: np.isin(np.arange(k), example["labels"]).astype(np.int32)
+        jax.ShapeDtypeStruct((k,), np.int32),
+        Labels(k, tuple(names)),
+        lambda example: np.isin(np.arange(k), example["labels"]).astype(np.int32),
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from research.data import splits
 from research.data.images import image_files
-from research.data.images.entries import Description, image, label
+from research.data.images.entries import Entry, image, label
 from research.data.splits import Split
 from research.data.storage import folders
 from research.errors import UsageError
@@ -52,7 +52,7 @@ class Files:
         return [{"image": image_files.decode(self._files[key].path), "label": self._files[key].label} for key in keys]
 
 
-def describe(folder: str, size: int | None) -> Description:
+def describe(folder: str, size: int | None) -> dict[str, Entry]:
     """Return what an example is, from the names of classes and the header of one image.
 
     Raises:
@@ -61,7 +61,7 @@ def describe(folder: str, size: int | None) -> Description:
     parts, class_names = _layout(folder)
     first = next(iter(parts.values())) / class_names[0]
     shape = image_files.shape(_images(first)[0])
-    return Description({"image": image(shape, size), "label": label()}, class_names)
+    return {"image": image(shape, size), "label": label(class_names)}
 
 
 def source(folder: str, split: Split, uniform: bool) -> Files:

@@ -11,9 +11,10 @@ from research.data.dataset import Dataset
 from research.data.files import check_unset
 from research.data.images import image_folders
 from research.data.images.contact_sheet import draw_contact_sheet
-from research.data.images.entries import Description, Entries, describe
+from research.data.images.entries import Entries, Entry, describe
 from research.data.images.mixing import mix
 from research.data.images.randaugment import STRONGEST, randaugment
+from research.data.schema import Categorical, Labels, Schema
 from research.data.source import Batch
 from research.data.splits import Split
 from research.data.storage import catalog
@@ -65,15 +66,17 @@ class Images(Dataset):
 
     def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Return shape and type of each entry of one raw example, without prepared data or network."""
-        return {name: entry.spec for name, entry in self._description().entries.items()}
+        return {name: entry.spec for name, entry in self._entries().items()}
 
-    def classes(self) -> int | None:
-        """Return the number of classes or labels; None where there are numbers alone."""
-        return len(self.class_names()) or None
+    def schema(self) -> Schema:
+        """Return what the entries mean; a unit is known to repeat in some of the packaged datasets alone."""
+        meanings = {name: entry.meaning for name, entry in self._entries().items()}
+        return Schema(meanings, None if is_folder(self.name) else catalog.unit(self.name))
 
     def class_names(self) -> tuple[str, ...]:
-        """Return the names of the classes or labels, in their order."""
-        return self._description().class_names
+        """Return the names of the classes or labels, in their order; none where there are numbers alone."""
+        meanings = (entry.meaning for entry in self._entries().values())
+        return next((meaning.names for meaning in meanings if isinstance(meaning, Categorical | Labels)), ())
 
     def source(self, split: Split, data_dir: str | None = None) -> Source:
         """Return random access to the examples of a split as they are. Raises as `Dataset` and `image_folders`."""
@@ -87,15 +90,15 @@ class Images(Dataset):
         Raises:
             UsageError: as `source`; the dataset has no such images, or they differ in size and `size` is None.
         """
-        entries = self._description().entries
+        entries = self._entries()
         return Records(Entries(self.source(split, data_dir), entries), self.spec())
 
     def files(self, data_dir: str | None = None) -> dict[str, str]:
         """Return `dataset.json`."""
         return image_folders.record(self.name) if is_folder(self.name) else super().files(data_dir)
 
-    def _description(self) -> Description:
-        """Return what an example holds."""
+    def _entries(self) -> dict[str, Entry]:
+        """Return what an example holds, by name."""
         if not is_folder(self.name):
             return describe(catalog.find(self.name), self.size)
         check_unset(self, "folder")

@@ -9,6 +9,7 @@ import numpy as np
 
 from research.data import files, splits
 from research.data.dataset import Dataset
+from research.data.schema import Categorical, Length, Real, Schema
 from research.data.source import Batch
 from research.data.splits import Split
 from research.data.storage import catalog
@@ -62,9 +63,16 @@ class Sequences(Dataset):
             "label": jax.ShapeDtypeStruct((), np.int32),
         }
 
-    def classes(self) -> int:
-        """Return the number of classes."""
-        return self.labels
+    def schema(self) -> Schema:
+        """Return what the entries mean."""
+        return Schema(
+            {
+                "features": Real(self.channels, "of a step, standardised"),
+                "lengths": Length("features"),
+                "label": Categorical(self.labels),
+            },
+            None if files.is_file(self.name) else catalog.unit(self.name),
+        )
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to a split.

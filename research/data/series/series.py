@@ -11,6 +11,7 @@ import numpy as np
 
 from research.data import files, splits
 from research.data.dataset import Dataset
+from research.data.schema import Presence, Real, Schema
 from research.data.series import windows
 from research.data.source import Batch
 from research.data.splits import Split
@@ -67,8 +68,21 @@ class Series(Dataset):
         }
         return {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
 
-    def classes(self) -> None:
-        """Return None: a series has numbers."""
+    def schema(self) -> Schema:
+        """Return what the entries mean; all examples are stretches of one series."""
+        return Schema(
+            {
+                "features": Real(1 + self.presence, "what came before, standardised"),
+                "value": Real(self.horizon, "what comes next"),
+                "present": Presence("value"),
+                "level": Real(self.horizon, "what an output of zero forecasts"),
+                "scale": Real(meaning="what an output of one adds to it"),
+                "persistence": Real(self.horizon, "naive forecast by the last value"),
+                "seasonal": Real(self.horizon, "naive forecast by the value a season before"),
+                "time": Real(self.horizon, "when"),
+            },
+            "series",
+        )
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to the forecasts of a split, in order of time.

@@ -29,6 +29,13 @@ def find(name: str, data_dir: str | None = None) -> Any:
     return _known(name, folder, written) if written else _found(name, folder)
 
 
+def unit(name: str) -> str | None:
+    """Return what repeats among the examples of a packaged dataset; None where nothing is known to."""
+    from research.data.builders import OWN
+
+    return OWN[name].unit if name in OWN else None
+
+
 def _written(name: str, folder: str) -> tuple[tuple[str, int], ...]:
     """Return the descriptions of a dataset that are in a folder, and when they were written."""
     base = re.split("[/:]", name)[0]

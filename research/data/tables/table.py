@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from research.data import files, splits
+from research.data.schema import Categorical, Labels, Meaning, Presence, Real, Schema
 from research.data.source import Batch, Data
 from research.data.splits import Split
 from research.data.storage.records import Arrays, Records
@@ -50,9 +51,17 @@ class Table(Data):
                 spec["label"] = jax.ShapeDtypeStruct((), np.int32)
         return spec
 
-    def classes(self) -> int | None:
-        """Return the number of classes or labels; None for numbers."""
-        return None if self.kind == "regression" else self.outputs
+    def schema(self) -> Schema:
+        """Return what the entries mean."""
+        entries: dict[str, Meaning] = {"features": Real(self.features * (1 + self.presence), "inputs, standardised")}
+        match self.kind:
+            case "regression":
+                entries |= {"target": Real(self.outputs), "present": Presence("target")}
+            case "labels":
+                entries["labels"] = Labels(self.outputs)
+            case "classes":
+                entries["label"] = Categorical(self.outputs)
+        return Schema(entries)
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to a split: what `preprocess` returns.

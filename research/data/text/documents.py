@@ -42,10 +42,6 @@ class Documents(Dataset):
     vocabulary_size: Size = 4096
     """Number of token ids; a trained tokenizer may use fewer."""
 
-    def vocabulary(self) -> int:
-        """Return the number of token ids."""
-        return self.vocabulary_size
-
     def check(self) -> None:
         """Raise `UsageError` where the dataset has no such text, or the tokenizer no room; needs no prepared data."""
         tokenizers.check(self.tokenizer, self.vocabulary_size, self.special)
@@ -92,6 +88,10 @@ class Documents(Dataset):
             name: decode(self.trained(data_dir), column) if is_token_ids(name, column) else column
             for name, column in columns.items()
         }
+
+    def _unit(self) -> str | None:
+        """Return what several texts are known to be of, such as a module; None where they are independent."""
+        return None if is_folder(self.name) else catalog.unit(self.name)
 
 
 def columns(dataset: Dataset, features: tuple[str, ...], split: Split, data_dir: str | None) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from research.data.schema import Categorical, Length, Schema, Tokens
 from research.data.source import Batch
 from research.data.splits import Split
 from research.data.storage import catalog
@@ -41,9 +42,17 @@ class LabelledText(Documents):
             "label": jax.ShapeDtypeStruct((), np.int32),
         }
 
-    def classes(self) -> int:
-        """Return the number of classes."""
-        return len(self.class_names())
+    def schema(self) -> Schema:
+        """Return what the entries mean, with the names of the classes."""
+        names = self.class_names()
+        return Schema(
+            {
+                "tokens": Tokens(self.vocabulary_size),
+                "lengths": Length("tokens"),
+                "label": Categorical(len(names), names),
+            },
+            self._unit(),
+        )
 
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the classes, in the order of their labels."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from research.data.dataset import Dataset
+from research.data.schema import Length, Schema, Tokens
 from research.data.source import Batch
 from research.data.splits import Split
 from research.data.storage import catalog
@@ -62,13 +63,19 @@ class Pairs(Dataset):
             "label_lengths": jax.ShapeDtypeStruct((), np.int32),
         }
 
-    def classes(self) -> int:
-        """Return the number of target token ids."""
-        return self.target_vocabulary_size
-
-    def vocabulary(self) -> int:
-        """Return the number of source token ids."""
-        return self.source_vocabulary_size
+    def schema(self) -> Schema:
+        """Return what the entries mean."""
+        source, target = Tokens(self.source_vocabulary_size), Tokens(self.target_vocabulary_size)
+        return Schema(
+            {
+                "tokens": source,
+                "lengths": Length("tokens"),
+                "labels": target,
+                "label_lengths": Length("labels"),
+                "targets": target,
+            },
+            catalog.unit(self.name),
+        )
 
     def check(self) -> None:
         """Raise `UsageError` where the dataset has no such texts, or a tokenizer no room; needs no prepared data."""

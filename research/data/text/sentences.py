@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from research.data.schema import Categorical, Integer, Length, Presence, Schema, Tokens
 from research.data.source import Batch
 from research.data.splits import Split
 from research.data.storage.records import Records
@@ -56,9 +57,21 @@ class Sentences(Documents):
             "index": number,
         }
 
-    def classes(self) -> int:
-        """Return the number of token ids."""
-        return self.vocabulary_size
+    def schema(self) -> Schema:
+        """Return what the entries mean; pairs are of the same documents."""
+        tokens = Tokens(self.vocabulary_size)
+        return Schema(
+            {
+                "tokens": tokens,
+                "targets": tokens,
+                "predicted": Presence("targets"),
+                "segments": Categorical(2, ("first sentence", "second sentence")),
+                "lengths": Length("tokens"),
+                "next": Categorical(2, ("of another document", "the next sentence")),
+                "index": Integer("number of the example"),
+            },
+            self._unit() or "document",
+        )
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to the pairs of a split.

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from research.data.schema import Integer, Length, Schema, Tokens
 from research.data.source import Batch
 from research.data.splits import Split
 from research.data.storage.records import Records
@@ -56,9 +57,18 @@ class Text(Documents):
         }
         return spec if self.tokenizer == "bytes" else {**spec, "sizes": jax.ShapeDtypeStruct(reach, np.uint16)}
 
-    def classes(self) -> int:
-        """Return the number of token ids."""
-        return self.vocabulary_size
+    def schema(self) -> Schema:
+        """Return what the entries mean; windows are cut from the same documents."""
+        tokens = Tokens(self.vocabulary_size)
+        return Schema(
+            {
+                "tokens": tokens,
+                "targets": tokens,
+                "lengths": Length("targets"),
+                "bytes": Integer("bytes of UTF-8 that the targets stand for"),
+            },
+            self._unit() or "document",
+        )
 
     def trained(self, data_dir: str | None = None) -> Tokenizer:
         """Return the tokenizer, trained on the training split as it is read: with what separates its documents."""

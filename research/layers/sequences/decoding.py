@@ -5,10 +5,6 @@ gives unnormalised log-probabilities of the next one. The carry is any pytree of
 recurrent state, a key-value cache, an encoder's outputs, or None. In beam search the step is given b * beams rows,
 those of one example side by side; the carry is repeated to match.
 
-A model that writes has, besides such a `step`, a method `start(inputs, capacity)`. It reads what is there before the
-first step and makes room for `capacity` tokens: an encoder-decoder reads the source and returns the carry, a language
-model reads the beginning of a text and returns the carry and the logits [b, v] of the token after it.
-
 Both functions here run a fixed number of steps under `lax.scan`, so they can be jitted, mapped and lowered.
 """
 

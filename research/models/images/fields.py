@@ -1,6 +1,6 @@
 """The fields that all convolutional networks for classification share, and the parts that they begin and end with."""
 
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import jax
@@ -11,8 +11,8 @@ from research.layers.activations import Activation
 from research.layers.dropout import Dropout
 from research.layers.images.channel_normalization import ChannelNorm, ChannelNormalization
 from research.layers.images.convolution import ConvolutionUnit
-from research.layers.partition import Rules
 from research.layers.remat import remat
+from research.models.model import Model
 
 Stem = Literal["imagenet", "small"]
 Module = TypeVar("Module", bound=nn.Module)
@@ -50,19 +50,21 @@ class RepeatedFields(ConvolutionalFields):
         return remat(block, self.remat, static_argnums=(2,))
 
 
-class ImageClassifierFields(ConvolutionalFields):
+class ImageClassifierFields(ConvolutionalFields, Model):
     """What every convolutional classifier has besides.
 
     Over the mesh axis "tensor" nothing is divided: feature maps are larger than kernels, so exchanging them costs more
     than it saves, and grouped convolutions would learn wrongly (see `research.kernels.convolution.convolve`).
     """
 
-    partition: ClassVar[Rules] = ()
-
     classes: Size = 10
     """Width of the logits; for regression, how many numbers to estimate."""
     dropout: Rate = 0.0
     """Share of the pooled features dropped in training."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("image",)
 
     def head(self, x: jax.Array, train: bool) -> jax.Array:
         """Return logits [b, classes], float32, of feature maps [b, h, w, c]: mean over pixels, dropout, dense layer."""

@@ -15,6 +15,7 @@ from research.layers.dropout import Dropout
 from research.layers.normalization import Normalization
 from research.layers.partition import Rules
 from research.layers.sequences.lengths import SequenceInputs
+from research.models.model import Model
 from research.models.sizes import variant
 from research.models.transformer.fields import TransformerFields, initializers, shared
 from research.models.transformer.parts import TokenEmbedding, read
@@ -23,7 +24,7 @@ from research.models.transformer.stack import TransformerStack
 BertSize = Literal["base", "large"]
 
 
-class BertFields(TransformerFields):
+class BertFields(TransformerFields, Model):
     """What BERT has besides the fields of every Transformer."""
 
     vocabulary: Size = 30522
@@ -32,6 +33,14 @@ class BertFields(TransformerFields):
     """Longest sequence."""
     segments: Size = 2
     """Number of segment ids: the first sentence and the second."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("tokens", "lengths?", "segments?")
+
+    @nn.nowrap
+    def vocabularies(self) -> dict[str, int]:
+        return {"tokens": self.vocabulary}
 
 
 class Bert(BertFields):

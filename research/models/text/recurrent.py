@@ -14,9 +14,10 @@ from research.layers.partition import Rules
 from research.layers.sequences.cells import Carry, Cell, Nonlinearity
 from research.layers.sequences.lengths import SequenceInputs, SequencePooling, pool_steps, read_sequence
 from research.layers.sequences.recurrence import StackedRecurrence
+from research.models.model import Model
 
 
-class RecurrentFields(nn.Module):
+class RecurrentFields(Model):
     """What all recurrent models share; every model of the family has these fields, with these names.
 
     Over the mesh axis "tensor" vocabularies alone are divided: the gates of a cell lie side by side in its kernels, and
@@ -80,6 +81,14 @@ class RecurrentClassifier(RecurrentFields):
     pooling: SequencePooling = "last"
     """How steps become one vector; last is where each direction ends: the backward one, at the first step."""
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("features" if self.vocabulary is None else "tokens", "lengths?")
+
+    @nn.nowrap
+    def vocabularies(self) -> dict[str, int]:
+        return {} if self.vocabulary is None else {"tokens": self.vocabulary}
+
     @nn.compact
     def __call__(self, inputs: SequenceInputs, train: bool = False) -> jax.Array:
         x, lengths = read_sequence(inputs, "features" if self.vocabulary is None else "tokens")
@@ -119,6 +128,14 @@ class RecurrentLanguageModel(RecurrentFields):
     """Width of the token embedding."""
     tied: bool = False
     """Whether the logits are products with the input embedding (Press and Wolf, 2017); needs embedding = hidden."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("tokens", "lengths?")
+
+    @nn.nowrap
+    def vocabularies(self) -> dict[str, int]:
+        return {"tokens": self.vocabulary}
 
     def setup(self) -> None:
         if self.tied and self.embedding != self.hidden:

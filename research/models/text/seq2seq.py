@@ -69,6 +69,14 @@ class Seq2Seq(RecurrentFields):
     scheduled_sampling: Annotated[float, "switch", Range(0.0, 1.0)] = 0.0
     """Share of the decoder's inputs that in training are its own last guess; teacher forcing has the rate 1 - this."""
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("tokens", "lengths?", "targets")
+
+    @nn.nowrap
+    def vocabularies(self) -> dict[str, int]:
+        return {"tokens": self.source_vocabulary, "targets": self.target_vocabulary}
+
     def setup(self) -> None:
         if self.attention == "dot" and self.bidirectional:
             raise UsageError(

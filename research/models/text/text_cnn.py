@@ -12,9 +12,10 @@ from research.layers.activations import Activation, activate
 from research.layers.dropout import Dropout
 from research.layers.partition import Rules
 from research.layers.sequences.lengths import SequenceInputs, pool_steps, read_sequence, valid_steps
+from research.models.model import Model
 
 
-class TextCNN(nn.Module):
+class TextCNN(Model):
     """Filters of several widths over a text, the strongest answer of each, then logits [b, classes], float32.
 
     Kim, "Convolutional neural networks for sentence classification" (2014): the model CNN-rand, its embedding learned
@@ -43,6 +44,14 @@ class TextCNN(nn.Module):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the computation; parameters are float32."""
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("tokens", "lengths?")
+
+    @nn.nowrap
+    def vocabularies(self) -> dict[str, int]:
+        return {"tokens": self.vocabulary}
+
     @nn.compact
     def __call__(self, inputs: SequenceInputs, train: bool = False) -> jax.Array:
         tokens, lengths = read_sequence(inputs, "tokens")
@@ -69,7 +78,7 @@ class TextCNN(nn.Module):
         return nn.Dense(self.classes, dtype=self.dtype, name="logits")(features).astype(jnp.float32)  # [b, classes]
 
 
-class CNN1D(nn.Module):
+class CNN1D(Model):
     """Convolutions over time, pooled over the valid steps, then logits [b, classes], float32.
 
     The time-delay network of Waibel, Hanazawa, Hinton, Shikano and Lang (1989). Called with features [b, l, d], or a
@@ -78,8 +87,6 @@ class CNN1D(nn.Module):
     `train=True` it draws from the `dropout` stream. Sown into `intermediates`: `block_0_output` and so on, `pooled`.
     Over the mesh axis "tensor" nothing is divided.
     """
-
-    partition: ClassVar[Rules] = ()
 
     classes: Size = 10
     """Width of the logits."""
@@ -97,6 +104,10 @@ class CNN1D(nn.Module):
     """Share of the pooled features that is dropped in training."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the computation; parameters are float32."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("features", "lengths?")
 
     @nn.compact
     def __call__(self, inputs: SequenceInputs, train: bool = False) -> jax.Array:

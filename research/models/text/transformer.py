@@ -11,12 +11,13 @@ from research.fields import Size
 from research.layers.partition import Rules
 from research.layers.sequences.lengths import SequenceInputs, pool_steps
 from research.layers.sequences.positions import check_length
+from research.models.model import Model
 from research.models.transformer.fields import TransformerFields, shared
 from research.models.transformer.parts import Cache, TokenEmbedding, head, new_cache, read
 from research.models.transformer.stack import TransformerStack
 
 
-class TransformerClassifier(TransformerFields):
+class TransformerClassifier(TransformerFields, Model):
     """An encoder, pooled over the sequence, then logits [b, classes], float32; for regression they are the estimates.
 
     Called with tokens [b, l] or, without a vocabulary, features [b, l, d]: the array itself or a mapping with `tokens`
@@ -34,6 +35,14 @@ class TransformerClassifier(TransformerFields):
     """Mean over the tokens that count, or a learned class token put first (Devlin et al., 2019)."""
     embedding_scale: bool = False
     """Whether embeddings are multiplied by the root of the width (Vaswani et al., 2017)."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("features" if self.vocabulary is None else "tokens", "lengths?")
+
+    @nn.nowrap
+    def vocabularies(self) -> dict[str, int]:
+        return {} if self.vocabulary is None else {"tokens": self.vocabulary}
 
     @nn.compact
     def __call__(self, inputs: SequenceInputs, train: bool = False) -> jax.Array:
@@ -64,7 +73,7 @@ class TransformerClassifier(TransformerFields):
         return nn.Dense(self.classes, dtype=self.dtype, name="logits")(pooled).astype(jnp.float32)
 
 
-class TransformerLanguageModel(TransformerFields):
+class TransformerLanguageModel(TransformerFields, Model):
     """Predict each token from those before it: tokens [b, l] -> logits [b, l, vocabulary], float32.
 
     Called with the tokens, or a mapping with `tokens` and optionally `lengths` [b]; logits at a position are those of
@@ -83,6 +92,14 @@ class TransformerLanguageModel(TransformerFields):
     """Whether the output layer is the transposed embedding table (Press and Wolf, 2017)."""
     embedding_scale: bool = False
     """Whether embeddings are multiplied by the root of the width (Vaswani et al., 2017)."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("tokens", "lengths?")
+
+    @nn.nowrap
+    def vocabularies(self) -> dict[str, int]:
+        return {"tokens": self.vocabulary}
 
     def setup(self) -> None:
         self.embedding = TokenEmbedding(

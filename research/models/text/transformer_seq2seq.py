@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -10,13 +11,14 @@ from research.errors import UsageError
 from research.fields import Size
 from research.layers.partition import Rules
 from research.layers.sequences.lengths import SequenceInputs
+from research.models.model import Model
 from research.models.sizes import variant
 from research.models.transformer.fields import TransformerFields, shared
 from research.models.transformer.parts import Cache, TokenEmbedding, head, new_cache, read
 from research.models.transformer.stack import TransformerStack
 
 
-class TransformerSeq2Seq(TransformerFields):
+class TransformerSeq2Seq(TransformerFields, Model):
     """The encoder-decoder of Vaswani et al., "Attention is all you need" (2017).
 
     Called with a mapping of `tokens` [b, s], optionally `lengths` [b] (of the source), and `targets` [b, l], what the
@@ -38,6 +40,14 @@ class TransformerSeq2Seq(TransformerFields):
     """Whether the output layer is the transposed embedding table of the targets (Press and Wolf, 2017)."""
     embedding_scale: bool = True
     """Whether embeddings are multiplied by the root of the width."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("tokens", "lengths?", "targets")
+
+    @nn.nowrap
+    def vocabularies(self) -> dict[str, int]:
+        return {"tokens": self.source_vocabulary, "targets": self.target_vocabulary or self.source_vocabulary}
 
     def setup(self) -> None:
         def embed(vocabulary: int) -> TokenEmbedding:

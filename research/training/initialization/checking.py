@@ -5,9 +5,12 @@ from typing import Any
 import jax
 
 from research.data import Batch
+from research.data.schema import Schema, Tokens
 from research.errors import UsageError
-from research.experiment import Experiment, spec
+from research.experiment import Experiment, leaves, spec
+from research.models.model import as_model
 from research.optimization.paths import check_path, flat
+from research.tasks import Classification
 from research.training.initialization.references import check_references
 from research.training.initialization.start import check_start
 from research.training.update.references import References, abstract_references, observed
@@ -22,11 +25,13 @@ def check(experiment: Experiment, begun: bool = False) -> None:
     """
     check_references(experiment)
     check_parts(experiment)
-    prepared, outputs = evaluated(
+    given, outputs = evaluated(
         experiment, abstract_state(experiment), spec(experiment), abstract_references(experiment)
     )
-    experiment.task.check(prepared, outputs, experiment.data.classes())
-    check_vocabulary(experiment)
+    schema = experiment.data.schema()
+    experiment.task.check(schema, outputs)
+    experiment.task.check_references(given, outputs)
+    check_vocabularies(experiment, schema)
     check_mixing(experiment)
     check_auxiliary(experiment)
     check_groups(experiment)
@@ -49,10 +54,13 @@ def check_parts(experiment: Experiment) -> None:
 
 
 @traced_once
-def evaluated(experiment: Experiment, state: TrainState, batch: Batch, references: References) -> tuple[Batch, Any]:
-    """Return a prepared batch with what references give for it, and the outputs of evaluation mode."""
+def evaluated(
+    experiment: Experiment, state: TrainState, batch: Batch, references: References
+) -> tuple[dict[str, Any], Any]:
+    """Return what each reference gives for a batch by its name, and the outputs of evaluation mode."""
     batch = observed(experiment, experiment.data.preprocess(batch), references)
-    return batch, experiment.task.forward(experiment.model, state.params, state.variables, batch)[0]
+    outputs, _ = experiment.task.forward(experiment.model, state.params, state.variables, batch)
+    return {name: batch[name] for name in references}, outputs
 
 
 @traced_once
@@ -68,13 +76,14 @@ def trained(experiment: Experiment, state: TrainState, batch: Batch, references:
     return experiment.task.forward(experiment.model, state.params, state.variables, batch, jax.random.key(0))
 
 
-def check_vocabulary(experiment: Experiment) -> None:
+def check_vocabularies(experiment: Experiment, schema: Schema) -> None:
     """Raise `UsageError` where the data has token ids that the model does not know."""
-    ids = experiment.data.vocabulary()
-    for name in ("vocabulary", "source_vocabulary"):
-        known = getattr(experiment.model, name, None)
-        if ids is not None and known is not None and known < ids:
-            raise UsageError(f"the data has {ids} token ids, the model knows {known}: set model.{name}")
+    for entry, known in as_model(experiment.model).vocabularies().items():
+        given = schema.entries.get(entry)
+        if isinstance(given, Tokens) and known < given.ids:
+            found = [path for path, leaf, _ in leaves(experiment.model, "model") if leaf == known]
+            remedy = " or ".join(path for path in found if path.endswith("vocabulary")) or "a larger vocabulary"
+            raise UsageError(f"the data has {given.ids} token ids, the model knows {known}: set {remedy}")
 
 
 def check_mixing(experiment: Experiment) -> None:
@@ -88,8 +97,8 @@ def check_mixing(experiment: Experiment) -> None:
 
 def check_auxiliary(experiment: Experiment) -> None:
     """Raise `UsageError` where auxiliary classifiers of the model would not be trained, or there are none to train."""
-    weight = getattr(experiment.task, "auxiliary", None)
-    if getattr(experiment.model, "auxiliary", False) and not weight:
+    weight = experiment.task.auxiliary if isinstance(experiment.task, Classification) else None
+    if as_model(experiment.model).auxiliary and not weight:
         name = type(experiment.task).__name__
         remedy = f"{name} does not train them: set" if weight is None else "set task.auxiliary to 0.3, say, or"
         raise UsageError(f"the model has auxiliary classifiers that nothing trains: {remedy} model.auxiliary to False")

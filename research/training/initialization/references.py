@@ -8,6 +8,7 @@ from pathlib import Path
 from research.devices import ONE_DEVICE, Layout
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, RunOptions
+from research.models.model import as_model
 from research.training.initialization.start import start_folder
 from research.training.storage.checkpoint import digests
 from research.training.storage.restoration import restore
@@ -31,7 +32,7 @@ def read_references(experiment: Experiment, root: Path, options: RunOptions, lay
             raise RunError(f'the reference "{name}" is not there: {error}') from error
         if int(state.step) < source.steps:
             raise RunError(f'the reference "{name}" in {folder} has taken {state.step} of {source.steps} steps')
-        own = dataclasses.replace(layout, rules=getattr(source.model, "partition", ()))
+        own = dataclasses.replace(layout, rules=as_model(source.model).partition)
         found[name] = own.put(collections(state), "everywhere" if layout.method == "pmap" else "state")
     return found
 

@@ -20,10 +20,10 @@ NONE: References = {}
 
 def observed(experiment: Experiment, batch: Any, references: References) -> Any:
     """Return a prepared batch with what every reference gives for it in evaluation, under its name."""
-    given = {
-        name: jax.lax.stop_gradient(source.model.apply(references[name], source.task.inputs(batch), train=False))
-        for name, source in experiment.references
-    }
+    given = {}
+    for name, source in experiment.references:
+        inputs = source.task.inputs(source.model, batch)
+        given[name] = jax.lax.stop_gradient(source.model.apply(references[name], inputs, train=False))
     return {**batch, **given}
 
 

@@ -46,7 +46,7 @@ def stream(key: jax.Array, name: int, step: jax.Array | int = 0) -> jax.Array:
 def init(experiment: Experiment, key: jax.Array) -> TrainState:
     """Return the state before the first step; `key` is `jax.random.key(experiment.seed)`. Pure and traceable."""
     example = {name: jnp.zeros((1, *item.shape[1:]), item.dtype) for name, item in spec(experiment).items()}
-    inputs = experiment.task.inputs(experiment.data.preprocess(example))
+    inputs = experiment.task.inputs(experiment.model, experiment.data.preprocess(example))
     with forward_mode(experiment.forward_mode):
         variables = dict(experiment.model.init(stream(key, INIT), inputs, train=False))
     variables.pop("intermediates", None)

@@ -6,6 +6,7 @@ import tensorflow_datasets as tfds
 
 from research.data import Images, Records
 from research.data.images.entries import Entries, describe
+from research.data.schema import Categorical, Labels, Presence, Real
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions
 from research.models import CNN
@@ -43,28 +44,29 @@ class Examples(list):
 def read(description, *examples):
     """Return the entries of examples, which all have the image above."""
     source = Examples({"image": PIXELS, "name": "x", **example} for example in examples)
-    spec = {name: entry.spec for name, entry in description.entries.items()}
-    return Records(Entries(source, description.entries), spec).arrays()
+    spec = {name: entry.spec for name, entry in description.items()}
+    return Records(Entries(source, description), spec).arrays()
 
 
 def test_listed_labels_are_0_or_1_for_every_class():
     description = described(labels=tfds.features.Sequence(tfds.features.ClassLabel(names=NAMES)))
     arrays = read(description, {"labels": np.array([2, 0])}, {"labels": np.array([], int)}, {"labels": [1, 1]})
     assert arrays["labels"].tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]] and arrays["labels"].dtype == np.int32
-    assert description.class_names == ("cat", "dog", "emu")
+    assert description["labels"].meaning == Labels(3, ("cat", "dog", "emu"))
 
 
 def test_labels_by_number_are_kept_and_a_missing_one_is_minus_1():
     description = described(labels=tfds.features.Tensor(shape=(3,), dtype=np.int8))
     assert read(description, {"labels": np.array([1, -1, 0], np.int8)})["labels"].tolist() == [[1, -1, 0]]
-    assert description.class_names == ("0", "1", "2")
+    assert description["labels"].meaning == Labels(3, ("0", "1", "2"))
 
 
 def test_targets_say_where_they_are_present():
     description = described(target=tfds.features.Tensor(shape=(2,), dtype=np.float32))
     arrays = read(description, {"target": np.array([1.5, np.nan])}, {"target": np.array([np.nan, -2])})
     assert arrays["target"].tolist() == [[1.5, 0], [0, -2]] and arrays["target"].dtype == np.float32
-    assert arrays["present"].tolist() == [[True, False], [False, True]] and description.class_names == ()
+    assert arrays["present"].tolist() == [[True, False], [False, True]]
+    assert description["target"].meaning == Real(2) and description["present"].meaning == Presence("target")
 
 
 def test_a_class_comes_before_labels_and_beside_a_target():
@@ -73,8 +75,8 @@ def test_a_class_comes_before_labels_and_beside_a_target():
         labels=tfds.features.Tensor(shape=(5,), dtype=np.int8),
         target=tfds.features.Tensor(shape=(1,), dtype=np.float64),
     )
-    assert list(description.entries) == ["image", "label", "target", "present"]
-    assert description.class_names == ("cat", "dog", "emu")
+    assert list(description) == ["image", "label", "target", "present"]
+    assert description["label"].meaning == Categorical(3, ("cat", "dog", "emu"))
 
 
 @pytest.mark.parametrize(

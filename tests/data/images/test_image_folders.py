@@ -12,7 +12,7 @@ from PIL import Image
 
 from experiments.digits_cnn import experiment, smoke
 from research import cli
-from research.data import Batches, Images, count_duplicates
+from research.data import Batches, Images, count_duplicates, schema
 from research.data.images import image_files
 from research.data.splits import Split
 from research.errors import UsageError
@@ -59,7 +59,8 @@ def folder(tmp_path):
 def test_splits_are_disjoint_complete_and_stratified(shape, tmp_path):
     classes = paint(tmp_path / "insects", SIZES, shape)
     value = Images(str(tmp_path / "insects"))
-    assert value.class_names() == ("ants", "bees", "wasps") and value.classes() == 3
+    names = ("ants", "bees", "wasps")
+    assert value.schema() == schema.Schema({"image": schema.Image(*shape), "label": schema.Categorical(3, names)})
     arrays = opened(tmp_path / "insects")
     found = [
         (image.tobytes(), label)

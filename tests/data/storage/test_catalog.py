@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pathlib
@@ -35,9 +36,9 @@ def pairs(images, labels):
 def test_catalogue_datasets_are_read_as_they_were_written(name, catalogue, offline):
     folder, written = catalogue
     value = Images(name)
-    assert value.spec()["image"].shape == written[name]["test"][0][0].shape and value.classes() == len(
-        value.class_names()
-    ) == (100 if name == "cifar100" else 10)
+    entries = value.schema().entries
+    assert value.spec()["image"].shape == written[name]["test"][0][0].shape == dataclasses.astuple(entries["image"])
+    assert entries["label"].classes == len(value.class_names()) == (100 if name == "cifar100" else 10)
     opened = {split: value.open(split, folder) for split in ("train", "validation", "test")}
     assert [len(records) for records in opened.values()] == [37, 4, 17]
     for split, parts in {"train": ("train", "validation"), "test": ("test",)}.items():
@@ -134,7 +135,7 @@ def test_a_misspelt_role_is_corrected(data_dir, offline):
 
 
 def test_a_misspelt_dataset_is_corrected(tmp_path, offline):
-    for action in (Images("mnst").spec, Images("mnst").classes, lambda: Images("mnst").open("train", str(tmp_path))):
+    for action in (Images("mnst").spec, Images("mnst").schema, lambda: Images("mnst").open("train", str(tmp_path))):
         assert refused(offline, action).startswith('unknown dataset "mnst"; did you mean "mnist" or')
     assert '"digits"' in refused(offline, Images("digit").spec)
     assert '"emnist"' in refused(offline, Images("emnst/letters").spec)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from research.data import Table
+from research.data.schema import Categorical, Labels, Real
 from research.data.splits import Split
 from research.errors import UsageError
 
@@ -71,15 +72,15 @@ def test_classes_are_split_alike_and_labels_may_be_missing(write):
     rows = [(i, 0.5 if i % 2 else 2, i % 3, "" if i % 4 == 0 else i % 2) for i in range(60)]
     path = write("a,b,kind,flag", rows)
     classes = Table(path, features=3, kind="classes", target=("kind",), outputs=3, presence=True)
-    assert classes.classes() == 3
+    assert classes.schema().entries["label"] == Categorical(3)
     for split, count in zip(SPLITS, (14, 2, 4), strict=True):
         label = classes.open(split).arrays()["label"]
         assert label.dtype == np.int32 and np.bincount(label).tolist() == [count] * 3
     labels = Table(path, features=3, kind="labels", target=("flag",))
     arrays = labels.open("train").arrays()
-    assert labels.classes() == 1 and arrays["labels"].shape == (42, 1)
+    assert labels.schema().entries["labels"] == Labels(1) and arrays["labels"].shape == (42, 1)
     assert set(arrays["labels"].ravel().tolist()) == {-1, 0, 1}
-    assert Table(path, features=3).classes() is None
+    assert Table(path, features=3).schema().entries["target"] == Real(1)
 
 
 def test_an_npz_file_gives_what_a_csv_file_of_its_numbers_gives(write, tmp_path):

@@ -126,7 +126,8 @@ def test_a_run_folder_gets_both_tokenizers(data_dir):
     files = Pairs().files(data_dir)
     source, target = Pairs().trained(data_dir)
     assert files["source_tokenizer.json"] == source.to_json() and files["target_tokenizer.json"] == target.to_json()
-    assert target.size == SPECIAL + 11 == Pairs().classes() and source.size <= Pairs().vocabulary() == 128
+    entries = Pairs().schema().entries
+    assert target.size == SPECIAL + 11 == entries["labels"].ids and source.size <= entries["tokens"].ids == 128
     assert json.loads(files["dataset.json"])["metadata"]["source"].startswith("Babel ")
 
 

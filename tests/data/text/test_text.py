@@ -11,6 +11,7 @@ from research.data import Batches, LabelledText, Records, Sentences, Text, evalu
 from research.data.builders import OWN
 from research.data.builders.made import SHARES, by_group
 from research.data.builders.text import docstrings
+from research.data.schema import Categorical, Tokens
 from research.data.splits import Split
 from research.data.storage.folders import split_texts
 from research.data.text import labelled_text
@@ -117,7 +118,7 @@ def test_the_promised_shapes_are_those_opened(value, data_dir):
     for key in (None, jax.random.key(0)):
         out = jax.eval_shape(value.preprocess, batch, key)
         assert out["tokens"].shape == (5, value.length) and out["tokens"].dtype == np.int32
-    assert value.vocabulary() == value.vocabulary_size
+    assert value.schema().entries["tokens"] == Tokens(value.vocabulary_size)
 
 
 @pytest.mark.parametrize("tokenizer", ["characters", "bpe", "wordpiece", "words"])
@@ -291,7 +292,7 @@ def test_labelled_texts_begin_with_the_start_token(data_dir):
     from research.data.text.documents import columns
 
     value = LabelledText(tokenizer="bytes", vocabulary_size=261, length=19)
-    assert value.classes() == 4 and value.class_names() == ("module", "class", "function", "method")
+    assert value.schema().entries["label"] == Categorical(4, ("module", "class", "function", "method"))
     texts, kinds = columns(value, ("text", "kind"), "test", data_dir)
     cut, n = 0, len(texts)
     for batch in batches(value, "test", 100, data_dir):

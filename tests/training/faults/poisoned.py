@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from research.data import Data, Records, indices_at
+from research.data.schema import Categorical, Real, Schema
 from research.experiment import Experiment, Safety
 from research.layers.dropout import Dropout
 from research.optimization import Optimizer
@@ -32,8 +33,8 @@ class Numbers(Data):
     def spec(self):
         return {"features": jax.ShapeDtypeStruct((7,), jnp.float32), "label": jax.ShapeDtypeStruct((), jnp.int32)}
 
-    def classes(self):
-        return 3
+    def schema(self):
+        return Schema({"features": Real(7), "label": Categorical(3)})
 
     def open(self, split, data_dir=None):
         generator = np.random.default_rng(["train", "validation", "test"].index(split))

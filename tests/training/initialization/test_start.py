@@ -62,7 +62,7 @@ def test_parameters_are_taken_from_one_path_to_another_and_from_several_runs(tin
     first, second = (replace(three, {"seed": seed}) for seed in (11, 12))
     starts = Start(first, (("block_1", "block_2"), "logits")), Start(second, ("block_1",))
     train(replace(three, {"start": starts}), tmp_path / "run", options)
-    one, two = (restore(start_folder(start, tmp_path / "run", options))[1].evaluated for start in starts)
+    one, two = (restore(start_folder(start.experiment, tmp_path / "run", options))[1].evaluated for start in starts)
     found = restore(tmp_path / "run")[1].params
     expected = {"block_2": one["block_1"], "logits": one["logits"], "block_1": two["block_1"]}
     chex.assert_trees_all_equal({name: found[name] for name in expected}, expected)
@@ -142,14 +142,3 @@ def test_another_dataset_behind_the_same_name_is_refused(tiny, undisturbed, opti
     (folder / "dataset.json").write_text(json.dumps(described))
     with pytest.raises(RunError, match="dataset.json is not what the data says now"):
         train(tiny, folder, options)
-
-
-def test_a_vocabulary_smaller_than_the_data_is_named(tiny, monkeypatch):
-    monkeypatch.setattr(type(tiny.data), "vocabulary", lambda self: 97)
-    check(tiny)
-    object.__setattr__(tiny.model, "vocabulary", 89)
-    try:
-        with pytest.raises(UsageError, match="the data has 97 token ids, the model knows 89: set model.vocabulary"):
-            check(tiny)
-    finally:
-        object.__delattr__(tiny.model, "vocabulary")

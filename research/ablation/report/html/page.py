@@ -17,7 +17,7 @@ from research.ablation.report.html.drawing import Panel, Strip, panel_of
 from research.ablation.report.layout import (
     Heading,
     Item,
-    Layout,
+    TextTable,
     column_name,
     column_scale,
     count_text,
@@ -27,7 +27,7 @@ from research.ablation.report.layout import (
 from research.ablation.report.learning_curves import Curve, Curves
 from research.ablation.report.markdown import receipt_texts
 from research.ablation.report.numbers import Scale, plural
-from research.ablation.report.tables import Column, Entry, Receipt, Row, Table
+from research.ablation.report.tables import Column, Entry, Receipt, ReportTable, Row
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -82,7 +82,7 @@ class Line(NamedTuple):
     cells: tuple[Cell, ...]
 
 
-def page(table: Table, curves: Sequence[Curves] = ()) -> str:
+def page(table: ReportTable, curves: Sequence[Curves] = ()) -> str:
     """Return the report as HTML: findings, forest plot, table, paired dots, learning curves, notes, receipts."""
     several = len(table.studies) > 1
     shown = layout(table)
@@ -113,7 +113,7 @@ def _read(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
-def _facts(table: Table) -> Iterator[tuple[str, str]]:
+def _facts(table: ReportTable) -> Iterator[tuple[str, str]]:
     """Yield what was run, in a few words."""
     for index, column in enumerate(table.columns):
         if not column.primary:
@@ -132,14 +132,14 @@ def _facts(table: Table) -> Iterator[tuple[str, str]]:
             yield "margin", f"±{column.margin:g}"
 
 
-def _forest(table: Table, index: int, column: Column, several: bool) -> Figure:
+def _forest(table: ReportTable, index: int, column: Column, several: bool) -> Figure:
     """Return the forest plot of a column."""
     baseline, cells = _entries(table, index)
     strip = Strip(forest_axis([entry for _, entry in cells], column.margin))
     return Figure(_of(column.study, several), column, column_scale(table, index), strip, baseline, cells)
 
 
-def _pairs(table: Table, index: int, column: Column, several: bool) -> Figure | None:
+def _pairs(table: ReportTable, index: int, column: Column, several: bool) -> Figure | None:
     """Return the values of every seed in a column, joined to the baseline's; None without a baseline."""
     baseline, cells = _entries(table, index)
     if baseline is None:
@@ -148,7 +148,7 @@ def _pairs(table: Table, index: int, column: Column, several: bool) -> Figure | 
     return Figure(_of(column.study, several), column, column_scale(table, index), strip, baseline, cells)
 
 
-def _entries(table: Table, index: int) -> tuple[Entry | None, tuple[tuple[str, Entry], ...]]:
+def _entries(table: ReportTable, index: int) -> tuple[Entry | None, tuple[tuple[str, Entry], ...]]:
     """Return the baseline's entry in a column, and name and entry of every other cell that has one."""
     baseline, *rows = table.rows
     cells = ((row.name, row.entries[index]) for row in rows)
@@ -164,7 +164,7 @@ def _panels(study: Curves, several: bool) -> Panels | None:
     return Panels(_of(study.study, several), study, panel_of(drawn), baseline, drawn)
 
 
-def _lines(table: Table, shown: Layout) -> list[Line]:
+def _lines(table: ReportTable, shown: TextTable) -> list[Line]:
     """Return the rows of the table."""
     return [
         Line(name, _remarks(row), tuple(map(_cell, shown.headings[1:], items)))

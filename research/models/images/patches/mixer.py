@@ -16,6 +16,7 @@ from research.layers.partition import Rules
 from research.layers.remat import Remat, remat
 from research.layers.sequences.feed_forward import FeedForward, FeedForwardKind
 from research.layers.stochastic_depth import StochasticDepth, growing
+from research.models.model import Model
 from research.models.sizes import variant
 
 MixerSize = Literal["S/32", "S/16", "B/32", "B/16", "L/32", "L/16", "H/14"]
@@ -58,7 +59,7 @@ class MixerFields(nn.Module):
     """Precision of the computation; parameters and normalization statistics are float32."""
 
 
-class Mixer(MixerFields):
+class Mixer(MixerFields, Model):
     """Patches through blocks that mix them, the mean over patches, then logits: [b, h, w, c] -> [b, classes], float32.
 
     Tolstikhin et al., "MLP-Mixer: an all-MLP architecture for vision" (2021, table 1). `mixer("S/16")` returns a
@@ -88,6 +89,10 @@ class Mixer(MixerFields):
     from 0."""
     classes: Size = 10
     """Width of the logits; for regression, how many numbers to estimate."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("image",)
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

@@ -12,6 +12,7 @@ from research.fields import NonNegative, Size
 from research.layers.dropout import Dropout
 from research.layers.images.patches import PatchEmbedding
 from research.layers.sequences.positions import sinusoidal_2d
+from research.models.model import Model
 from research.models.sizes import variant
 from research.models.transformer.fields import BlockFields, initializers, shared
 from research.models.transformer.stack import TransformerStack
@@ -30,7 +31,7 @@ SIZES: dict[ViTSize, dict[str, int]] = {
 }
 
 
-class ViT(BlockFields):
+class ViT(BlockFields, Model):
     """Patches with their positions through an encoder, then logits: [b, h, w, c] -> [b, classes], float32.
 
     Dosovitskiy et al., "An image is worth 16x16 words" (2021): pre-norm, learned positions, a class token. With
@@ -57,6 +58,10 @@ class ViT(BlockFields):
     """Width of the logits; for regression, how many numbers to estimate."""
     norm_epsilon: NonNegative = 1e-6
     """Added to the variance before its root is taken."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("image",)
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

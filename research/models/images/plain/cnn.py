@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from research.fields import Rate, Size
 from research.layers import Activation, ConvolutionBlock, Dropout, Pooling, activate
 from research.layers.partition import ALTERNATELY, Rules
+from research.models.model import Model
 
 
-class CNN(nn.Module):
+class CNN(Model):
     """Blocks of convolution, activation and pooling, then dense layers with dropout, then logits.
 
     The family of LeNet-5 (LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
@@ -39,6 +40,10 @@ class CNN(nn.Module):
     """Share of the hidden dense activations that is dropped in training."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the computation; parameters are float32."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("image",)
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

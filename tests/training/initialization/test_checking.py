@@ -1,0 +1,73 @@
+"""What of an experiment does not fit is found before anything is computed, and said in a sentence."""
+
+import pytest
+
+from research.data import Images, LabelledText, Pairs, Sequences, Text
+from research.errors import UsageError
+from research.experiment import Experiment
+from research.models import CNN, CNN1D, MLP, RecurrentClassifier, Seq2Seq, TextCNN, TransformerSeq2Seq
+from research.optimization import Optimizer
+from research.tasks import Classification, LanguageModeling, SequenceToSequence
+from research.training import check
+
+
+def of(model, task, data):
+    return Experiment(model, task, data, Optimizer("adam"), steps=3, batch_size=5)
+
+
+DOCSTRINGS = LabelledText(tokenizer="wordpiece", vocabulary_size=300, length=7)
+DATES = Pairs(source_vocabulary_size=80)
+
+
+@pytest.mark.parametrize(
+    "experiment, message",
+    [
+        (
+            of(TextCNN(300), Classification(), Sequences()),
+            "TextCNN reads tokens, but the data gives it features, lengths: choose another model, or other data",
+        ),
+        (
+            of(CNN(), Classification(), DOCSTRINGS),
+            "CNN reads image, but the data gives it lengths, tokens: choose",
+        ),
+        (
+            of(MLP(), Classification(), DOCSTRINGS),
+            "MLP reads image or features, but the data gives it lengths, tokens: choose",
+        ),
+        (
+            of(RecurrentClassifier(vocabulary=None), Classification(), DOCSTRINGS),
+            "RecurrentClassifier reads features, but the data gives it lengths, tokens: choose",
+        ),
+        (
+            of(CNN1D(), Classification(), Images("digits")),
+            "CNN1D reads features, but the data gives it image: choose",
+        ),
+        (
+            of(Seq2Seq(), LanguageModeling(), Text(length=7)),
+            "Seq2Seq reads targets, but the data gives it tokens: choose",
+        ),
+        (
+            of(TextCNN(299, classes=4), Classification(), DOCSTRINGS),
+            "the data has 300 token ids, the model knows 299: set model.vocabulary",
+        ),
+        (
+            of(Seq2Seq(source_vocabulary=79, target_vocabulary=16), SequenceToSequence(), DATES),
+            "the data has 80 token ids, the model knows 79: set model.source_vocabulary",
+        ),
+        (
+            of(TransformerSeq2Seq(source_vocabulary=79, layers=1), SequenceToSequence(), DATES),
+            "the data has 80 token ids, the model knows 79: set model.source_vocabulary",
+        ),
+        (
+            of(TextCNN(300, classes=5), Classification(), DOCSTRINGS),
+            "the model gives 5 logits, but the dataset has 4 classes: set model.classes",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said(experiment, message):
+    with pytest.raises(UsageError, match=message):
+        check(experiment)
+
+
+def test_a_larger_vocabulary_fits():
+    check(of(TextCNN(301, classes=4), Classification(), DOCSTRINGS))
