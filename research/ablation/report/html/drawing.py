@@ -48,6 +48,12 @@ def pairs_strip(entry: Entry, baseline: Entry, along: Axis, scale: Scale, name: 
     return _strip(52, label, _grid(along, None, zero=False) + middle, entry.verdict or "none")
 
 
+def values_strip(entry: Entry, along: Axis, scale: Scale, name: str) -> str:
+    """Return the values of a row that is compared with none."""
+    middle = f'<svg y="50%">{_dots(entry, along, 0, "")}</svg>'
+    return _strip(34, f"{name}: mean {scale.text(entry.mean)}", _grid(along, None, zero=False) + middle)
+
+
 def axis_strip(along: Axis, power: int, signed: bool) -> str:
     """Return the numbers of an axis."""
     texts = "".join(

@@ -12,6 +12,7 @@ from research.ablation.report.html.drawing import (
     curve_panel,
     forest_strip,
     pairs_strip,
+    values_strip,
 )
 from research.ablation.report.html.style import CSS, SCRIPT
 from research.ablation.report.layout import (
@@ -132,6 +133,10 @@ def _pairs(table: Table, index: int, column: Column, several: bool) -> Iterator[
             kind = ' class="warns"' if entry.n < entry.planned else ""
             number = f"{escape(scale.text(entry.mean))}<span{kind}>, n = {escape(count_text(entry))}</span>"
             yield _strip(escape(row.name), pairs_strip(entry, baseline, along, scale, row.name), number)
+    for row in table.simple:
+        if (entry := row.entries[index]) is not None:
+            number = f"{escape(scale.text(entry.mean))}, n = {escape(count_text(entry))}"
+            yield _strip(escape(row.name), values_strip(entry, along, scale, row.name), number)
     yield _strip("", axis_strip(along, scale.power, signed=False), "", "axis")
     yield "</div>"
     unit = f" ({scale.unit})" if scale.unit else ""
@@ -171,7 +176,7 @@ def _table(table: Table) -> Iterator[str]:
         heads = (f'<th colspan="{last - first + 1}">{escape(name)}</th>' for name, first, last in groups)
         yield f'<tr class="groups">{"".join(heads)}</tr>'
     yield f"<tr>{''.join(map(_head, shown.headings))}</tr>\n</thead>\n<tbody>"
-    for index, (row, items) in enumerate(zip(table.rows, shown.rows, strict=True)):
+    for index, (row, items) in enumerate(zip(table.lines, shown.rows, strict=True)):
         cells = zip(shown.headings[1:], items[1:], strict=True)
         yield f'<tr data-index="{index}">{_row_head(row, items[0])}{"".join(_cell(*pair) for pair in cells)}</tr>'
     yield "</tbody>\n</table></div>"
@@ -208,7 +213,7 @@ def _receipts(table: Table) -> Iterator[str]:
     heads = ("variant", "overrides", "study", "fingerprint", "seeds", "mode", "device", "commit", "versions")
     yield '<details><summary>Receipts: what to run to have any number again</summary>\n<div class="scroll">'
     yield f'<table class="receipts">\n<thead><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr></thead>\n<tbody>'
-    for row in table.rows:
+    for row in table.lines:
         for receipt in row.receipts:
             overrides = "; ".join(f"{path}={value}" for path, value in receipt.overrides.items())
             texts = (overrides, *receipt_texts(receipt))
