@@ -8,6 +8,7 @@ Result   test mean absolute error 18.4, 95 % t interval 16.4 to 20.4 (seeds 0 to
          errs by 25.4, that of eleven years before by 27.9.
 """
 
+from experiments.baselines.arima import ARIMA
 from research.ablation import Study, chain, fixed, one_at_a_time
 from research.cli import main
 from research.data import Series
@@ -37,5 +38,7 @@ studies = {
     )
 }
 
+baselines = {"arima": ARIMA((9, 0, 0))}
+
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, studies=studies, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, baselines=baselines, file=__file__, doc=__doc__)

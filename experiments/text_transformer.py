@@ -8,6 +8,7 @@ Result   test loss 1.564 nats a character, 95 % t interval 1.540 to 1.589, or 2.
          7ada7d7). The same recipe in PyTorch: `python -m benchmarks.nanogpt`.
 """
 
+from experiments.baselines.ngrams import NGrams
 from research.ablation import Study, one_at_a_time
 from research.cli import main
 from research.data import Text
@@ -58,5 +59,7 @@ studies = {
     )
 }
 
+baselines = {"six_grams": NGrams(vocabulary=112, order=6)}
+
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, studies=studies, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, baselines=baselines, file=__file__, doc=__doc__)

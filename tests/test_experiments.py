@@ -25,7 +25,7 @@ from research.planning.description import layers
 from research.training import Interrupted, check, restore, train, train_step
 from research.training.update.state import abstract_state
 
-NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__) if not module.ispkg]
 
 
 # One of each family stands for all in what depends on how a run goes; tests/training/test_every_family.py asks the same
