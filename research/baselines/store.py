@@ -18,8 +18,8 @@ from research.training.storage.folder import finite, numbers, write
 class Judgement:
     """What came of one baseline with one seed: the content of result.json.
 
-    `metrics` is {split: {name: value}} by the experiment's own task, `seconds` the wall time of fitting, of evaluating
-    and in total. What could not be fitted has an `error`, a sentence, and neither.
+    `metrics` is {split: {name: value}} by the experiment's own task, `seconds` the wall time of fitting, in which a
+    library is imported, of evaluating and in total. What could not be fitted has an `error`, a sentence, and neither.
     """
 
     name: str
