@@ -152,8 +152,9 @@ def shrink() -> None:
     from research.experiment import replace
 
     for item in pkgutil.iter_modules(experiments.__path__):
-        module: Any = importlib.import_module(f"experiments.{item.name}")
-        module.experiment = replace(module.experiment, module.smoke)
+        if not item.ispkg:
+            module: Any = importlib.import_module(f"experiments.{item.name}")
+            module.experiment = replace(module.experiment, module.smoke)
 
 
 def command(module: str, *words: str) -> None:

@@ -5,9 +5,11 @@ Claim    Given 33 years, an LSTM forecasts the yearly number of sunspots of the 
 Command  python -m experiments.sunspots_lstm
 Cost     4 s of `seconds.total` on two cores of a shared x86-64 virtual machine.
 Result   test mean absolute error 18.4, 95 % t interval 16.4 to 20.4 (seeds 0 to 7; commit f6b92b4); last year's number
-         errs by 25.4, that of eleven years before by 27.9.
+         errs by 25.4, that of eleven years before by 27.9. ARIMA(9,0,0), fitted to the same years, errs by 15.2 (commit
+         681d898): this LSTM does not reach it, though the variants of its study with a GRU, or of changes, do.
 """
 
+from experiments.baselines.arima import ARIMA
 from research.ablation import Study, chain, fixed, one_at_a_time
 from research.cli import main
 from research.data import Series
@@ -37,5 +39,7 @@ studies = {
     )
 }
 
+baselines = {"arima": ARIMA((9, 0, 0))}
+
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, studies=studies, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, baselines=baselines, file=__file__, doc=__doc__)

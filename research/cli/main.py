@@ -13,6 +13,7 @@ import tyro
 
 from research import devices, training
 from research.ablation.design.study import Study
+from research.baselines import Baseline
 from research.cli import planning as ahead
 from research.cli import runs as one
 from research.cli.garbage import leave_out_imports
@@ -35,6 +36,7 @@ def main(
     *,
     smoke: Mapping[str, Any],
     studies: Mapping[str, Study] | None = None,
+    baselines: Mapping[str, Baseline] | None = None,
     file: str,
     doc: str | None,
     arguments: Sequence[str] | None = None,
@@ -45,6 +47,7 @@ def main(
         experiment: the value that flags change.
         smoke: overrides that make it run in seconds, for `--smoke`.
         studies: its ablations by name, for `ablate`.
+        baselines: simple methods by name, fitted to the same splits and shown beside what it comes to.
         file: the module's `__file__`; its stem names the experiment.
         doc: the module's docstring, shown by `--help`.
         arguments: the command line; default `sys.argv[1:]`.
@@ -54,7 +57,7 @@ def main(
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         words = list(sys.argv[1:] if arguments is None else arguments)
-        run(experiment, smoke, studies or {}, Path(file).stem, doc or "", words)
+        run(experiment, smoke, studies or {}, baselines or {}, Path(file).stem, doc or "", words)
         sys.stdout.flush()
     except UsageError as error:
         leave(2, f"error: {error}")
@@ -85,6 +88,7 @@ def run(
     experiment: Experiment,
     smoke: Mapping[str, Any],
     studies: Mapping[str, Study],
+    baselines: Mapping[str, Baseline],
     name: str,
     doc: str,
     arguments: list[str],
@@ -95,7 +99,8 @@ def run(
     command = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "train"
     if command not in COMMANDS:
         raise UsageError(f'there is no command "{command}"{suggestion(command, COMMANDS)}')
-    changed = replace(experiment, smoke) if "--smoke" in arguments else experiment
+    small = "--smoke" in arguments
+    changed = replace(experiment, smoke) if small else experiment
 
     def parsed(default: Any) -> Any:
         """Return the command's arguments."""
@@ -106,7 +111,7 @@ def run(
 
     match command:
         case "train":
-            one.train(parsed(one.Train(changed, RunOptions())), name, again)
+            one.train(parsed(one.Train(changed, RunOptions(), baselines=not small)), baselines, name, again)
         case "evaluate":
             one.evaluate(parsed(one.Evaluate(changed)), changed, name)
         case "predict":
@@ -118,7 +123,7 @@ def run(
         case "plan":
             ahead.print_plan(parsed(ahead.Plan(changed)), name)
         case "ablate":
-            ablate(parsed(Ablate(changed, RunOptions())), studies, name, as_typed)
+            ablate(parsed(Ablate(changed, RunOptions(), baselines=not small)), studies, baselines, name, as_typed)
         case "report":
             report(parsed(Report(tyro.MISSING)), classes(experiment))
         case "power":

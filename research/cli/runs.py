@@ -3,13 +3,14 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from research import children, training
+from research.baselines import Baseline, Judgement, judge_missing
 from research.data import Split
 from research.devices import Processes, join, leads
 from research.devices.discovery import find
@@ -45,6 +46,8 @@ class Train:
     """Run folder; default: runs/NAME/FINGERPRINT-seedN. Several processes need one that all of them see."""
     processes: Processes = Processes()
     """Where several processes train the run together, which of them this is."""
+    baselines: bool = True
+    """Whether the simple baselines of this module are fitted too, once; --smoke leaves them out unless asked."""
     smoke: bool = False
     """Run the small variant, in seconds."""
 
@@ -114,8 +117,8 @@ def imported(experiment: Experiment, workdir: str | Path) -> Experiment:
     return replace(experiment, {"start": held}) if any(isinstance(start, Pretrained) for start in held) else experiment
 
 
-def train(arguments: Train, name: str, command: Sequence[str]) -> None:
-    """Train and name the files to look at; `command` is what starts this again after faults that are asked for."""
+def train(arguments: Train, baselines: Mapping[str, Baseline], name: str, command: Sequence[str]) -> None:
+    """Train, fit the baselines and name the files to look at; `command` starts this again after faults asked for."""
     if arguments.options.chaos is not None and not chaos.supervised():
         train_again_and_again(arguments, name, command)
         return
@@ -133,15 +136,27 @@ def train(arguments: Train, name: str, command: Sequence[str]) -> None:
             print(f"{split} at step {result.steps}: {shown(metrics)}")
     seconds = ", ".join(f"{phase} {value:.1f}" for phase, value in result.seconds.items())
     print(f"seconds: {seconds}")
+    if arguments.baselines:
+        for judgement in judge_missing(
+            arguments.experiment, baselines, folder.baselines, data_dir=arguments.options.data_dir
+        ):
+            print(judgement_line(judgement))
     print("look at:")
     for path, content in (
         (folder.result, "metrics, seconds, versions"),
         *([(folder.curves, "learning curves")] if folder.curves.exists() else []),
         *((folder.root / file, content) for file, content in result.illustrations.items()),
+        *([(folder.baselines, "what simple baselines come to")] if folder.baselines.exists() else []),
         (folder.metrics, "every report"),
         (folder.experiment, "the full configuration"),
     ):
         print(f"  {path}  {content}")
+
+
+def judgement_line(judgement: Judgement) -> str:
+    """Return what came of a baseline, in a line."""
+    told = f"not fitted: {judgement.error}" if judgement.error else f"test {shown(judgement.metrics.get('test', {}))}"
+    return f"baseline {judgement.name}  {told}"
 
 
 def train_again_and_again(arguments: Train, name: str, command: Sequence[str]) -> None:

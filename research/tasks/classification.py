@@ -148,6 +148,11 @@ class Classification(Task):
         """Return the confusion matrix: rows are labels, columns predictions."""
         return {"confusion_matrix": np.asarray(sums["confusion"]).tolist()}
 
+    def outputs_from(self, columns: Columns, batch: Batch) -> jax.Array:
+        """Return `log_probability` [b, c], whose softmax are the probabilities."""
+        self.require_columns(columns, "log_probability")
+        return jnp.asarray(columns["log_probability"], jnp.float32)
+
     def predictions(self, outputs: jax.Array, batch: Batch) -> Columns:
         """Return the label and the predicted class, [b], and the probability of every class, [b, c]."""
         return {

@@ -85,6 +85,11 @@ class LanguageModeling(Task):
             "accuracy": mean(sums["correct"], sums["count"]),
         }
 
+    def outputs_from(self, columns: Columns, batch: Batch) -> jax.Array:
+        """Return `log_probability` [b, l, v] of each token as the next one."""
+        self.require_columns(columns, "log_probability")
+        return jnp.asarray(columns["log_probability"], jnp.float32)
+
     def predict(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> Columns:
         """Return `prompt`, `prediction` and `target`, how the text goes on: token ids, -1 where there is no token.
 

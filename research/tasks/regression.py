@@ -136,6 +136,21 @@ class Regression(Task):
             return {"prediction": every[self._parts // 2], "quantiles": jnp.stack(every, axis=1)}
         return {"prediction": level + scale * parts[:, 0]}
 
+    def outputs_from(self, columns: Columns, batch: Batch) -> jax.Array:
+        """Return outputs of which `estimates` makes these columns: those that it gives, in the units of the values."""
+        _, _, level, scale = self.goal(batch)
+        match self.loss:
+            case "gaussian":
+                self.require_columns(columns, "prediction", "std")
+                parts = [(columns["prediction"] - level) / scale, 2 * jnp.log(columns["std"] / scale)]
+            case "quantile":
+                self.require_columns(columns, "quantiles")
+                parts = [(columns["quantiles"][:, index] - level) / scale for index in range(self._parts)]
+            case _:
+                self.require_columns(columns, "prediction")
+                parts = [(columns["prediction"] - level) / scale]
+        return jnp.concatenate(parts, axis=1, dtype=jnp.float32)  # [b, parts k]
+
     def predictions(self, outputs: jax.Array, batch: Batch) -> Columns:
         """Return `target`, NaN where missing, and the estimates."""
         value, present, _, _ = self.goal(batch)

@@ -74,6 +74,14 @@ class Task:
         """Return arrays by name, a row an example: what is predicted, and what belongs beside it."""
         raise NotImplementedError
 
+    def outputs_from(self, columns: Columns, batch: Batch) -> Any:
+        """Return the outputs of a model that predicts `columns` for a batch, so that `measure` judges what is no model.
+
+        Raises:
+            UsageError: a column is missing, or the task judges nothing but models.
+        """
+        raise UsageError(f"{self._name} judges nothing but models: it says no way from predictions to outputs")
+
     def check(self, schema: Schema, outputs: Any) -> None:
         """Raise `UsageError` unless the model's abstract `outputs` fit the data; called before anything runs.
 
@@ -130,6 +138,13 @@ class Task:
         missing = [name for name in names if name not in batch]
         if missing:
             raise UsageError(f"{self._name} needs {' and '.join(missing)}, but {_described(batch)}")
+
+    def require_columns(self, columns: Columns, *names: str) -> None:
+        """Raise `UsageError` unless the predictions have these columns."""
+        missing = [name for name in names if name not in columns]
+        if missing:
+            found = ", ".join(columns) or "nothing"
+            raise UsageError(f"{self._name} judges {' and '.join(missing)}, but what is predicted is {found}")
 
     def require_layout(self, outputs: Any, layout: str, name: str = "outputs") -> None:
         """Raise `UsageError` unless the outputs are one array of a layout such as "[b, classes]"."""

@@ -12,8 +12,8 @@ from research.ablation.report.tables import Column, Entry, Receipt, ReportTable,
 TESTS = {"t": "paired t", "permutation": "permutation"}
 
 
-def caption(table: ReportTable) -> tuple[str, str]:
-    """Return two lines for below a table: what the numbers are, and what was tested and corrected."""
+def caption(table: ReportTable) -> tuple[str, ...]:
+    """Return lines for below a table: what the numbers are, what was tested and corrected, and what was not."""
     first = (
         f"{_seeds(table.columns)}; a mean is over the n seeds that ended with a finite value, ± is half of its 95 % t "
         "interval; Δ is the mean paired difference to the baseline over the seeds that both have, with its 95 % t "
@@ -24,7 +24,11 @@ def caption(table: ReportTable) -> tuple[str, str]:
         f"{' or '.join(TESTS[test] for test in _same(table, 'test'))} p over the {_counts(table.columns)} compared, "
         f"within each metric; bold: corrected p < {_alphas(table)}."
     )
-    return first, second
+    third = (
+        "†: a simple baseline, fitted to the same splits and judged by the same metrics, once unless it draws random "
+        "numbers; no test compares it with a cell."
+    )
+    return (first, second, third) if table.simple else (first, second)
 
 
 def findings(table: ReportTable) -> tuple[tuple[str, ...], ...]:
@@ -60,7 +64,7 @@ def notes(table: ReportTable) -> tuple[str, ...]:
             entries = [(row, row.entries[index]) for row in table.rows]
             present = [(row, entry) for row, entry in entries if entry is not None]
             lines += [prefix + line for line in _notes(column, present)]
-    for row in table.rows:
+    for row in table.lines:
         for receipt in row.receipts:
             where = f"{receipt.study}: {row.name}" if several else row.name
             lines += [f"{where}, seed {seed}: {error}" for seed, error in receipt.errors.items()]

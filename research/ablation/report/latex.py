@@ -28,6 +28,7 @@ COMMANDS = {
     "≈": r"$\approx$",
     "∞": r"$\infty$",
     "·": r"$\cdot$",
+    "†": r"$\dagger$",
     "–": "--",
     "—": "---",
     **{name: f"$^{{{digit}}}$" for name, digit in zip("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789", strict=True)},
@@ -96,14 +97,15 @@ def _lines(table: ReportTable, shown: TextTable) -> Iterator[str]:
         yield "".join(rf"\cmidrule(lr){{{first + 1}-{last + 1}}}" for name, first, last in groups if name)
     yield " & ".join(escape(heading.text) for heading in shown.headings) + r" \\"
     yield r"\midrule"
-    for items in shown.rows:
+    for index, items in enumerate(shown.rows):
+        if index == len(table.rows):  # below are simple baselines
+            yield r"\midrule"
         yield " & ".join(map(_item, items)) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
     title = f"{escape(table.title)}. " if table.title else ""
-    first, second = caption(table)
-    yield rf"\caption{{{title}{escape(first)}"
-    yield rf"{escape(second)}}}"
+    sentences = "\n".join(map(escape, caption(table)))
+    yield rf"\caption{{{title}{sentences}}}"
     yield r"\end{table}"
 
 

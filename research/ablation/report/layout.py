@@ -58,20 +58,20 @@ def layout(table: ReportTable) -> TextTable:
     scales = [column_scale(table, index) for index in range(len(table.columns))]
     several = len(table.studies) > 1
     headings = [Heading("variant", numeric=False)]
-    rows: list[list[Item]] = [[_name(table, row)] for row in table.rows]
+    rows: list[list[Item]] = [[_name(table, row)] for row in table.lines]
     for index, (column, fitting) in enumerate(zip(table.columns, scales, strict=True)):
         full = column.primary and not several
         group = column_name(table, column) if len(table.columns) > 1 else ""
         counted = column.primary
         headings += _headings(column, fitting, full, counted, group)
-        for items, row in zip(rows, table.rows, strict=True):
+        for items, row in zip(rows, table.lines, strict=True):
             items += _items(row.entries[index], column, fitting, full, counted)
     if not several:
         headings += [
             Heading("parameters", help="Trained numbers in the model."),
             Heading("seconds", help="Mean wall time of a run, with compiling."),
         ]
-        for items, row in zip(rows, table.rows, strict=True):
+        for items, row in zip(rows, table.lines, strict=True):
             items += _costs(row)
     return TextTable(tuple(headings), tuple(map(tuple, rows)))
 

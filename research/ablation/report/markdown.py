@@ -53,7 +53,7 @@ def _lines(table: ReportTable) -> Iterator[str]:
     yield from ("", "## Receipts", "")
     yield _line(["variant", "study", "fingerprint", "seeds", "mode", "device", "commit", "versions"])
     yield _line([":---"] * 8)
-    for row in table.rows:
+    for row in table.lines:
         for receipt in row.receipts:
             yield _line([escape(text) or ABSENT for text in (row.name, *receipt_texts(receipt))])
 

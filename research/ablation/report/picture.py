@@ -20,14 +20,18 @@ def picture(table: ReportTable, path: Path) -> None:
     from matplotlib.figure import Figure  # slow to import
 
     compared = [(index, column) for index, column in enumerate(table.columns) if column.primary]
-    height = len(compared) * (ROW * max(len(table.rows) - 1, 1) + 1.7)
+    height = len(compared) * (ROW * max(len(table.lines) - 1, 1) + 1.7)
     figure = Figure(figsize=(10.5, height), layout="constrained", dpi=150)
     panels = figure.subplots(len(compared), 2, squeeze=False, width_ratios=(1.15, 1), gridspec_kw={"hspace": 0.12})
     for (index, column), (left, right) in zip(compared, panels, strict=True):
         baseline, *others = [(row.name, entry) for row in table.rows if (entry := row.entries[index]) is not None]
-        names, entries = [name for name, _ in others], [entry for _, entry in others]
+        entries = [entry for _, entry in others]
+        simple = [(row.name, entry) for row in table.simple if (entry := row.entries[index]) is not None]
+        names = [name for name, _ in (*others, *simple)]
         _draw_forest(left, entries, table, index)
-        _draw_seeds(right, baseline[1], entries)
+        _draw_seeds(right, baseline[1], entries, [entry for _, entry in simple])
+        for below, (_, entry) in enumerate(simple, start=len(others)):
+            _write_beside(left, below, f"{column_scale(table, index).text(entry.mean)}, not tested", GREY)
         left.set_yticks(range(len(names)), [textwrap.fill(name, 34) for name in names], fontsize=9)
         for label in left.get_yticklabels():
             label.set_parse_math(False)  # a name may have a dollar sign
@@ -69,8 +73,8 @@ def _draw_forest(axes: Any, entries: list[Entry], table: ReportTable, index: int
         _write_beside(axes, height, difference_text(entry, scale), colour)
 
 
-def _draw_seeds(axes: Any, baseline: Entry, entries: list[Entry]) -> None:
-    """Draw every seed of every cell, joined to the baseline's."""
+def _draw_seeds(axes: Any, baseline: Entry, entries: list[Entry], simple: list[Entry]) -> None:
+    """Draw every seed of every cell, joined to the baseline's, and below them those of simple baselines."""
     along = pairs_axis(baseline, entries)
     axes.set_xlim(along.low, along.high)
     for height, entry in enumerate(entries):
@@ -79,14 +83,22 @@ def _draw_seeds(axes: Any, baseline: Entry, entries: list[Entry]) -> None:
             a, b = baseline.values[seed], min(max(entry.values[seed], along.low), along.high)
             axes.plot((a, b), (top, bottom), color=colour, linewidth=0.8, alpha=0.6)
         for shown, at, shade in ((baseline, top, GREY), (entry, bottom, colour)):
-            values = [value for value in shown.values.values() if not along.beyond(value)]
-            axes.scatter(values, [at] * len(values), s=14, color=shade, alpha=0.5, linewidths=0, zorder=3)
-            if along.beyond(shown.mean):
-                _draw_mean(axes, along, shown.mean, at, shade)
-            else:
-                axes.plot([shown.mean] * 2, [at - 0.13, at + 0.13], color=shade, linewidth=2, zorder=4)
+            _draw_values(axes, along, shown, at, shade)
+    for height, entry in enumerate(simple, start=len(entries)):
+        _draw_values(axes, along, entry, height, GREY)
+    for height, entry in enumerate((*entries, *simple)):
         if entry.n < entry.planned:
             _write_beside(axes, height, f"n = {count_text(entry)}", WARNING)
+
+
+def _draw_values(axes: Any, along: Axis, entry: Entry, height: float, colour: str) -> None:
+    """Draw the values of an entry as dots, and their mean as a tick, or as an arrow where it is far away."""
+    values = [value for value in entry.values.values() if not along.beyond(value)]
+    axes.scatter(values, [height] * len(values), s=14, color=colour, alpha=0.5, linewidths=0, zorder=3)
+    if along.beyond(entry.mean):
+        _draw_mean(axes, along, entry.mean, height, colour)
+    else:
+        axes.plot([entry.mean] * 2, [height - 0.13, height + 0.13], color=colour, linewidth=2, zorder=4)
 
 
 def _draw_mean(axes: Any, along: Axis, value: float, height: float, colour: str) -> None:

@@ -15,7 +15,7 @@ def spreadsheet(table: ReportTable) -> str:
     with its split and name, in merged tables after the study, as in ``test.accuracy.mean``.
     """
     several = len(table.studies) > 1
-    rows = [dict(_fields(table, row, several)) for row in table.rows]
+    rows = [dict(_fields(table, row, several)) for row in table.lines]
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
@@ -42,6 +42,7 @@ def _fields(table: ReportTable, row: Row, several: bool) -> Iterator[tuple[str, 
     for receipt in row.receipts:
         prefix = f"{receipt.study}." if several else ""
         yield from ((harmless(prefix + name), text) for name, text in _receipt(receipt))
+    yield "kind", "baseline" if row in table.simple else "cell"
 
 
 def _numbers(column: Column, entry: Entry) -> Iterator[tuple[str, float | bool | str | None]]:

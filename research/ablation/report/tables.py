@@ -154,6 +154,13 @@ class ReportTable:
     rows: tuple[Row, ...]
     remarks: tuple[str, ...] = ()
     """What to know besides what the entries say, in sentences."""
+    simple: tuple[Row, ...] = ()
+    """Simple baselines: shown below the cells, compared with nothing, counted nowhere."""
+
+    @property
+    def lines(self) -> tuple[Row, ...]:
+        """All that is shown: the cells, and below them the simple baselines."""
+        return (*self.rows, *self.simple)
 
     @property
     def studies(self) -> tuple[str, ...]:
@@ -227,11 +234,20 @@ def merge(tables: Sequence[ReportTable], title: str = "", description: str = "")
     names = [name for table in tables for name in table.studies]
     if len(set(names)) < len(names):
         raise UsageError(f"tables to merge need titles of their own, not {', '.join(names)}")
-    held = [{row.name: row for row in table.rows} for table in tables]
-    rows = []
+    columns = tuple(column for table in tables for column in table.columns)
+    remarks = tuple(f"{table.title}: {remark}" for table in tables for remark in table.remarks)
+    rows = _joined(tables, [table.rows for table in tables])
+    simple = _joined(tables, [table.simple for table in tables])
+    return ReportTable(title, description, columns, rows, remarks, simple)
+
+
+def _joined(tables: Sequence[ReportTable], rows: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
+    """Return the rows of several tables as one for each name, with an entry for each column of every table."""
+    held = [{row.name: row for row in each} for each in rows]
+    joined = []
     for name in dict.fromkeys(name for rows_by_name in held for name in rows_by_name):
         mine = [rows_by_name.get(name) for rows_by_name in held]
-        rows.append(
+        joined.append(
             Row(
                 name=name,
                 aliases=tuple(dict.fromkeys(alias for row in mine if row for alias in row.aliases)),
@@ -244,9 +260,7 @@ def merge(tables: Sequence[ReportTable], title: str = "", description: str = "")
                 receipts=tuple(receipt for row in mine if row for receipt in row.receipts),
             )
         )
-    columns = tuple(column for table in tables for column in table.columns)
-    remarks = tuple(f"{table.title}: {remark}" for table in tables for remark in table.remarks)
-    return ReportTable(title, description, columns, tuple(rows), remarks)
+    return tuple(joined)
 
 
 def _further(baseline: Experiment, study: Study, metric: str) -> tuple[str, bool | None]:
@@ -262,16 +276,24 @@ def _measured(trials: Mapping[int, Outcome], seeds: Sequence[int], metric: str, 
     ended = {seed: trial for seed, trial in trials.items() if trial.status == "done"}
     everything = {seed: _value(trial, metric, split, f"{cell} with seed {seed}") for seed, trial in ended.items()}
     values = {seed: value for seed, value in sorted(everything.items()) if math.isfinite(value)}
-    numbers = np.array(list(values.values()), np.float64)
     failed = tuple(seed for seed in seeds if seed in trials and trials[seed].status == "failed")
     diverged = tuple(
         seed for seed in seeds if seed in trials and seed not in values and trials[seed].status in ("done", "diverged")
     )
+    missing = tuple(seed for seed in seeds if seed not in {*values, *diverged, *failed})
+    return summarized(values, diverged, failed, missing)
+
+
+def summarized(
+    values: Mapping[int, float], diverged: tuple[int, ...], failed: tuple[int, ...], missing: tuple[int, ...]
+) -> Entry:
+    """Return the entry of finite values by seed, compared with nothing, and of the seeds that have none."""
+    numbers = np.array(list(values.values()), np.float64)
     return Entry(
         values=values,
         diverged=diverged,
         failed=failed,
-        missing=tuple(seed for seed in seeds if seed not in {*values, *diverged, *failed}),
+        missing=missing,
         mean=float(numbers.mean()) if values else math.nan,
         sd=_sd(numbers),
         interval=Interval(*map(float, t_interval(numbers, LEVEL))),

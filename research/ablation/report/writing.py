@@ -1,5 +1,6 @@
 """The files of a report."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,15 +10,17 @@ from research.ablation.report.latex import latex
 from research.ablation.report.learning_curves import Curves, curves
 from research.ablation.report.markdown import markdown
 from research.ablation.report.picture import picture
+from research.ablation.report.simple import simple_rows
 from research.ablation.report.spreadsheet import spreadsheet
 from research.ablation.report.tables import ReportTable, Test, table
 from research.ablation.store.study_folder import Store, check_unscreened
+from research.baselines import judgements
 from research.errors import UsageError
 from research.training.storage.folder import write
 
 
 def tabulate(store: Store, title: str = "", test: Test = "t") -> tuple[ReportTable, Curves]:
-    """Return the table and the learning curves of a study, as far as it has come.
+    """Return the table and the learning curves of a study, as far as it has come, with the simple baselines there.
 
     `title` names it, by default after its folder; `test` is as of `table`. Raises `UsageError` for a screening.
     """
@@ -25,7 +28,9 @@ def tabulate(store: Store, title: str = "", test: Test = "t") -> tuple[ReportTab
     title = title or store.root.name
     cells = store.cells() or plan(store.experiment, store.study)
     outcomes = store.outcomes()
-    return table(outcomes, cells, store.study, title, test), curves(outcomes, cells, store.study, title)
+    found = table(outcomes, cells, store.study, title, test)
+    simple = simple_rows(judgements(store.baselines), found.columns, title)
+    return dataclasses.replace(found, simple=simple), curves(outcomes, cells, store.study, title)
 
 
 def write_report(folder: str | Path, table: ReportTable, curves: Sequence[Curves] = ()) -> tuple[Path, ...]:

@@ -4,6 +4,7 @@ study.json                    baseline, cells, seeds, metric
 trials/FINGERPRINT-seedN/     a run folder as `train` writes it, and
     status.json               what is known of the trial besides its result
     attempts/1.json ...       who worked on it (`research.ablation.store.claims`)
+baselines/                    what simple baselines come to (`research.baselines.store`)
 groups/ID/execution.json      how the trials of a program are run, and what was measured to decide it
 """
 
@@ -147,6 +148,11 @@ class Store:
     def _planned(self) -> tuple[Cell, ...]:
         """The cells as the study states them."""
         return plan(self.experiment, self.study)
+
+    @property
+    def baselines(self) -> Path:
+        """The folder of simple baselines."""
+        return self.root / "baselines"
 
     def folder(self, trial: Trial) -> Path:
         """Return the run folder of a trial."""

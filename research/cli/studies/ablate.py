@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from research.ablation.design.parsing import parse_axes
-from research.ablation.design.study import Study, goal
+from research.ablation.design.study import Study, final_seeds, goal, plan
 from research.ablation.execution.dry_run import describe_plan
 from research.ablation.execution.engines.workers import fitting
 from research.ablation.execution.waiting import stopped
 from research.ablation.store.study_folder import Store, check_unscreened
 from research.ablation.strategies.sequential import ablate_until_resolved, looks
+from research.baselines import Baseline, judge_missing
+from research.cli.runs import judgement_line
 from research.cli.studies.flags import Ablate, check_flags
 from research.cli.studies.reporting import present
 from research.cli.studies.screening import run_screening
@@ -24,7 +26,9 @@ from research.experiment import Placement, classes, fingerprint
 from research.training import Interrupted
 
 
-def ablate(arguments: Ablate, studies: Mapping[str, Study], name: str, as_typed: bool) -> None:
+def ablate(
+    arguments: Ablate, studies: Mapping[str, Study], baselines: Mapping[str, Baseline], name: str, as_typed: bool
+) -> None:
     """Run a study, a screening or a search with the workers asked for, and show what came of it.
 
     Unless the command is `as_typed`, a process of its own, no workers are started without being asked for.
@@ -35,7 +39,7 @@ def ablate(arguments: Ablate, studies: Mapping[str, Study], name: str, as_typed:
     elif arguments.screen is not None:
         run_screening(arguments, *chosen(arguments, studies), name)
     else:
-        run_study(arguments, *chosen(arguments, studies), name, as_typed)
+        run_study(arguments, *chosen(arguments, studies), baselines if arguments.baselines else {}, name, as_typed)
 
 
 def chosen(arguments: Ablate, studies: Mapping[str, Study]) -> tuple[str, Study]:
@@ -62,8 +66,10 @@ def chosen(arguments: Ablate, studies: Mapping[str, Study]) -> tuple[str, Study]
     return title, study
 
 
-def run_study(arguments: Ablate, title: str, study: Study, name: str, as_typed: bool) -> None:
-    """Run a study, write its report and show it."""
+def run_study(
+    arguments: Ablate, title: str, study: Study, baselines: Mapping[str, Baseline], name: str, as_typed: bool
+) -> None:
+    """Run a study, fit the baselines, write its report and show it."""
     experiment, options = arguments.experiment, arguments.options
     workdir = Path(arguments.workdir or Path("runs") / name / f"{title}-{fingerprint(experiment)}")
     check_unscreened(workdir)
@@ -105,6 +111,15 @@ def run_study(arguments: Ablate, title: str, study: Study, name: str, as_typed: 
     except Interrupted:
         raise stopped(Store.of(workdir, experiment, study)) from None  # now that no worker is left
     store = Store.of(workdir, experiment, study)
+    for judgement in judge_missing(
+        plan(store.experiment, store.study)[0].experiment,
+        baselines,
+        store.baselines,
+        final_seeds(store.experiment, store.study),
+        options.data_dir,
+    ):
+        if judgement.error:
+            print(judgement_line(judgement))
     present(store, title, workdir, remark)
     outcomes = store.outcomes()
     if lost := [outcome for outcome in outcomes if outcome.status in ("failed", "diverged")]:

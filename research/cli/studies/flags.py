@@ -68,6 +68,8 @@ class Ablate:
     """Run such trials again."""
     fail_fast: bool = False
     """Begin nothing after a failure."""
+    baselines: bool = True
+    """Whether the simple baselines of this module are fitted too, once; --smoke leaves them out unless asked."""
     dry_run: bool = False
     """Print cells, seeds, programs, what is done, time and memory; run nothing but a few steps to measure."""
     smoke: bool = False

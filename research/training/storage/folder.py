@@ -57,6 +57,7 @@ class Folder:
         self.checkpoints = self.root / "checkpoints"
         self.curves = self.root / "curves.png"
         self.profile = self.root / "profile"
+        self.baselines = self.root / "baselines"
         self.result = self.root / "result.json"
         self.lineage = self.root / "lineage.jsonl"
         self.chaos = self.root / "chaos.jsonl"

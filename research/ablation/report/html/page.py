@@ -54,6 +54,8 @@ class Figure(NamedTuple):
     baseline: Entry | None
     cells: tuple[tuple[str, Entry], ...]
     """Name and entry of every other cell."""
+    simple: tuple[tuple[str, Entry], ...] = ()
+    """Those of the simple baselines, where they are drawn too."""
 
 
 class Panels(NamedTuple):
@@ -103,7 +105,7 @@ def page(table: ReportTable, curves: Sequence[Curves] = ()) -> str:
         panels=[panels for study in curves if (panels := _panels(study, several)) is not None],
         notes=notes(table),
         receipts=[
-            (row.name, _overrides(receipt), *receipt_texts(receipt)) for row in table.rows for receipt in row.receipts
+            (row.name, _overrides(receipt), *receipt_texts(receipt)) for row in table.lines for receipt in row.receipts
         ],
     )
 
@@ -145,7 +147,9 @@ def _pairs(table: ReportTable, index: int, column: Column, several: bool) -> Fig
     if baseline is None:
         return None
     strip = Strip(pairs_axis(baseline, [entry for _, entry in cells]))
-    return Figure(_of(column.study, several), column, column_scale(table, index), strip, baseline, cells)
+    rows = ((row.name, row.entries[index]) for row in table.simple)
+    simple = tuple((name, entry) for name, entry in rows if entry is not None)
+    return Figure(_of(column.study, several), column, column_scale(table, index), strip, baseline, cells, simple)
 
 
 def _entries(table: ReportTable, index: int) -> tuple[Entry | None, tuple[tuple[str, Entry], ...]]:
@@ -168,7 +172,7 @@ def _lines(table: ReportTable, shown: TextTable) -> list[Line]:
     """Return the rows of the table."""
     return [
         Line(name, _remarks(row), tuple(map(_cell, shown.headings[1:], items)))
-        for row, (name, *items) in zip(table.rows, shown.rows, strict=True)
+        for row, (name, *items) in zip(table.lines, shown.rows, strict=True)
     ]
 
 
