@@ -27,7 +27,7 @@ from benchmarks.tables import compare, in_turn
 from benchmarks.train_step import EXPERIMENTS
 from benchmarks.writing import parser_of, say_where, write
 from experiments.digits_cnn import experiment as digits
-from research.devices import place
+from research.devices import compile_for
 from research.experiment import Experiment, split
 from research.training.storage.checkpoint import Checkpoints
 from research.training.update.state import TrainState, abstract_state
@@ -40,7 +40,7 @@ COLUMNS = ("stall", "on disk", "processor", "restore")
 def initial(experiment: Experiment) -> TrainState:
     """Return the state before the first step."""
     program, hyperparameters = split(experiment)
-    return jax.block_until_ready(place(init_state, program, gives="state", once=True)(hyperparameters))
+    return jax.block_until_ready(compile_for(init_state, program, out_shardings="state", once=True)(hyperparameters))
 
 
 def checkpointed(experiment: Experiment, state: TrainState, folder: Path) -> Generator[dict[str, float]]:

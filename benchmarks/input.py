@@ -76,7 +76,7 @@ def reader(experiment: Experiment, side: str) -> tuple[Callable[[int], Any], Cal
     """Return what gives the input of a step, and what is to be called at the end."""
     if side in OURS:
         batches = Batches(experiment.data.open("train"), experiment.batch_size, experiment.seed, OURS[side])
-        return batches.feed_at, batches.close
+        return batches.input_at, batches.close
     assert isinstance(experiment.data, Images)
     source, spec = experiment.data.source("train"), experiment.data.spec()
 

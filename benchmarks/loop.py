@@ -19,7 +19,7 @@ from benchmarks.machine import heading, machine
 from benchmarks.tables import compare, in_turn
 from benchmarks.writing import parser_of, say_where, write
 from research.data import Batches
-from research.devices import place
+from research.devices import compile_for
 from research.devices.cpu_memory import keep_memory
 from research.experiment import Experiment, RunOptions, replace, split
 from research.training import train, train_step
@@ -32,8 +32,8 @@ def bare(experiment: Experiment, steps: int) -> float:
     """Return seconds a step of a loop that does nothing but call the compiled step on one batch."""
     program, hyperparameters = split(experiment)
     hyperparameters = jax.device_put(hyperparameters)
-    step, state = place(train_step, program, donate_state=True), place(init_state, program)(hyperparameters)
-    feed = Batches(experiment.data.open("train"), experiment.batch_size, experiment.seed).feed_at(0)
+    step, state = compile_for(train_step, program, donate_state=True), compile_for(init_state, program)(hyperparameters)
+    feed = Batches(experiment.data.open("train"), experiment.batch_size, experiment.seed).input_at(0)
     for _ in range(10):
         state, _ = step(hyperparameters, state, feed)
     jax.block_until_ready(state)

@@ -38,7 +38,7 @@ from benchmarks.peers.resident import greatest
 from benchmarks.tables import compare, in_turn
 from benchmarks.train_step import EXPERIMENTS, limit
 from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
-from research.devices import place
+from research.devices import compile_for
 from research.devices.cache import cache_compilations
 from research.devices.cpu_memory import VARIABLE, keep_memory
 from research.experiment import split
@@ -128,7 +128,10 @@ def step_here(model: str) -> None:
     program, hyperparameters = split(experiment)
     hyperparameters = jax.device_put(hyperparameters)
     batch = jax.device_put(experiment.data.batch(experiment.batch_size))
-    step, state = place(train_step, program, donate_state=True), place(init_state, program, once=True)(hyperparameters)
+    step, state = (
+        compile_for(train_step, program, donate_state=True),
+        compile_for(init_state, program, once=True)(hyperparameters),
+    )
     jax.block_until_ready(state)
     built = greatest()
     for _ in range(FEW):

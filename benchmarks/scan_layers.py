@@ -16,7 +16,7 @@ from benchmarks.machine import heading, machine
 from benchmarks.tables import compare, in_turn
 from benchmarks.writing import parser_of, say_where, write
 from experiments.text_transformer import experiment
-from research.devices import place
+from research.devices import compile_for
 from research.experiment import Experiment, replace, spec, split
 from research.training import train_step
 from research.training.update.state import abstract_state
@@ -28,7 +28,7 @@ def seconds_to_compile(experiment: Experiment) -> float:
     program, hyperparameters = split(experiment)
     state, batch = abstract_state(experiment), spec(experiment)
     start = time.perf_counter()
-    place(train_step, program, donate_state=True).lower(hyperparameters, state, batch).compile()
+    compile_for(train_step, program, donate_state=True).lower(hyperparameters, state, batch).compile()
     return time.perf_counter() - start
 
 

@@ -54,7 +54,7 @@ from research.ablation.execution.group_training import FINAL
 from research.ablation.store.study_folder import Store
 from research.cli import main as command_line
 from research.data import Batches, Images, Sequences, Text
-from research.devices import place
+from research.devices import compile_for
 from research.devices.cache import cache_compilations
 from research.devices.cpu_memory import keep_memory
 from research.experiment import Experiment, RunOptions, replace, split
@@ -169,10 +169,13 @@ def looped(experiment: Experiment, study: Study) -> dict[str, Any]:
     for trial in planned(experiment, study):
         program, hyperparameters = split(trial.experiment)
         hyperparameters = jax.device_put(hyperparameters)
-        step, state = place(train_step, program, donate_state=True), place(init_state, program)(hyperparameters)
+        step, state = (
+            compile_for(train_step, program, donate_state=True),
+            compile_for(init_state, program)(hyperparameters),
+        )
         batches = Batches(records["train"], experiment.batch_size, trial.seed)
         for index in range(experiment.steps):
-            state, _ = step(hyperparameters, state, batches.feed_at(index))
+            state, _ = step(hyperparameters, state, batches.input_at(index))
         metrics = {
             name: experiment.task.summarize(evaluation_sums(trial.experiment, state, records[name])) for name in FINAL
         }

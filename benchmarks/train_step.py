@@ -40,7 +40,7 @@ from benchmarks.machine import heading, machine
 from benchmarks.tables import compare, in_turn
 from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
 from research.data import Batch, Data
-from research.devices import place
+from research.devices import compile_for
 from research.devices.cpu_compiler import LIBRARY
 from research.devices.cpu_memory import VARIABLE, keep_memory
 from research.experiment import Experiment, replace, split
@@ -139,7 +139,10 @@ def warm(experiment: Experiment) -> tuple[Callable[[], float], int]:
     program, hyperparameters = split(experiment)
     hyperparameters = jax.device_put(hyperparameters)
     batch = jax.device_put(experiment.data.batch(experiment.batch_size))
-    step, state = place(train_step, program, donate_state=True), place(init_state, program, once=True)(hyperparameters)
+    step, state = (
+        compile_for(train_step, program, donate_state=True),
+        compile_for(init_state, program, once=True)(hyperparameters),
+    )
 
     def timed() -> float:
         """Take a step and return its seconds."""

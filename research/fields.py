@@ -60,20 +60,20 @@ Size = Annotated[int, Range(1)]
 LARGEST = float(np.finfo(np.float32).max)
 
 
-class Hole:
+class Placeholder:
     """Stands in a program where an argument goes; all holes are equal."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hole)
+        return isinstance(other, Placeholder)
 
     def __hash__(self) -> int:
-        return hash(Hole)
+        return hash(Placeholder)
 
     def __repr__(self) -> str:
         return "·"
 
 
-def is_off(number: Any) -> bool:
+def is_static_zero(number: Any) -> bool:
     """Return whether a switch is zero as part of the program; an argument counts as on, whatever it holds."""
     return isinstance(number, int | float) and number == 0
 
@@ -129,7 +129,7 @@ def canonical(node: Any, annotation: Any, path: str) -> Any:
     Integers given for a float become floats, and NumPy's scalars Python's. Tracers, arrays and holes, which only `join`
     and `split` put in place of an argument, pass unchecked.
     """
-    if isinstance(node, Hole | jax.Array | np.ndarray):
+    if isinstance(node, Placeholder | jax.Array | np.ndarray):
         return node
     if isinstance(node, np.generic):
         node = node.item()

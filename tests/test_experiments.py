@@ -19,7 +19,7 @@ import pytest
 
 import experiments
 from research.data import Images
-from research.devices import place
+from research.devices import compile_for
 from research.experiment import Experiment, RunOptions, fingerprint, from_json, leaves, replace, split, to_json
 from research.planning.description import layers
 from research.planning.lowering import arguments
@@ -192,7 +192,7 @@ def test_half_precision_trains_without_nan(name, data_dir, tmp_path):
 def test_lowers_for_cpu_gpu_and_tpu(name):
     experiment = module(name).experiment
     program, hyperparameters = split(experiment)
-    step = place(train_step, program, donate_state=True)
+    step = compile_for(train_step, program, donate_state=True)
     traced = step.trace(hyperparameters, *arguments(experiment))
     assert traced.lower(lowering_platforms=("cpu", "cuda", "tpu")).as_text()
 

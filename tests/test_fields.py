@@ -12,8 +12,8 @@ from research.fields import (
     Constant,
     Count,
     Fraction,
-    Hole,
     NonNegative,
+    Placeholder,
     Range,
     Rate,
     Seed,
@@ -23,7 +23,7 @@ from research.fields import (
     canonical,
     children,
     describe,
-    is_off,
+    is_static_zero,
     kind,
     rebuild,
     validate,
@@ -188,13 +188,13 @@ def test_floats_are_arguments_and_the_exceptions_are_annotated(annotation, leaf,
 
 
 def test_only_a_plain_zero_is_off():
-    assert is_off(0.0) and is_off(0) and is_off(-0.0)
-    assert not any(is_off(number) for number in (0.1, Hole(), jnp.zeros(()), None))
+    assert is_static_zero(0.0) and is_static_zero(0) and is_static_zero(-0.0)
+    assert not any(is_static_zero(number) for number in (0.1, Placeholder(), jnp.zeros(()), None))
 
 
 def test_holes_are_equal_and_hash_alike():
-    assert Hole() == Hole() and hash(Hole()) == hash(Hole()) and Hole() != 0.0
-    assert len({Hole(), Hole()}) == 1
+    assert Placeholder() == Placeholder() and hash(Placeholder()) == hash(Placeholder()) and Placeholder() != 0.0
+    assert len({Placeholder(), Placeholder()}) == 1
 
 
 def test_children_of_values_and_tuples():
@@ -250,7 +250,7 @@ def test_validation_makes_floats_of_integers():
 
 
 def test_what_stands_in_for_an_argument_passes_unchecked():
-    for stand_in in (Hole(), jnp.float32(7), np.zeros(3)):
+    for stand_in in (Placeholder(), jnp.float32(7), np.zeros(3)):
         assert canonical(stand_in, Rate, "a.b") is stand_in
 
 

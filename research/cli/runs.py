@@ -12,7 +12,7 @@ import tyro
 from research import children, training
 from research.baselines import Baseline, Judgement, judge_missing
 from research.data import Split
-from research.devices import Processes, join, leads
+from research.devices import Processes, is_main_process, join
 from research.devices.discovery import find
 from research.errors import RunError, UsageError
 from research.experiment import (
@@ -127,7 +127,7 @@ def train(arguments: Train, baselines: Mapping[str, Baseline], name: str, comman
     folder = Folder(workdir)
     finished = folder.result.exists()
     result = training.train(imported(arguments.experiment, workdir), workdir, arguments.options)
-    if not leads():
+    if not is_main_process():
         return
     if finished:
         nothing = ", nothing is left to trace" if arguments.options.profile else ""
@@ -168,7 +168,7 @@ def train_again_and_again(arguments: Train, name: str, command: Sequence[str]) -
     environment = {**os.environ, chaos.SUPERVISOR: str(os.getpid())}
     with children.signals("the run saves and ends; once more ends it at once") as received:
         code, reason = chaos.supervise(lambda: children.run(command, environment, received), folder, received)
-    print(chaos.told(chaos.strikes(folder)), flush=True)
+    print(chaos.summary(chaos.strikes(folder)), flush=True)
     if reason:
         raise RunError(reason)
     if code:
@@ -216,7 +216,7 @@ def evaluate(arguments: Evaluate, default: Experiment, name: str) -> None:
     metrics = training.evaluate(
         experiment, state, arguments.split, options(arguments), references(arguments, experiment, name)
     )
-    if leads():
+    if is_main_process():
         print(f"{arguments.split} at step {int(state.step)}: {shown(metrics)}")
 
 
@@ -227,7 +227,7 @@ def predict(arguments: Predict, default: Experiment, name: str) -> None:
     predictions = training.predict(
         experiment, state, arguments.split, options(arguments), references(arguments, experiment, name)
     )
-    if not leads():
+    if not is_main_process():
         return
     training.write_predictions(arguments.output, predictions)
     print(f"{len(predictions['index']):,} rows of {arguments.split} in {arguments.output}")

@@ -2,10 +2,10 @@
 
 records = Images("digits").open("train")                  # random access, in dataset order
 batches = Batches(records, batch_size=128, seed=0)
-batch = gather(batches.feed_at(step))                     # the same numbers wherever the split is kept
+batch = gather(batches.input_at(step))                     # the same numbers wherever the split is kept
 """
 
-from research.data.batching.batches import Batches, Residency, Rows, evaluation_batches, gather, stacked_feeds
+from research.data.batching.batches import Batches, IndexedBatch, Residency, evaluation_batches, gather, stacked_batches
 from research.data.batching.order import indices_at
 from research.data.dataset import Dataset
 from research.data.images.images import Images
@@ -27,11 +27,11 @@ __all__ = [
     "Data",
     "Dataset",
     "Images",
+    "IndexedBatch",
     "LabelledText",
     "Pairs",
     "Records",
     "Residency",
-    "Rows",
     "Sentences",
     "Sequences",
     "Series",
@@ -42,5 +42,5 @@ __all__ = [
     "evaluation_batches",
     "gather",
     "indices_at",
-    "stacked_feeds",
+    "stacked_batches",
 ]

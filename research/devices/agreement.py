@@ -17,7 +17,7 @@ def joined() -> bool:
     return bool(jax.distributed.is_initialized())
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Return whether this is process 0, which alone prints and writes what all know."""
     return jax.process_index() == 0
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from research.data import Rows
+from research.data import IndexedBatch
 from research.devices.mesh import BATCH, make_mesh
 from research.errors import UsageError
 from research.experiment import Experiment, Placement
@@ -72,8 +72,8 @@ class Layout:
             self.shardings(tree, part),
         )
 
-    def constrained(self, gives: Any, outputs: Any) -> Any:
-        """Return traced `outputs` laid out as the tree of parts `gives`, a prefix of them, says."""
+    def constrained(self, out_shardings: Any, outputs: Any) -> Any:
+        """Return traced `outputs` laid out as the tree of parts `out_shardings`, a prefix of them, says."""
         if self.mesh is None:
             return outputs
 
@@ -81,7 +81,7 @@ class Layout:
             """Lay out one part."""
             return jax.lax.with_sharding_constraint(tree, self.shardings(tree, part))
 
-        return jax.tree.map(constrain, gives, outputs)
+        return jax.tree.map(constrain, out_shardings, outputs)
 
     def put(self, tree: Any, part: Part = "state") -> Any:
         """Return a tree of whole arrays, the same in every process, laid out over the devices."""
@@ -116,8 +116,8 @@ class Layout:
         """Return the rows of this process as a part of the global batch; `stacked` are those of several steps."""
         if self.mesh is None:
             return feed
-        if isinstance(feed, Rows):
-            return Rows(feed.arrays, self.feed(feed.indices, stacked))
+        if isinstance(feed, IndexedBatch):
+            return IndexedBatch(feed.arrays, self.feed(feed.indices, stacked))
         sharding = NamedSharding(self.mesh, PartitionSpec(*[None] * stacked, BATCH))
         return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), feed)
 

@@ -1,8 +1,9 @@
 """Compiling a pure step for the devices at hand, once per program: for one run, or for several together."""
 
 import functools
+import inspect
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,10 @@ from research.devices.cpu_compiler import compiler_options
 from research.devices.layout import ONE_DEVICE, Layout
 from research.layers.replicas import REPLICAS
 
-Together = Literal["vmap", "map", "shard"]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SweepMode = Literal["vmap", "map", "shard"]
 
 
 # On a CPU, level 1 compiled the initial states of four model families in a third to all of the time of the default
@@ -21,51 +25,53 @@ Together = Literal["vmap", "map", "shard"]
 ONCE = {"xla_backend_optimization_level": 1}
 
 
-def place(
+def once_per_program(compile: Callable[P, T]) -> Callable[P, T]:
+    """Remember what a function compiled, whether an argument is given by name, by position or left out."""
+    signature, remembered = inspect.signature(compile), functools.lru_cache(maxsize=128)(compile)
+
+    @functools.wraps(compile)
+    def found(*arguments: P.args, **named: P.kwargs) -> T:
+        bound = signature.bind(*arguments, **named)
+        bound.apply_defaults()
+        return remembered(*bound.args, **bound.kwargs)
+
+    return found
+
+
+@once_per_program
+def compile_for(
     step: Callable[..., Any],
     program: Any,
     layout: Layout = ONE_DEVICE,
-    gives: Any = "everywhere",
+    out_shardings: Any = "everywhere",
     donate_state: bool = False,
     once: bool = False,
 ) -> Any:
     """Return `step(program, ...)` compiled for the devices of a layout, as a function of the remaining arguments.
 
-    Equal programs get the very same function, so a new learning rate or seed compiles nothing.
+    Equal programs share one compiled function, so a new learning rate or seed compiles nothing.
 
     Args:
         step, program: a pure function and its first argument, which is hashable.
         layout: where the arguments lie; those that lie nowhere yet are taken everywhere.
-        gives: where the results go: a `Part`, or a tuple of them.
+        out_shardings: where the results go: a `Part`, or a tuple of them.
         donate_state: give the memory of the second remaining argument to the results.
         once: compile sooner rather than to run fast.
     """
-    return _placed(step, program, layout, gives, donate_state, once)
-
-
-# Cached apart from `place`, for a cache takes a keyword for another argument than the same one by position.
-@functools.lru_cache(maxsize=128)
-def _placed(step: Callable[..., Any], program: Any, layout: Layout, gives: Any, donate_state: bool, once: bool) -> Any:
-    """Return what `place` does."""
     return jax.jit(
-        _bound(step, program, lambda outputs: layout.constrained(gives, outputs)),
+        _bound(step, program, lambda outputs: layout.constrained(out_shardings, outputs)),
         donate_argnums=(1,) if donate_state else (),
         compiler_options=_compiler_options(layout.platform, once),
     )
 
 
-def place_replicas(step: Callable[..., Any], program: Any, layout: Layout, donate_state: bool = False) -> Any:
+@once_per_program
+def compile_replicas(step: Callable[..., Any], program: Any, layout: Layout, donate_state: bool = False) -> Any:
     """Return `step(program, hyperparameters, state, batch)` compiled by `pmap`: each device computes its rows.
 
     State and batch have a leading axis of devices, as have the results; the step adds up over `REPLICAS` itself. On a
     CPU convolutions are the library's (`cpu_compiler`), as `pmap` takes no options of the compiler.
     """
-    return _placed_replicas(step, program, layout, donate_state)
-
-
-@functools.lru_cache(maxsize=128)
-def _placed_replicas(step: Callable[..., Any], program: Any, layout: Layout, donate_state: bool) -> Any:
-    """Return what `place_replicas` does."""
     assert layout.mesh is not None
     return jax.pmap(
         _bound(step, program),
@@ -76,35 +82,28 @@ def _placed_replicas(step: Callable[..., Any], program: Any, layout: Layout, don
     )
 
 
-def place_together(
-    step: Callable[..., Any], program: Any, mode: Together, axes: tuple[Any, ...], donate_state: bool = False
+@once_per_program
+def compile_together(
+    step: Callable[..., Any], program: Any, mode: SweepMode, axes: tuple[Any, ...], donate_state: bool = False
 ) -> Any:
     """Return `step(program, ...)` compiled for several runs at once, as a function of the remaining arguments.
 
     Args:
-        step, program, donate_state: as for `place`.
+        step, program, donate_state: as for `compile_for`.
         mode: "vmap" computes all runs in one; "map" one after the other inside one call; "shard" divides them among all
             devices, which do not communicate, and computes those of one device as "vmap" does.
         axes: for each argument 0 where every run has its own, stacked along a first axis, and None where all share one;
             or a tree of these, a prefix of the argument. What is returned is stacked.
     """
-    return _placed_together(step, program, mode, axes, donate_state)
-
-
-@functools.lru_cache(maxsize=128)
-def _placed_together(
-    step: Callable[..., Any], program: Any, mode: Together, axes: tuple[Any, ...], donate_state: bool
-) -> Any:
-    """Return what `place_together` does."""
     several = {"vmap": _vmap, "map": _map, "shard": _shard}[mode](_bound(step, program), axes)
 
-    def placed(*arguments: Any) -> Any:
+    def together(*arguments: Any) -> Any:
         return several(*arguments)
 
-    placed.__name__ = step.__name__
+    together.__name__ = step.__name__
     shardings = _per_axis(axes, lambda spec: NamedSharding(trial_mesh(), spec)) if mode == "shard" else None
     return jax.jit(
-        placed,
+        together,
         donate_argnums=(1,) if donate_state else (),
         in_shardings=shardings,
         compiler_options=_compiler_options(jax.default_backend()),
@@ -132,11 +131,11 @@ def _bound(
 ) -> Callable[..., Any]:
     """Return `step` with its program given, under its own name, which profiles and compilation logs show."""
 
-    def placed(*arguments: Any) -> Any:
+    def bound(*arguments: Any) -> Any:
         return then(step(program, *arguments))
 
-    placed.__name__ = step.__name__
-    return placed
+    bound.__name__ = step.__name__
+    return bound
 
 
 def _vmap(one: Callable[..., Any], axes: tuple[Any, ...]) -> Callable[..., Any]:

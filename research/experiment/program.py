@@ -6,7 +6,7 @@ import numpy as np
 
 from research.experiment.paths import under
 from research.experiment.value import Experiment
-from research.fields import Hole, Seed, children, is_value, kind, rebuild
+from research.fields import Placeholder, Seed, children, is_value, kind, rebuild
 
 Hyperparameters = dict[str, Any]
 
@@ -26,7 +26,7 @@ def split(experiment: Experiment) -> tuple[Experiment, Hyperparameters]:
         if is_value(node) or kind(node, annotation) != "argument":
             return node
         hyperparameters[path] = np.uint32(node) if annotation is Seed else node
-        return Hole()
+        return Placeholder()
 
     return hollow(experiment, "", Any), hyperparameters
 
@@ -35,7 +35,7 @@ def join(program: Experiment, hyperparameters: Hyperparameters) -> Experiment:
     """Put arguments, tracers if need be, back into the holes of a program."""
 
     def fill(node: Any, path: str) -> Any:
-        if isinstance(node, Hole):
+        if isinstance(node, Placeholder):
             return hyperparameters[path]
         return rebuild(node, {name: fill(child, under(path, name)) for name, child, _ in children(node)})
 

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from research.fields import Rate, is_off
+from research.fields import Rate, is_static_zero
 from research.layers.replicas import draw_rows
 
 
@@ -19,7 +19,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        if not train or is_off(self.rate):
+        if not train or is_static_zero(self.rate):
             return x
         key = self.make_rng("dropout")
         keep = draw_rows(lambda shape: jax.random.bernoulli(key, 1.0 - self.rate, shape), x.shape)

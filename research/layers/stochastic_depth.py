@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from research.fields import Rate, is_off
+from research.fields import Rate, is_static_zero
 from research.layers.replicas import draw_rows
 
 
@@ -24,7 +24,7 @@ class StochasticDepth(nn.Module):
 
     @nn.compact
     def __call__(self, branch: jax.Array, train: bool) -> jax.Array:
-        if not train or is_off(self.rate):
+        if not train or is_static_zero(self.rate):
             return branch
         key = self.make_rng("dropout")
         keep = draw_rows(lambda shape: jax.random.bernoulli(key, 1.0 - self.rate, shape), (len(branch),))  # [b]

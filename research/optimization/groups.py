@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from research.fields import Switch, is_off
+from research.fields import Switch, is_static_zero
 from research.optimization.paths import under
 
 
@@ -39,9 +39,9 @@ def factors(groups: Groups, tree: Any, below: int = 0) -> Any:
 
 def frozen(groups: Groups, tree: Any, below: int = 0) -> Any:
     """Return a mask over `tree`, True where the factor is zero; `below` as for `factors`."""
-    return jax.tree.map(is_off, factors(groups, tree, below))
+    return jax.tree.map(is_static_zero, factors(groups, tree, below))
 
 
-def kept(mask: Any, old: Any, new: Any) -> Any:
+def where_frozen(mask: Any, old: Any, new: Any) -> Any:
     """Return a tree with the leaves of `old` where the mask is True and those of `new` elsewhere."""
     return jax.tree.map(lambda keep, before, after: before if keep else after, mask, old, new)

@@ -10,7 +10,7 @@ import optax
 from jax.typing import ArrayLike
 
 from research.errors import WrongValueError
-from research.fields import Count, Fraction, NonNegative, Rate, Switch, is_off
+from research.fields import Count, Fraction, NonNegative, Rate, Switch, is_static_zero
 from research.optimization.groups import Groups, factors, frozen
 from research.optimization.schedules import Schedule, unit
 
@@ -57,7 +57,7 @@ class Optimizer:
     """Parameters with a learning rate of their own, or none."""
 
     def __post_init__(self) -> None:
-        if self.algorithm == "adam" and not is_off(self.weight_decay):
+        if self.algorithm == "adam" and not is_static_zero(self.weight_decay):
             raise WrongValueError('optimizer.weight_decay needs algorithm "adamw"; with "adam" use optimizer.l2')
 
     def rate(self, step: ArrayLike, total: ArrayLike) -> jax.Array:
@@ -69,9 +69,9 @@ class Optimizer:
 
         Nothing is kept for frozen parameters, whose updates are zero.
         """
-        chain = [] if is_off(self.clip_norm) else [optax.clip_by_global_norm(self.clip_norm)]
+        chain = [] if is_static_zero(self.clip_norm) else [optax.clip_by_global_norm(self.clip_norm)]
         chain.append(self._rule())
-        if not is_off(self.weight_decay):
+        if not is_static_zero(self.weight_decay):
             chain.append(optax.add_decayed_weights(self.weight_decay, mask=decayed))
         chain.append(optax.scale_by_learning_rate(learning_rate))
         if not self.groups:
@@ -101,9 +101,9 @@ class Optimizer:
         counts = jax.tree.map(lambda decay, still: decay and not still, decayed(params), self.frozen(params))
         weights = [w for w, keep in zip(jax.tree.leaves(params), jax.tree.leaves(counts), strict=True) if keep]
         penalty = jnp.float32(0)
-        if not is_off(self.l1):
+        if not is_static_zero(self.l1):
             penalty += self.l1 * sum(jnp.abs(w).sum() for w in weights)
-        if not is_off(self.l2):
+        if not is_static_zero(self.l2):
             penalty += 0.5 * self.l2 * sum(jnp.square(w).sum() for w in weights)
         return penalty
 

@@ -8,7 +8,7 @@ import jax
 from research.devices import ONE_DEVICE, Layout
 from research.experiment import Experiment, spec, split
 from research.models.model import as_model
-from research.training.stepping import placed_step
+from research.training.stepping import compiled_train_step
 from research.training.update.references import References, abstract_references
 from research.training.update.state import TrainState, abstract_state
 from research.training.update.step import train_step
@@ -20,7 +20,7 @@ def lowered(experiment: Experiment, layout: Layout = ONE_DEVICE) -> jax.stages.L
     They may be described rather than real: `compile` then compiles for them ahead of time.
     """
     program, hyperparameters = split(experiment)
-    return placed_step(program, layout).lower(hyperparameters, *arguments(experiment, layout))
+    return compiled_train_step(program, layout).lower(hyperparameters, *arguments(experiment, layout))
 
 
 def arguments(experiment: Experiment, layout: Layout = ONE_DEVICE) -> tuple[TrainState, Any, References]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from research.data.schema import Categorical, Schema
 from research.errors import UsageError
-from research.fields import NonNegative, Rate, Size, Switch, is_off
+from research.fields import NonNegative, Rate, Size, Switch, is_static_zero
 from research.tasks.losses.elementwise import cross_entropy
 from research.tasks.metrics.quotients import mean, mean_of, share
 from research.tasks.task import Batch, Columns, Sums, Task, counted
@@ -33,7 +33,7 @@ class Classification(Task):
     monitor: ClassVar[str] = "accuracy"
     maximize: ClassVar[bool] = True
     headline: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
-    entries: ClassVar[tuple[str, ...]] = ("label",)
+    required: ClassVar[tuple[str, ...]] = ("label",)
     mixes: ClassVar[bool] = True
 
     label_smoothing: Rate = 0.0
@@ -72,7 +72,7 @@ class Classification(Task):
         Raises:
             UsageError: the batch lacks an entry; `auxiliary` is on and the model has no auxiliary classifier.
         """
-        if key is None or is_off(self.auxiliary):
+        if key is None or is_static_zero(self.auxiliary):
             return super().forward(model, params, variables, batch, key)
         outputs, updated = super().forward(model, params, {**variables, "intermediates": {}}, batch, key)
         updated = dict(updated)

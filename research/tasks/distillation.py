@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from research.errors import UsageError
-from research.fields import Positive, Rate, is_off
+from research.fields import Positive, Rate, is_static_zero
 from research.tasks.classification import Classification
 from research.tasks.losses.elementwise import divergence
 from research.tasks.metrics.quotients import mean
@@ -26,7 +26,7 @@ class Distillation(Classification):
     """
 
     references: ClassVar[tuple[str, ...]] = ("teacher",)
-    entries: ClassVar[tuple[str, ...]] = ("label", "teacher")
+    required: ClassVar[tuple[str, ...]] = ("label", "teacher")
 
     temperature: Positive = 4.0
     """What both networks' logits are divided by; the higher, the more the classes that are not the likeliest count."""
@@ -44,7 +44,7 @@ class Distillation(Classification):
     def losses(self, logits: jax.Array, label: jax.Array, batch: Batch) -> jax.Array:
         """Return the loss of each example, [b]: of the label, and of what the teacher says."""
         loss = super().losses(logits, label, batch)
-        if is_off(self.share):
+        if is_static_zero(self.share):
             return loss
         return (1 - self.share) * loss + self.share * self.temperature**2 * self._divergence(logits, batch)
 

@@ -28,7 +28,7 @@ class Forecasting(Regression):
     """
 
     monitor: ClassVar[str] = "mae"
-    entries: ClassVar[tuple[str, ...]] = ("value", "present", "level", "scale", *NAIVE, "time")
+    required: ClassVar[tuple[str, ...]] = ("value", "present", "level", "scale", *NAIVE, "time")
     value: ClassVar[str] = "value"
 
     def goal(self, batch: Batch) -> Goal:

@@ -36,7 +36,7 @@ class LanguageModeling(Task):
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss", "bits_per_byte")
-    entries: ClassVar[tuple[str, ...]] = ("targets", "lengths", "bytes")
+    required: ClassVar[tuple[str, ...]] = ("targets", "lengths", "bytes")
 
     label_smoothing: Rate = 0.0
     """Share of the target spread evenly over all tokens."""
@@ -98,7 +98,7 @@ class LanguageModeling(Task):
         Raises:
             UsageError: the batch lacks an entry, or the model cannot write.
         """
-        self.require(batch, "tokens", *self.entries)
+        self.require(batch, "tokens", *self.required)
         if not isinstance(model, Writer):
             raise UsageError(f"{type(model).__name__} cannot write: it has no start and step; choose a language model")
         tokens, targets = batch["tokens"], batch["targets"]

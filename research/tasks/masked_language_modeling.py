@@ -26,7 +26,7 @@ class MaskedLanguageModeling(Task):
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss", "masked_accuracy")
-    entries: ClassVar[tuple[str, ...]] = ("targets", "predicted", "next")
+    required: ClassVar[tuple[str, ...]] = ("targets", "predicted", "next")
 
     next_weight: Switch = 1.0
     """Weight of the loss of next-sentence prediction."""

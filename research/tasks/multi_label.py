@@ -32,8 +32,8 @@ class MultiLabel(Task):
     monitor: ClassVar[str] = "macro_f1"
     maximize: ClassVar[bool] = True
     headline: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
-    entries: ClassVar[tuple[str, ...]] = ("labels",)
-    rows: ClassVar[tuple[str, ...]] = ("scores", "answers")
+    required: ClassVar[tuple[str, ...]] = ("labels",)
+    concatenated: ClassVar[tuple[str, ...]] = ("scores", "answers")
 
     threshold: Fraction = 0.5
     """Probability from which on the answer is yes."""

@@ -43,8 +43,8 @@ class Regression(Task):
     """
 
     headline: ClassVar[tuple[str, ...]] = ("loss", "mae")
-    entries: ClassVar[tuple[str, ...]] = ("target", "present")
-    rows: ClassVar[tuple[str, ...]] = ("counts", "means", "spreads")
+    required: ClassVar[tuple[str, ...]] = ("target", "present")
+    concatenated: ClassVar[tuple[str, ...]] = ("counts", "means", "spreads")
     value: ClassVar[str] = "target"
     """The batch entry with the values."""
 

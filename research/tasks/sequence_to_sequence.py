@@ -46,7 +46,7 @@ class SequenceToSequence(Task):
     monitor: ClassVar[str] = "exact_match"
     maximize: ClassVar[bool] = True
     headline: ClassVar[tuple[str, ...]] = ("loss", "token_accuracy")
-    entries: ClassVar[tuple[str, ...]] = ("labels", "label_lengths")
+    required: ClassVar[tuple[str, ...]] = ("labels", "label_lengths")
 
     label_smoothing: Rate = 0.0
     """Share of the target spread evenly over all tokens."""
@@ -132,7 +132,7 @@ class SequenceToSequence(Task):
 
         The score is the log-probability with that of the end, over the length penalty where there are beams.
         """
-        self.require(batch, "tokens", "lengths", *self.entries)
+        self.require(batch, "tokens", "lengths", *self.required)
         written, scores = self.write(model, params, variables, batch)
         source = batch["tokens"]
         counts = jnp.arange(source.shape[1])[None] < batch["lengths"][:, None]

@@ -38,9 +38,9 @@ class Task:
     """Whether a greater `monitor` is better."""
     headline: ClassVar[tuple[str, ...]] = ("loss",)
     """The metrics shown while training."""
-    entries: ClassVar[tuple[str, ...]] = ()
+    required: ClassVar[tuple[str, ...]] = ()
     """What a batch must hold besides what the model is called with; no model is shown it."""
-    rows: ClassVar[tuple[str, ...]] = ()
+    concatenated: ClassVar[tuple[str, ...]] = ()
     """Names among the sums of arrays that are not added but put one behind the other, by rows."""
     additive: ClassVar[bool] = True
     """Whether the loss of a batch is a sum over its examples, so that a batch may be computed in parts."""
@@ -55,7 +55,7 @@ class Task:
         Raises:
             UsageError: the batch lacks an entry that the model reads.
         """
-        hidden = {*self.entries, *BOOKKEEPING}
+        hidden = {*self.required, *BOOKKEEPING}
         return model_inputs(model, {name: entry for name, entry in batch.items() if name not in hidden})
 
     def measure(self, outputs: Any, batch: Batch) -> Sums:
@@ -103,7 +103,7 @@ class Task:
         Raises:
             UsageError: the batch lacks an entry that the task needs.
         """
-        self.require(batch, *self.entries)
+        self.require(batch, *self.required)
         if key is None:
             return model.apply({"params": params, **variables}, self.inputs(model, batch), train=False), variables
         return model.apply(

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from research.data import Records, Split, evaluation_batches
-from research.devices import ONE_DEVICE, Layout, lay_out, place
+from research.devices import ONE_DEVICE, Layout, compile_for, lay_out
 from research.errors import UsageError
 from research.experiment import Experiment, Placement, RunOptions, split
 from research.tasks import Task
@@ -75,9 +75,9 @@ def evaluation_sums(
 def added(task: Task, sums: Sequence[Any]) -> Any:
     """Return the sums of several batches as one: integers exactly, floats added up in float64.
 
-    What the task calls `rows` is not added: the rows of all batches follow each other.
+    What the task calls `concatenated` is not added: the rows of all batches follow each other.
     """
-    parts, rows = [jax.tree.map(_wide, part) for part in sums], task.rows
+    parts, rows = [jax.tree.map(_wide, part) for part in sums], task.concatenated
     return {
         name: np.concatenate([part[name] for part in parts])
         if name in rows
@@ -99,7 +99,7 @@ def _outputs(
         if name not in references:
             raise UsageError(f'the reference "{name}" is not given: hand over what read_references returns')
     program, hyperparameters = split(experiment)
-    run, size = place(step, program, layout), evaluation_size(records, layout.parts)
+    run, size = compile_for(step, program, layout), evaluation_size(records, layout.parts)
     batches = evaluation_batches(records, size, layout.rows(size))
     for start, batch in zip(range(0, len(records), size), batches, strict=True):
         yield min(size, len(records) - start), run(hyperparameters, state, layout.feed(batch), references)

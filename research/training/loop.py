@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from research.data import Split
-from research.devices import lay_out, leads
+from research.devices import is_main_process, lay_out
 from research.devices.cache import Compilations
 from research.devices.profile import Profile, window
 from research.errors import UsageError
@@ -57,17 +57,17 @@ def train(
         train(first, start_folder(first, folder.root, options), before)
     references = read_references(experiment, folder.root, options, layout)
     with (
-        folder.claimed(clock.began) if leads() else contextlib.nullcontext(),
+        folder.claimed(clock.began) if is_main_process() else contextlib.nullcontext(),
         interruptible() as interrupted,
         contextlib.closing(Compilations()) as compilations,
     ):
-        if leads():
+        if is_main_process():
             folder.create(experiment, environment(), experiment.data.files(options.data_dir))
         with Checkpoints(
             folder.checkpoints, options.keep, errors=options.save_errors, references=digests_of(references)
         ) as checkpoints:
             run = Run(experiment, options, folder, clock, records, checkpoints, layout, references)
-            profile = Profile(steps, folder.profile) if steps is not None and leads() else None
+            profile = Profile(steps, folder.profile) if steps is not None and is_main_process() else None
             run.watch = Watch(run.progress.say, compilations, profile)
             run.faults = None if schedule is None else chaos.Faults(schedule, folder)
             if steps is not None and run.step >= steps.stop:

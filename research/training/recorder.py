@@ -10,12 +10,12 @@ import os
 from typing import Any
 
 from research.data import Split
-from research.devices import ONE_DEVICE, Layout, leads
+from research.devices import ONE_DEVICE, Layout, is_main_process
 from research.experiment import Experiment, RunOptions, fingerprint
 from research.training.clock import Clock, goodput
 from research.training.display.progress import Progress, progress, shown
 from research.training.faults.guard import Interrupted
-from research.training.faults.nonfinite import Sentry
+from research.training.faults.nonfinite import NonFiniteMonitor
 from research.training.storage import lineage
 from research.training.storage.checkpoint import Checkpoints, Kind
 from research.training.storage.environment import commit, device, versions
@@ -33,7 +33,7 @@ class Recorder:
 
     journal: Journal
     progress: Progress
-    sentry: Sentry
+    sentry: NonFiniteMonitor
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Recorder:
         """Take the parts together; `examples` are those of the training split, `layout` says on which devices."""
         self.experiment, self.options, self.folder, self.clock = experiment, options, folder, clock
         self.checkpoints, self.examples, self.layout = checkpoints, examples, layout
-        self.lineage = lineage.Lineage(folder.lineage, writes=leads())
+        self.lineage = lineage.Lineage(folder.lineage, writes=is_main_process())
         self._before = self.lineage.events()
 
     def carry(self, restored: tuple[TrainState, dict[str, float]] | None) -> None:
@@ -60,11 +60,11 @@ class Recorder:
     def begin(self, state: TrainState) -> None:
         """Say and write down from which state this process starts."""
         experiment, layout, step = self.experiment, self.layout, int(state.step)
-        self.journal = Journal(self.folder.metrics, step, writes=leads())
+        self.journal = Journal(self.folder.metrics, step, writes=is_main_process())
         self.progress = progress(
-            self.options.progress if leads() else "none", experiment.steps, step, experiment.batch_size
+            self.options.progress if is_main_process() else "none", experiment.steps, step, experiment.batch_size
         )
-        self.sentry = Sentry(experiment, self.examples, self.progress.say)
+        self.sentry = NonFiniteMonitor(experiment, self.examples, self.progress.say)
         self.sentry.begin(state)
         self.progress.say(
             f"{fingerprint(experiment)} seed {experiment.seed} on {device(layout.devices)}{layout}, "
@@ -86,7 +86,7 @@ class Recorder:
         """Forget what came after `state`, as something was not finite at `step`."""
         to = int(state.step)
         self.checkpoints.forget_best_after(to)
-        self.journal = Journal(self.folder.metrics, to, writes=leads())
+        self.journal = Journal(self.folder.metrics, to, writes=is_main_process())
         self.sentry.begin(state)
         self.progress.say(f"{reason}: once more from step {to}")
         self.lineage.add("rewound", step=step, to=to, reason=reason)
@@ -160,7 +160,7 @@ class Recorder:
             commit=commit(),
             illustrations=illustrations,
         )
-        if leads():
+        if is_main_process():
             self.folder.write_result(result)
         self.lineage.add("finished", step=step, seconds=seconds, life=self.clock.life())
         return result

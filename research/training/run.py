@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from research.data import Batches, Records, Split, gather
-from research.devices import ONE_DEVICE, Layout, first_replica, leads, place, replicated, whole
+from research.devices import ONE_DEVICE, Layout, compile_for, first_replica, is_main_process, replicated, whole
 from research.experiment import Experiment, RunOptions, split
 from research.training.clock import Clock
 from research.training.display.pictures import draw
@@ -19,7 +19,7 @@ from research.training.faults.hunt import locate
 from research.training.faults.nonfinite import NotFinite, examine
 from research.training.initialization.start import first_state
 from research.training.recorder import Recorder
-from research.training.stepping import Call, Stepping, placed_step, together
+from research.training.stepping import Call, Stepping, compiled_train_step, steps_per_call
 from research.training.storage.checkpoint import Checkpoints, Kind
 from research.training.storage.folder import Folder, Result
 from research.training.update.references import NONE, References
@@ -94,29 +94,33 @@ class Run(Stepping):
         batches = Batches(
             self.records["train"], experiment.batch_size, experiment.seed, self.options.residency, rows, put
         )
-        take = functools.partial(placed_step, self.program, layout)
 
-        def feeds_at(step: int, count: int) -> Any:
+        @functools.cache
+        def take(count: int) -> Any:
+            """Return the compiled program that takes `count` steps in one call."""
+            return compiled_train_step(self.program, layout, count)
+
+        def batches_at(step: int, count: int) -> Any:
             """Return the input of `count` steps from `step` on."""
-            return layout.feed(batches.feeds_at(step, count), count > 1)
+            return layout.feed(batches.batches_at(step, count), count > 1)
 
-        def struck_feeds_at(step: int, count: int) -> Any:
+        def batches_with_faults_at(step: int, count: int) -> Any:
             """Return the input of `count` steps from `step` on, and inject the faults that are scheduled for them."""
             self.checkpoints.look()
             if self.faults is not None:
                 self.state = self.faults.before(step, count, self.state)
-            return feeds_at(step, count)
+            return batches_at(step, count)
 
         try:
             while self.step < self.total:
                 try:
-                    self.take_steps(take, struck_feeds_at, interrupted)
+                    self.take_steps(take, batches_with_faults_at, interrupted)
                 except NotFinite as found:
                     self.checkpoints.wait()
                     self._return()
                     if not found.again:
                         self.progress.say(f"{found}: repeating from step {self.step} to find where it begins")
-                        again = Again(self, feeds_at, take)
+                        again = Again(self, batches_at, take)
                         raise locate(again, found, experiment, self.recorder.sentry, interrupted) from None
                     self.recorder.rewind(self.current, found.step, str(found))
         finally:
@@ -193,7 +197,7 @@ class Run(Stepping):
         state, references, recorder = self.current, self.references, self.recorder
         if jax.process_count() > 1:  # what only the first one computes must not involve the others' devices
             state, references = whole(state), whole(references)
-        if not leads():
+        if not is_main_process():
             return {}
         lines = recorder.journal.lines
         return draw(self.experiment, state, self.records, self.options, recorder.folder, lines, references)
@@ -202,8 +206,8 @@ class Run(Stepping):
 class Again:
     """The steps of a run once more, from where it stands."""
 
-    def __init__(self, run: Run, feeds_at: Callable[[int, int], Any], take: Callable[[int], Any]) -> None:
-        self._run, self._feeds_at, self._take = run, feeds_at, take
+    def __init__(self, run: Run, batches_at: Callable[[int, int], Any], take: Callable[[int], Any]) -> None:
+        self._run, self._feeds_at, self._take = run, batches_at, take
 
     @property
     def step(self) -> int:
@@ -217,7 +221,7 @@ class Again:
 
     def upcoming(self) -> int:
         """Return how many steps the next call takes."""
-        return together(self.step, self._run.total, self._run.options)
+        return steps_per_call(self.step, self._run.total, self._run.options)
 
     def advance(self, count: int) -> None:
         """Take so many steps in one call."""
@@ -232,5 +236,5 @@ class Again:
         layout, feed = run.layout.jitted(), self._feeds_at(run.step, 1)
         if run.layout.method == "pmap":
             feed = jax.device_get(gather(feed))
-        findings = place(examine, run.program, layout)(run.hyperparameters, run.current, feed, run.references)
+        findings = compile_for(examine, run.program, layout)(run.hyperparameters, run.current, feed, run.references)
         return jax.device_get(findings), run.recorder.sentry.rows(run.step + 1)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from research.devices import Layout, place, place_replicas
+from research.devices import Layout, compile_for, compile_replicas
 from research.experiment import Experiment, Hyperparameters, RunOptions
 from research.training.clock import Clock
 from research.training.display.progress import Progress
@@ -50,7 +50,7 @@ def due(step: int, total: int, options: RunOptions, stop: bool = False) -> Due:
     )
 
 
-def together(step: int, total: int, options: RunOptions) -> int:
+def steps_per_call(step: int, total: int, options: RunOptions) -> int:
     """Return how many steps to take in one call from `step` on, so that nothing is due between.
 
     The few that are left at the end are taken singly. The same steps go together however often a run is interrupted,
@@ -60,19 +60,19 @@ def together(step: int, total: int, options: RunOptions) -> int:
     return count if step + count <= total else 1
 
 
-def placed_step(program: Experiment, layout: Layout, count: int = 1) -> Any:
+def compiled_train_step(program: Experiment, layout: Layout, count: int = 1) -> Any:
     """Return the compiled program that takes `count` steps in one call."""
     if layout.method != "pmap":
         step = train_step if count == 1 else train_steps
-        return place(step, program, layout, gives=("state", "everywhere"), donate_state=True)
-    prepare = place(replica_batches, program, layout, gives="batch")
-    advance = place_replicas(update, program, layout, donate_state=True)
+        return compile_for(step, program, layout, out_shardings=("state", "everywhere"), donate_state=True)
+    prepare = compile_for(replica_batches, program, layout, out_shardings="batch")
+    advance = compile_replicas(update, program, layout, donate_state=True)
 
-    def placed(hyperparameters: Hyperparameters, state: TrainState, batch: Any, references: References) -> Any:
+    def of_replicas(hyperparameters: Hyperparameters, state: TrainState, batch: Any, references: References) -> Any:
         """Take a step: the batch is prepared and augmented as a whole, then each replica takes its rows."""
         return advance(hyperparameters, state, prepare(hyperparameters, state, batch, references))
 
-    return placed
+    return of_replicas
 
 
 class Stepping(abc.ABC):
@@ -113,11 +113,11 @@ class Stepping(abc.ABC):
         """Wait until all is saved and return what to raise for a run that ends early."""
 
     def take_steps(
-        self, take: Callable[[int], Any], feeds_at: Callable[[int, int], Any], interrupted: Callable[[], bool]
+        self, take: Callable[[int], Any], batches_at: Callable[[int, int], Any], interrupted: Callable[[], bool]
     ) -> None:
         """Take the steps that are left, reporting, evaluating and saving on the way.
 
-        `take` gives the compiled program that takes so many steps in one call, `feeds_at` the input of so many from a
+        `take` gives the compiled program that takes so many steps in one call, `batches_at` the input of so many from a
         step on.
         """
         clock = self.clock
@@ -125,9 +125,9 @@ class Stepping(abc.ABC):
         in_flight: deque[Call] = deque()
         unread: Report | None = None  # read one report late, so that the device never waits for the host
         while self.step < self.total:
-            count = together(self.step, self.total, self.options)
+            count = steps_per_call(self.step, self.total, self.options)
             with clock.phase("input"):
-                feed = feeds_at(self.step, count)
+                feed = batches_at(self.step, count)
             call = take(count)
             with clock.phase("step" if count in compiled else "compile"):
                 with self.watch.call(self.step, count, self.state):

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from research.devices import Layout, cpu_compiler, place, place_together
+from research.devices import Layout, compile_for, compile_together, cpu_compiler
 from research.models import TransformerLanguageModel
 from tests.training import forking
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.optimized
 def is_left_to_the_library(operation, *shapes):
     """Whether XLA leaves an operation, compiled as a step is, to a library."""
     arrays = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
-    program = place(lambda program, *inputs: operation(*inputs), shapes).lower(*arrays).compile()
+    program = compile_for(lambda program, *inputs: operation(*inputs), shapes).lower(*arrays).compile()
     return "ynn" in program.as_text()
 
 
@@ -50,9 +50,9 @@ def compare_with_the_usual(together):
     plain = partial(descend, MODEL)
     if together:
         arguments, plain = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), arguments), jax.vmap(plain)
-        placed = place_together(descend, MODEL, "vmap", (0, 0, 0), donate_state=True)
+        placed = compile_together(descend, MODEL, "vmap", (0, 0, 0), donate_state=True)
     else:
-        placed = place(descend, MODEL, donate_state=True)
+        placed = compile_for(descend, MODEL, donate_state=True)
     lean, usual = (each.lower(*arguments).compile() for each in (placed, jax.jit(plain, donate_argnums=1)))
     needed, before = (each.memory_analysis().temp_size_in_bytes for each in (lean, usual))
     assert needed < 0.95 * before
@@ -77,10 +77,10 @@ class Described:
 def test_other_compilers_are_told_nothing(monkeypatch):
     told = []
     monkeypatch.setattr(jax, "jit", lambda step, **given: told.append(given["compiler_options"]))
-    place(jnp.add, "for this CPU")
-    place(jnp.add, "for a TPU", Layout(Described()), once=True)
-    place_together(jnp.add, "for this CPU", "vmap", (0,))
+    compile_for(jnp.add, "for this CPU")
+    compile_for(jnp.add, "for a TPU", Layout(Described()), once=True)
+    compile_together(jnp.add, "for this CPU", "vmap", (0,))
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    place(jnp.add, "for a GPU", once=True)
-    place_together(jnp.add, "for a GPU", "vmap", (0,))
+    compile_for(jnp.add, "for a GPU", once=True)
+    compile_together(jnp.add, "for a GPU", "vmap", (0,))
     assert [bool(options) for options in told] == [True, False, True, False, False]

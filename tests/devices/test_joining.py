@@ -20,7 +20,7 @@ def test_one_process_alone(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     devices.join()
     devices.join(Processes("host:12", 1, 0))
-    assert not devices.joined() and devices.leads() and not devices.stop_agreed()
+    assert not devices.joined() and devices.is_main_process() and not devices.stop_agreed()
     devices.barrier("alone")
     tree = devices.whole({"a": jnp.arange(3), "b": np.float32(2)})
     assert tree["a"].tolist() == [0, 1, 2] and isinstance(tree["a"], np.ndarray) and tree["b"] == 2

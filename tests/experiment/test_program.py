@@ -14,7 +14,7 @@ from research.experiment import (
     replace,
     split,
 )
-from research.fields import Hole, kind
+from research.fields import Placeholder, kind
 from research.optimization import Group
 from tests.experiment.values import BASE, FIELDS, OVERRIDES, Holder, get
 
@@ -37,7 +37,7 @@ def test_join_takes_rows_of_a_stack_of_arguments():
 
 def static(value):
     """What is part of the program, by path."""
-    return {path: leaf if kind(leaf, note) == "program" else Hole() for path, leaf, note in leaves(value)}
+    return {path: leaf if kind(leaf, note) == "program" else Placeholder() for path, leaf, note in leaves(value)}
 
 
 @given(OVERRIDES)
@@ -136,7 +136,7 @@ def test_what_is_no_argument_is_part_of_the_program(path):
 def test_hyperparameters_are_the_arguments_by_path():
     value = replace(BASE, {"seed": 2**32 - 1, "optimizer.warmup": 3, "task.class_weights": (1.0, 2.0)})
     program, hyperparameters = split(value)
-    holes = [path for path, leaf, _ in leaves(program) if isinstance(leaf, Hole)]
+    holes = [path for path, leaf, _ in leaves(program) if isinstance(leaf, Placeholder)]
     assert holes == list(hyperparameters)
     integers = {"seed": np.uint32, "steps": np.int32, "optimizer.warmup": np.int32}
     assert {"task.class_weights.1", "data.mean.2", "model.dropout", *integers} <= hyperparameters.keys()

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from research.devices import barrier, join, leads, leave, stop_agreed, whole
+from research.devices import barrier, is_main_process, join, leave, stop_agreed, whole
 from research.errors import RunError, UsageError
 
 EVERY = 5  # steps from one save to the next
@@ -50,14 +50,14 @@ def main() -> None:
         if [index, step] == list(options.fails):
             raise ArithmeticError(f"process {index} cannot go on")
         stop = stop_agreed()
-        if (stop or step % EVERY == 0) and leads():
+        if (stop or step % EVERY == 0) and is_main_process():
             (folder / "partial").write_text(f"{step} {total}")
             (folder / "partial").replace(folder / "saved")
         if stop:
             barrier("saved")
             (folder / f"stopped-{index}").write_text(str(step))
             sys.exit(75)
-    if leads():
+    if is_main_process():
         time.sleep(0.2)  # the others wait for it at the end
         (folder / "result").write_text(str(total))
         print(f"total {total}")

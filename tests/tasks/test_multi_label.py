@@ -83,7 +83,10 @@ def test_any_batches_give_the_same_metrics(order, cuts):
         rows = np.resize(np.append(rows, 0), B)  # padding
         dirty = np.where(mask[:, None], LOGITS[rows], np.nan)
         parts.append(jax.device_get(MEASURE(dirty, {"labels": SOME[rows], "mask": mask})))
-    total = {name: (np.concatenate if name in task.rows else sum)([part[name] for part in parts]) for name in parts[0]}
+    total = {
+        name: (np.concatenate if name in task.concatenated else sum)([part[name] for part in parts])
+        for name in parts[0]
+    }
     assert task.summarize(total) == pytest.approx(metrics(task, labels=SOME), rel=1e-5)
 
 

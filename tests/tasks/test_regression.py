@@ -41,7 +41,9 @@ def batch(rows=slice(None), **more):
 def total(task, parts):
     """Sums of several batches, put together as an evaluation does."""
     return {
-        name: np.concatenate(values) if name in task.rows else sum(np.asarray(value, np.float64) for value in values)
+        name: np.concatenate(values)
+        if name in task.concatenated
+        else sum(np.asarray(value, np.float64) for value in values)
         for name, values in {name: [part[name] for part in parts] for name in parts[0]}.items()
     }
 

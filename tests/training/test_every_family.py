@@ -171,7 +171,7 @@ def test_not_finite(alone, stopped, tmp_path, monkeypatch):
     for part in filter(None, parts):
         path = part[generator.integers(len(part))]
         assert first_not_finite(spoilt(state, path)) == jax.tree_util.keystr(path, simple=True, separator=".")
-    hit, compiled = parts[0][generator.integers(len(parts[0]))], run.placed_step
+    hit, compiled = parts[0][generator.integers(len(parts[0]))], run.compiled_train_step
 
     def poisoned(program, layout, count):
         call = compiled(program, layout, count)
@@ -185,7 +185,7 @@ def test_not_finite(alone, stopped, tmp_path, monkeypatch):
 
     before = files(folder / "checkpoints")
     with monkeypatch.context() as patch:
-        patch.setattr(run, "placed_step", poisoned)
+        patch.setattr(run, "compiled_train_step", poisoned)
         with pytest.raises(Diverged) as raised:
             alone.train(folder, checkpoint_every=2)
     named = jax.tree_util.keystr(hit, simple=True, separator=".")

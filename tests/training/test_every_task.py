@@ -10,7 +10,7 @@ import pytest
 from research import tasks
 from research.data import Data, Records
 from research.data.schema import Categorical, Labels, Real, Schema, Tokens
-from research.devices import place
+from research.devices import compile_for
 from research.experiment import Experiment, join, replace, spec, split
 from research.models import MLP, BertPretraining, Seq2Seq, TransformerLanguageModel
 from research.optimization import Optimizer
@@ -140,7 +140,7 @@ def test_it_trains_and_batches_change_no_number(task, monkeypatch):
     program, hyperparameters = split(value)
     assert join(program, hyperparameters) == value
     state, raw = init(value, jax.random.key(0)), RAW[task.__name__]
-    step = place(train_step, program)
+    step = compile_for(train_step, program)
     for _ in range(3):
         state, metrics = step(hyperparameters, state, {name: array[:7] for name, array in raw.items()})
     assert np.isfinite(metrics["objective"]) and metrics["gradient_norm"] > 0
@@ -166,5 +166,5 @@ def test_it_trains_and_batches_change_no_number(task, monkeypatch):
 def test_it_lowers_for_every_platform(function, task):
     value = experiment(task)
     program, hyperparameters = split(value)
-    traced = place(function, program).trace(hyperparameters, abstract_state(value), spec(value))
+    traced = compile_for(function, program).trace(hyperparameters, abstract_state(value), spec(value))
     assert "stablehlo" in traced.lower(lowering_platforms=("cpu", "cuda", "tpu")).as_text()

@@ -11,7 +11,7 @@ import pytest
 
 from research.experiment import RunOptions, spec, split
 from research.training import Interrupted, restore, train
-from research.training.stepping import together
+from research.training.stepping import steps_per_call
 from research.training.update.state import abstract_state
 from research.training.update.step import train_steps
 
@@ -62,10 +62,10 @@ def test_an_interrupted_run_takes_the_same_calls(tiny, options, tmp_path):
 
 def test_nothing_is_due_within_a_call():
     options = RunOptions(steps_per_call=50, log_every=20, evaluate_every=0, checkpoint_every=30)
-    assert together(0, 1000, options) == 10
-    assert together(990, 1000, options) == 10 and together(995, 1000, options) == 1
-    assert together(0, 1000, dataclasses.replace(options, evaluate_every=15)) == 5
-    assert together(0, 1000, RunOptions()) == 1
+    assert steps_per_call(0, 1000, options) == 10
+    assert steps_per_call(990, 1000, options) == 10 and steps_per_call(995, 1000, options) == 1
+    assert steps_per_call(0, 1000, dataclasses.replace(options, evaluate_every=15)) == 5
+    assert steps_per_call(0, 1000, RunOptions()) == 1
 
 
 def test_without_a_best_state_there_is_the_latest(tiny, options, tmp_path):

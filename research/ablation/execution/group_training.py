@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from research.data import Batches, Records, Residency, Rows, Split, evaluation_batches, stacked_feeds
-from research.devices import Together, place_together, replicate
+from research.data import Batches, IndexedBatch, Records, Residency, Split, evaluation_batches, stacked_batches
+from research.devices import SweepMode, compile_together, replicate
 from research.errors import RunError
 from research.experiment import Experiment, Hyperparameters, RunOptions, split
 from research.training import Interrupted, Result, TrainState
@@ -42,7 +43,7 @@ def train_together(
     folders: Sequence[Path],
     splits: Splits,
     options: RunOptions,
-    mode: Together,
+    mode: SweepMode,
     size: int,
     interrupted: Callable[[], bool],
     ended: Ended,
@@ -100,7 +101,7 @@ class GroupTraining(Stepping):
         folders: dict[int, Folder],
         splits: Splits,
         options: RunOptions,
-        mode: Together,
+        mode: SweepMode,
         size: int,
         ended: Ended,
         stack: contextlib.ExitStack,
@@ -114,7 +115,7 @@ class GroupTraining(Stepping):
         self.program, _ = split(experiments[0])
         self.hyperparameters = stacked_hyperparameters(self.experiments)
         self.total = experiments[0].steps
-        self._feeds = Feeds(self.experiments, splits["train"], options.residency, mode)
+        self._feeds = SweepBatches(self.experiments, splits["train"], options.residency, mode)
         stack.callback(self._feeds.close)
         with self.clock.phase("checkpoint"):
             saved = common_states(self.experiments, folders)
@@ -137,7 +138,7 @@ class GroupTraining(Stepping):
             clock = Share(self.clock, len(folders))
             recorder = Recorder(self.experiments[index], self.options, folder, clock, checkpoints, len(splits["train"]))
             recorder.carry(saved.get(index))
-            recorder.begin(taken(self.host_state(), index))
+            recorder.begin(select(self.host_state(), index))
             self.members[index] = recorder
 
     def _initial(self, root: Path) -> TrainState:
@@ -148,18 +149,18 @@ class GroupTraining(Stepping):
         """Return the state of one run before its first step, on the host."""
         return jax.device_get(first_state(experiment, root, self.options))
 
-    def _placed(self, step: Callable[..., Any], axes: tuple[Any, ...], donate_state: bool = False) -> Any:
+    def _together(self, step: Callable[..., Any], axes: tuple[Any, ...], donate_state: bool = False) -> Any:
         """Return a step of this program, compiled for all runs."""
-        return place_together(step, self.program, self.mode, axes, donate_state)
+        return compile_together(step, self.program, self.mode, axes, donate_state)
 
     def train(self, interrupted: Callable[[], bool]) -> None:
         """Take the steps that are left."""
-        self.take_steps(self._compiled, self._feeds.at, interrupted)
+        self.take_steps(functools.cache(self._compiled), self._feeds.at, interrupted)
 
     def _compiled(self, count: int) -> Callable[..., Any]:
         """Return the compiled program that takes `count` steps of all runs in one call."""
         step = train_step if count == 1 else train_steps
-        return self._placed(step, (0, 0, self._feeds.axes, None), donate_state=True)
+        return self._together(step, (0, 0, self._feeds.axes, None), donate_state=True)
 
     def wait(self, call: Call) -> None:
         """Wait until the device has done a call; what is not finite stays in its own run."""
@@ -175,7 +176,7 @@ class GroupTraining(Stepping):
         """Let every run write its metrics."""
         with self.clock.phase("step"):
             host = jax.device_get(metrics)
-        self._each(lambda index, member: member.report(step, taken(host, index), seconds))
+        self._each(lambda index, member: member.report(step, select(host, index), seconds))
 
     def evaluate_between(self) -> None:
         """Evaluate all on validation and let every run keep its best state."""
@@ -190,7 +191,7 @@ class GroupTraining(Stepping):
 
     def save_latest(self) -> None:
         """Start to save every run."""
-        self._each(lambda index, member: member.save("latest", taken(self.host_state(), index)))
+        self._each(lambda index, member: member.save("latest", select(self.host_state(), index)))
 
     def stopped(self) -> Interrupted:
         """Wait until all are saved and return what to raise."""
@@ -211,22 +212,22 @@ class GroupTraining(Stepping):
             member.checkpoints.wait()
         drawn = {}
         if self.options.pictures:
-            state, lines = taken(self.host_state(), index), member.journal.lines
+            state, lines = select(self.host_state(), index), member.journal.lines
             drawn = draw(member.experiment, state, self.splits, self.options, member.folder, lines, self.references)
         return member.finish(self.step, evaluated, drawn)
 
     def _keep_best(self, index: int, member: Recorder) -> None:
         """Save the state of one run as its best one if its validation is better than all before."""
         if member.is_best():
-            member.save("best", taken(self.host_state(), index))
+            member.save("best", select(self.host_state(), index))
 
     def _sums_of(self, index: int, name: Split) -> Any:
         """Return one run's sums over the split that was evaluated last."""
-        return added(self.experiments[index].task, [taken(part, index) for part in self._sums[name]])
+        return added(self.experiments[index].task, [select(part, index) for part in self._sums[name]])
 
     def _evaluate(self, name: Split) -> None:
         """Compute the sums of all runs over a split."""
-        evaluate = self._placed(eval_step, (0, 0, None, None))
+        evaluate = self._together(eval_step, (0, 0, None, None))
         with self.clock.phase("evaluate"):
             self._sums[name] = [
                 jax.device_get(evaluate(self.hyperparameters, self.state, batch, self.references))
@@ -250,23 +251,23 @@ class GroupTraining(Stepping):
             raise NobodyLeft
 
 
-class Feeds:
+class SweepBatches:
     """The training batches of several runs, each in the order of its own seed."""
 
     def __init__(
-        self, experiments: Sequence[Experiment], records: Records, residency: Residency, mode: Together
+        self, experiments: Sequence[Experiment], records: Records, residency: Residency, mode: SweepMode
     ) -> None:
         size, put = experiments[0].batch_size, replicate if mode == "shard" else jax.device_put
         self._seeds = [experiment.seed for experiment in experiments]
         self._batches = {seed: Batches(records, size, seed, residency, place=put) for seed in self._seeds}
         on_device = self._batches[self._seeds[0]].residency == "device"
-        self.axes: Any = Rows(None, 0) if on_device else 0  # type: ignore[arg-type]
+        self.axes: Any = IndexedBatch(None, 0) if on_device else 0  # type: ignore[arg-type]
         """Which parts of a feed each run has of its own: the split is shared, the rows are not."""
 
     def at(self, step: int, count: int = 1) -> Any:
         """Return what to hand to the compiled program for `count` steps from `step` on."""
-        found = {seed: batches.feeds_at(step, count) for seed, batches in self._batches.items()}
-        return stacked_feeds([found[seed] for seed in self._seeds])
+        found = {seed: batches.batches_at(step, count) for seed, batches in self._batches.items()}
+        return stacked_batches([found[seed] for seed in self._seeds])
 
     def close(self) -> None:
         """Stop reading ahead."""
@@ -314,6 +315,6 @@ def stacked(states: Sequence[TrainState]) -> TrainState:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
 
 
-def taken(tree: Any, index: int) -> Any:
+def select(tree: Any, index: int) -> Any:
     """Return one run's part of a stacked tree."""
     return jax.tree.map(lambda leaf: leaf[index], tree)

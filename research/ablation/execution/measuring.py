@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 import psutil
 
-from research.ablation.execution.group_training import Feeds, stacked_hyperparameters
+from research.ablation.execution.group_training import SweepBatches, stacked_hyperparameters
 from research.data import Batches
-from research.devices import ONE_DEVICE, Together, place, place_together
+from research.devices import ONE_DEVICE, SweepMode, compile_for, compile_together
 from research.devices.cpu_cores import cores
 from research.experiment import Experiment, RunOptions, split
 from research.training.run import Splits
-from research.training.stepping import placed_step, together
+from research.training.stepping import compiled_train_step, steps_per_call
 from research.training.update.references import abstract_references
 from research.training.update.state import TrainState
 from research.training.update.step import init_state, train_step, train_steps
 
-Mode = Literal["loop"] | Together
+Mode = Literal["loop"] | SweepMode
 
 SECONDS = 0.2  # how long to time, with at most MOST_CALLS and at least LEAST_STEPS
 MOST_CALLS = 100
@@ -61,8 +61,8 @@ def measure(
     start = time.perf_counter()
     program, alone = split(experiments[0])
     alone = jax.device_put(alone)
-    steps = together(0, experiments[0].steps, options)
-    step, hyperparameters, feeds_at, close = _prepared(experiments, splits, options, mode, size, steps)
+    steps = steps_per_call(0, experiments[0].steps, options)
+    step, hyperparameters, batches_at, close = _prepared(experiments, splits, options, mode, size, steps)
     held = abstract_references(experiments[0])
 
     def for_all(state: TrainState) -> TrainState:
@@ -71,22 +71,22 @@ def measure(
 
     try:
         abstract = jax.eval_shape(lambda alone: for_all(init_state(program, alone)), alone)
-        program_of_step = step.lower(hyperparameters, abstract, feeds_at(0, steps), held).compile()
+        program_of_step = step.lower(hyperparameters, abstract, batches_at(0, steps), held).compile()
         needed = _needed(program_of_step.memory_analysis())
         if needed is not None and needed > FRACTION * available():
             error = f"needs {needed / 2**30:.1f} GiB"
             return Measurement(mode, size, bytes=needed, error=error, steps_per_call=steps)
-        state = place(init_state, program, gives="state", once=True)(alone)  # as a run begins
+        state = compile_for(init_state, program, out_shardings="state", once=True)(alone)  # as a run begins
         state = jax.jit(for_all)(state)  # in one program; alone each operation would be compiled
         references = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), held)
-        state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(0, steps), references))
+        state, _ = jax.block_until_ready(step(hyperparameters, state, batches_at(0, steps), references))
         compiled = time.perf_counter()
-        state, _ = jax.block_until_ready(step(hyperparameters, state, feeds_at(steps, steps), references))
+        state, _ = jax.block_until_ready(step(hyperparameters, state, batches_at(steps, steps), references))
         enough = min(int(SECONDS / (time.perf_counter() - compiled)), MOST_CALLS)
         calls = max(enough, math.ceil(LEAST_STEPS / steps))
         began = time.perf_counter()
         for index in range(calls):
-            state, _ = step(hyperparameters, state, feeds_at((index + 2) * steps, steps), references)
+            state, _ = step(hyperparameters, state, batches_at((index + 2) * steps, steps), references)
         jax.block_until_ready(state)
         each = (time.perf_counter() - began) / calls / size / steps
         return Measurement(mode, size, each, compiled - start, needed, steps_per_call=steps)
@@ -102,11 +102,11 @@ def _prepared(
     program, alone = split(first)
     if mode == "loop":
         batches = Batches(splits["train"], first.batch_size, first.seed, options.residency)
-        return placed_step(program, ONE_DEVICE, steps), jax.device_put(alone), batches.feeds_at, batches.close
+        return compiled_train_step(program, ONE_DEVICE, steps), jax.device_put(alone), batches.batches_at, batches.close
     several = [experiments[index % len(experiments)] for index in range(size)]
-    feeds = Feeds(several, splits["train"], options.residency, mode)
+    feeds = SweepBatches(several, splits["train"], options.residency, mode)
     update = train_step if steps == 1 else train_steps
-    step = place_together(update, program, mode, (0, 0, feeds.axes, None), donate_state=True)
+    step = compile_together(update, program, mode, (0, 0, feeds.axes, None), donate_state=True)
     return step, stacked_hyperparameters(several), feeds.at, feeds.close
 
 

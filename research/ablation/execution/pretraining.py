@@ -11,7 +11,7 @@ from research.training.initialization.start import runs_before, start_folder
 from research.training.storage.folder import Folder
 
 
-class Starts:
+class Pretraining:
     """The runs that trials begin with, in the `start_dir` of the trials' `options`."""
 
     def __init__(self, root: Path, options: RunOptions, claims: Claims, waiting: Waiting) -> None:

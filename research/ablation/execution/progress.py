@@ -11,7 +11,7 @@ from research.training import Result
 from research.training.display.progress import progress
 
 
-class Lines:
+class SweepProgress:
     """The lines of a sweep; of one that is `silent` there are none. `left` is how many trials are yet to end."""
 
     def __init__(self, store: Store, silent: bool) -> None:

@@ -23,7 +23,7 @@ class Job:
     attempt: int
 
 
-class Jobs:
+class Queue:
     """The trials of a study that this process may claim, and in `elsewhere` those that it left to others, by folder.
 
     Those whose status is in `retry` are tried again, once.

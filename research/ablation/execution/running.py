@@ -16,9 +16,9 @@ from research.ablation.execution.decisions import Decisions
 from research.ablation.execution.group_training import train_together
 from research.ablation.execution.measuring import exhausted
 from research.ablation.execution.options import adapted, for_trials
-from research.ablation.execution.pretraining import Starts
-from research.ablation.execution.progress import Lines, sentence, summary
-from research.ablation.execution.queue import Job, Jobs
+from research.ablation.execution.pretraining import Pretraining
+from research.ablation.execution.progress import SweepProgress, sentence, summary
+from research.ablation.execution.queue import Job, Queue
 from research.ablation.execution.waiting import Waiting, stopped
 from research.ablation.store.claims import Claim, Claims
 from research.ablation.store.study_folder import Phase, Status, Store, check_unscreened, write_status
@@ -81,7 +81,7 @@ def ablate(
 class Sweep:
     """The moving parts of one call of `ablate`: it takes trials that are due, and trains those of a group together."""
 
-    takes = Jobs
+    takes = Queue
 
     def __init__(
         self,
@@ -100,11 +100,11 @@ class Sweep:
         self._options = dataclasses.replace(
             options, progress="none", pictures=False, keep_best=False, start_dir=start_dir
         )
-        self.lines = Lines(store, silent=options.progress == "none")
+        self.lines = SweepProgress(store, silent=options.progress == "none")
         self._waiting = Waiting(store, interrupted)
         self._jobs = self.takes(store, claims, retry)
         self._decisions = Decisions(store.root, claims, self._waiting)
-        self._starts = Starts(store.root, self._options, claims, self._waiting)
+        self._starts = Pretraining(store.root, self._options, claims, self._waiting)
         self._splits = SharedSplits(self._options)
         self._failed = False
 

@@ -21,7 +21,7 @@ from typing import Any
 from research.ablation.design.study import TUNING, Cell, Study, Trial, final_seeds, plan, trials
 from research.ablation.execution.choosing import Choice, Execution
 from research.ablation.execution.options import for_trials
-from research.ablation.execution.queue import Job, Jobs
+from research.ablation.execution.queue import Job, Queue
 from research.ablation.execution.running import Sweep
 from research.ablation.store.claims import Claim, Claims
 from research.ablation.store.study_folder import MARK, Outcome, Store, write_status
@@ -149,7 +149,7 @@ def open_screening(
     return Store.open(workdir, base, study)
 
 
-class Below(Jobs):
+class Below(Queue):
     """The trials that are yet to come to `step`, None for the end."""
 
     step: int | None = None

@@ -19,7 +19,7 @@ DEVICE_BYTES = 256 * 2**20
 RAM_BYTES = 2 * 2**30
 
 
-class Rows(NamedTuple):
+class IndexedBatch(NamedTuple):
     """A batch not yet gathered: a whole split on the device and the rows to take, int32 [b]."""
 
     arrays: dict[str, jax.Array]
@@ -27,8 +27,8 @@ class Rows(NamedTuple):
 
 
 def gather(batch: Any) -> dict[str, Any]:
-    """Return the batch that `Rows` stand for, inside the compiled step; a dict passes through unchanged."""
-    if not isinstance(batch, Rows):
+    """Return the batch that `IndexedBatch` stand for, inside the compiled step; a dict passes through unchanged."""
+    if not isinstance(batch, IndexedBatch):
         return batch
     return {name: array.at[batch.indices].get(mode="promise_in_bounds") for name, array in batch.arrays.items()}
 
@@ -73,22 +73,22 @@ class Batches:
 
     def batch_at(self, step: int) -> dict[str, Any]:
         """Return this process's rows of the global batch of `step`: every entry is [rows, ...]."""
-        return gather(self.feed_at(step))
+        return gather(self.input_at(step))
 
-    def feed_at(self, step: int) -> dict[str, np.ndarray] | Rows:
-        """Return what to hand to the compiled step, which calls `gather` on it: `Rows`, or a dict of host arrays."""
+    def input_at(self, step: int) -> dict[str, np.ndarray] | IndexedBatch:
+        """Return what to hand to the compiled step, which calls `gather` on it: indices, or a dict of host arrays."""
         if self.residency == "device":
             # The numbers stay on the host: a compiled call moves them in less time than `device_put` takes alone.
-            return Rows(self._records.placed(self._place), self._indices(step))
+            return IndexedBatch(self._records.placed(self._place), self._indices(step))
         if self.residency == "ram":
             self._records.arrays()
             return self._read(step)
         return self._stream.at(step)
 
-    def feeds_at(self, step: int, count: int) -> dict[str, np.ndarray] | Rows:
-        """Return what `feed_at` does for `count` steps from `step` on, stacked along a first axis; of one, as it is."""
-        feeds = [self.feed_at(step + index) for index in range(count)]
-        return feeds[0] if count == 1 else stacked_feeds(feeds)
+    def batches_at(self, step: int, count: int) -> dict[str, np.ndarray] | IndexedBatch:
+        """Return what `input_at` does for `count` steps from `step` on, stacked along a first axis; one is not."""
+        batches = [self.input_at(step + index) for index in range(count)]
+        return batches[0] if count == 1 else stacked_batches(batches)
 
     def close(self) -> None:
         """Stop reading ahead."""
@@ -103,10 +103,10 @@ class Batches:
         return self._records[self._indices(step)]
 
 
-def stacked_feeds(feeds: Sequence[Any]) -> Any:
-    """Return several feeds of one kind as one, stacked along a first axis; of `Rows`, the indices alone are."""
-    if isinstance(feeds[0], Rows):
-        return Rows(feeds[0].arrays, np.stack([feed.indices for feed in feeds]))
+def stacked_batches(feeds: Sequence[Any]) -> Any:
+    """Return several feeds of one kind as one, stacked along a first axis; of `IndexedBatch`, the indices alone are."""
+    if isinstance(feeds[0], IndexedBatch):
+        return IndexedBatch(feeds[0].arrays, np.stack([feed.indices for feed in feeds]))
     return {name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]}
 
 

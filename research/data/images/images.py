@@ -21,7 +21,7 @@ from research.data.storage import catalog
 from research.data.storage.folders import is_folder
 from research.data.storage.records import Records, Source
 from research.data.transforms import add_noise, random_cutout, random_flip, random_shift, standardize
-from research.fields import Positive, Range, Size, Switch, is_off
+from research.fields import Positive, Range, Size, Switch, is_static_zero
 
 # Folded into the key of a step. From 3 on: `split` in three gives the very keys that folding 0 to 2 in would.
 RANDAUGMENT, CUTOUT, MIXING = range(3, 6)
@@ -123,19 +123,19 @@ class Images(Dataset):
             augment_key = jax.random.fold_in(key, RANDAUGMENT)
             images = randaugment(augment_key, images, self.randaugment_layers, self.randaugment_magnitude)
         images = standardize(images, self.mean, self.std)
-        if not is_off(self.noise):
+        if not is_static_zero(self.noise):
             images = add_noise(noise_key, images, self.noise)
-        if not is_off(self.cutout):
+        if not is_static_zero(self.cutout):
             images = random_cutout(jax.random.fold_in(key, CUTOUT), images, self.cutout)
         batch = {**batch, "image": images}
-        if is_off(self.mixup) and is_off(self.cutmix):
+        if is_static_zero(self.mixup) and is_static_zero(self.cutmix):
             return batch
         return mix(jax.random.fold_in(key, MIXING), batch, self.mixup, self.cutmix)
 
     def illustrate(self, batch: Batch, augmented: Callable[[int], Batch], folder: Path) -> dict[str, str]:
         """Draw a contact sheet of the first examples, where there is any augmentation: each as it is and at 7 steps."""
         switches = (self.shift, self.flip, self.noise, self.randaugment_layers, self.cutout, self.mixup, self.cutmix)
-        if all(is_off(switch) for switch in switches):
+        if all(is_static_zero(switch) for switch in switches):
             return {}
         steps = {f"step {step}": augmented(step) for step in range(AUGMENTED)}
         columns = {"as it is": self.preprocess(batch), **steps}

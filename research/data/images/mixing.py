@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from research.data.transforms import random_boxes
 from research.errors import UsageError
-from research.fields import is_off
+from research.fields import is_static_zero
 
 Alpha = float | jax.Array
 
@@ -32,8 +32,8 @@ def mix(key: jax.Array, batch: dict[str, Any], mixup_alpha: Alpha, cutmix_alpha:
     order_key, share_key, box_key, choice_key = jax.random.split(key, 4)
     order = jax.random.permutation(order_key, len(images))
     blended = jax.random.bernoulli(choice_key)
-    if is_off(mixup_alpha) or is_off(cutmix_alpha):
-        blended = jnp.array(is_off(cutmix_alpha))
+    if is_static_zero(mixup_alpha) or is_static_zero(cutmix_alpha):
+        blended = jnp.array(is_static_zero(cutmix_alpha))
     alpha = jnp.where(blended, mixup_alpha, cutmix_alpha)
     drawn = jax.random.beta(share_key, alpha, alpha, (len(images),), jnp.float32)
     ways = mixup(images, images[order], drawn), cutmix(box_key, images, images[order], drawn)

@@ -16,7 +16,7 @@ from research.data.storage import catalog
 from research.data.storage.records import Arrays, Records, read
 from research.data.transforms import add_noise
 from research.errors import UsageError
-from research.fields import Positive, Size, Switch, is_off
+from research.fields import Positive, Size, Switch, is_static_zero
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Sequences(Dataset):
             for values in (self.mean, self.std)
         )
         features = (features - mean) / std
-        if key is not None and not is_off(self.noise):
+        if key is not None and not is_static_zero(self.noise):
             features = add_noise(key, features, self.noise)
         inside = jnp.arange(l)[None] < batch["lengths"][:, None]  # [b, l]
         return {**batch, "features": jnp.where(inside[..., None], features, 0)}

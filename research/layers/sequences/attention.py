@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
 from research.errors import UsageError
-from research.fields import Rate, Size, is_off
+from research.fields import Rate, Size, is_static_zero
 from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 from research.layers.normalization import Normalization
@@ -111,7 +111,7 @@ class Attention(nn.Module):
         if bias is not None:
             _check_shape("bias", bias, (b, self.heads, l, known.keys.shape[1]), "b, h, l, s", ones=2)
 
-        dropping = train and not is_off(self.dropout)
+        dropping = train and not is_static_zero(self.dropout)
         if dropping or self.is_mutable_collection("intermediates"):
             if causal or window is not None:
                 band = visible(positions, positions, causal, window)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from research.errors import UsageError
-from research.fields import is_off
+from research.fields import is_static_zero
 from research.layers.sequences.decoding import Step
 
 
@@ -47,10 +47,10 @@ def sample(
 ) -> jax.Array:
     """Draw a token for each row, [b, v] -> int32 [b], from softmax(logits / temperature), cut by top-k, then by top-p.
 
-    The temperature and p may be arguments of a compiled program; a temperature that `is_off` takes the likeliest token.
+    The temperature and p may be arguments of a compiled program; a static zero takes the likeliest token.
     With a key for each row, [b], what a row draws depends on no other row.
     """
-    if is_off(temperature):
+    if is_static_zero(temperature):
         return logits.argmax(axis=-1).astype(jnp.int32)
     logits = logits / temperature
     logits = logits if k is None else top_k(logits, k)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from research.errors import UsageError
-from research.fields import Range, Size, is_off
+from research.fields import Range, Size, is_static_zero
 from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 from research.layers.partition import Rules
@@ -99,7 +99,7 @@ class Seq2Seq(RecurrentFields):
             raise UsageError('an encoder-decoder is called with a mapping of "tokens", "targets" and maybe "lengths"')
         targets, _ = read_sequence(inputs["targets"], "tokens")
         memory, carry = self._encode(inputs, train)
-        sampling = train and not is_off(self.scheduled_sampling)
+        sampling = train and not is_static_zero(self.scheduled_sampling)
         if not (sampling or self.input_feeding):
             _, outputs = self._write(memory, carry, targets, train)  # [b, t, h]
             return self._logits(outputs, train)

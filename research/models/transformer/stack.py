@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from research.errors import UsageError
-from research.fields import Rate, is_off
+from research.fields import Rate, is_static_zero
 from research.layers.dropout import Dropout
 from research.layers.normalization import Normalization
 from research.layers.remat import remat
@@ -148,7 +148,7 @@ class TransformerStack(TransformerFields):
         bias = self._bias(positions, keys)
 
         # None where it is off, not 0.0: remat and scan would make an argument of it.
-        rates = None if is_off(self.stochastic_depth) else growing(self.stochastic_depth, self.layers)
+        rates = None if is_static_zero(self.stochastic_depth) else growing(self.stochastic_depth, self.layers)
 
         def run(block: TransformerBlock, x: jax.Array, cache: BlockCache | None, rate: Rate | None) -> Any:
             return block(

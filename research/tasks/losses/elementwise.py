@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from research.fields import is_off
+from research.fields import is_static_zero
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float | jax.Array = 0.0) -> jax.Array:
@@ -16,7 +16,7 @@ def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float | jax.Ar
     """
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
     loss = -jnp.take_along_axis(log_probabilities, label[..., None], axis=-1)[..., 0]
-    return loss if is_off(smoothing) else (1 - smoothing) * loss - smoothing * log_probabilities.mean(axis=-1)
+    return loss if is_static_zero(smoothing) else (1 - smoothing) * loss - smoothing * log_probabilities.mean(axis=-1)
 
 
 def divergence(wanted: jax.Array, logits: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from research.data import Batch, Records, Split, indices_at
-from research.devices import place
+from research.devices import compile_for
 from research.experiment import Experiment, RunOptions, split
 from research.kernels.choice import forward_mode
 from research.training.update.references import NONE, References, observed
@@ -40,7 +40,7 @@ def illustrate_data(experiment: Experiment, records: Records, folder: Path) -> d
 
     def augmented(step: int) -> Batch:
         """Prepare the batch with the keys of a training step."""
-        return place(training_batch, program, once=True)(hyperparameters, step, raw)
+        return compile_for(training_batch, program, once=True)(hyperparameters, step, raw)
 
     return experiment.data.illustrate(raw, augmented, folder)
 

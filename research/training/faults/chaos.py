@@ -198,7 +198,7 @@ def flip(file: Path, bit: int) -> None:
         stream.write(bytes([byte ^ 1 << bit % 8]))
 
 
-def told(struck: list[tuple[str, int]]) -> str:
+def summary(struck: list[tuple[str, int]]) -> str:
     """Return in words what has struck."""
     if not struck:
         return "no fault struck"

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 from research.experiment import Experiment
 from research.training.faults.nonfinite import (
     Diverged,
+    NonFiniteMonitor,
     NotFinite,
-    Sentry,
     diverged,
     first_fault,
     first_not_finite,
@@ -38,7 +38,7 @@ class Repeatable(Protocol):
 
 
 def locate(
-    run: Repeatable, found: NotFinite, experiment: Experiment, sentry: Sentry, interrupted: Callable[[], bool]
+    run: Repeatable, found: NotFinite, experiment: Experiment, sentry: NonFiniteMonitor, interrupted: Callable[[], bool]
 ) -> Diverged:
     """Return what to raise for a run that cannot go on, with what was the first not finite, and where."""
     saved = run.step or None

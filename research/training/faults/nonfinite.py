@@ -37,7 +37,7 @@ class NotFinite(Diverged):
         self.step, self.again, self.leaf = step, again, leaf
 
 
-class Sentry:
+class NonFiniteMonitor:
     """Decides what follows a fault, by the experiment's `nonfinite`; `examples` are those of the training split."""
 
     def __init__(self, experiment: Experiment, examples: int, say: Callable[[str], None]) -> None:

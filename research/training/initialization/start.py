@@ -7,7 +7,7 @@ from typing import Any
 import flax
 import jax
 
-from research.devices import ONE_DEVICE, Layout, place
+from research.devices import ONE_DEVICE, Layout, compile_for
 from research.errors import UsageError
 from research.experiment import Experiment, Pretrained, RunOptions, Start, fingerprint, split
 from research.optimization.paths import check_path, flat, source_of, under
@@ -31,7 +31,7 @@ def runs_before(experiment: Experiment) -> tuple[Experiment, ...]:
 def first_state(experiment: Experiment, root: Path, options: RunOptions, layout: Layout = ONE_DEVICE) -> TrainState:
     """Return the state before the first step: a new one, with what `experiment.start` brings."""
     program, hyperparameters = split(experiment)
-    state = place(init_state, program, layout, gives="state", once=True)(hyperparameters)
+    state = compile_for(init_state, program, layout, out_shardings="state", once=True)(hyperparameters)
     return layout.put(graft(experiment, state, root, options)) if experiment.start else state
 
 
@@ -45,7 +45,7 @@ def graft(experiment: Experiment, state: TrainState, root: Path, options: RunOpt
             found = jax.tree.map(jax.numpy.asarray, found)
         else:
             _, trained = restore(start_folder(start.experiment, root, options))
-            found = _taken(found, {"params": trained.evaluated, **trained.variables}, start.parameters)
+            found = _select(found, {"params": trained.evaluated, **trained.variables}, start.parameters)
     params = found.pop("params")
     return state._replace(
         params=params, variables=found, ema=None if state.ema is None else jax.tree.map(jax.numpy.copy, params)
@@ -113,7 +113,7 @@ def check_tokens(experiment: Experiment, options: RunOptions) -> None:
             )
 
 
-def _taken(own: Any, other: Any, paths: tuple[str | tuple[str, str], ...]) -> Any:
+def _select(own: Any, other: Any, paths: tuple[str | tuple[str, str], ...]) -> Any:
     """Return collections by name, with the leaves that `paths` bring taken from those of `other`."""
     mine, found = flat(own), flat(other)
     for key in mine:

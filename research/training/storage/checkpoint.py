@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from research.devices import ONE_DEVICE, Layout, agreed, barrier, leads, whole
+from research.devices import ONE_DEVICE, Layout, agreed, barrier, is_main_process, whole
 from research.errors import RunError
 from research.training.update.state import TrainState
 
@@ -94,7 +94,7 @@ class Checkpoints:
 
     def _make(self, kind: Kind) -> None:
         """Make the folder of one kind; that it cannot be written is known now rather than at the first save."""
-        if not self._read_only and leads():
+        if not self._read_only and is_main_process():
             (self._folder / kind).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._folder / kind):
                 pass
@@ -260,7 +260,7 @@ class Checkpoints:
     def _set_aside(self, kind: Kind, step: int) -> None:
         """Move a damaged checkpoint out of the way, replacing an older one set aside at the same step."""
         source, target = self._folder / kind / str(step), self._folder / "damaged" / f"{kind}-{step}"
-        if leads():
+        if is_main_process():
             with _failures(self._folder):
                 shutil.rmtree(target, ignore_errors=True)
                 target.parent.mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from research.experiment import Experiment
 from research.kernels.choice import forward_mode
 from research.layers.replicas import mean_over_replicas, rows_of_replicas, sum_over_replicas
-from research.optimization.groups import kept
+from research.optimization.groups import where_frozen
 from research.training.update.state import DROPOUT, TrainState, stream
 
 
@@ -73,12 +73,14 @@ def _in_parts(experiment: Experiment, state: TrainState, batch: Any) -> Gradient
     (gradients, variables), each = jax.lax.scan(
         part, (start, state.variables), (jnp.arange(parts), jax.tree.map(lambda x: divided(x, parts), batch))
     )
-    sums = {
-        name: jax.tree.map(lambda x, name=name: x.reshape(-1, *x.shape[2:]) if name in task.rows else x.sum(0), stacked)
-        for name, stacked in each.items()
-    }
+    sums = {name: _joined(stacked, name in task.concatenated) for name, stacked in each.items()}
     loss = task.objective(sums) + optimizer.penalty(state.params)
     return Gradient(loss, sums, variables, mean_over_replicas(gradients))
+
+
+def _joined(parts: Any, concatenated: bool) -> Any:
+    """Return what is summed over parts, [parts, ...], as one: added up, or the rows one behind the other."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]) if concatenated else x.sum(0), parts)
 
 
 def _measured(
@@ -87,14 +89,14 @@ def _measured(
     """Return the task's sums over a batch of all replicas in training mode, and the updated variables."""
     key = stream(jax.random.key(experiment.seed), DROPOUT, state.step)
     key = key if part is None else jax.random.fold_in(key, part)
-    params = kept(experiment.optimizer.frozen(params), jax.lax.stop_gradient(params), params)
+    params = where_frozen(experiment.optimizer.frozen(params), jax.lax.stop_gradient(params), params)
     outputs, variables = experiment.task.forward(experiment.model, params, variables, batch, key)
     return _over_replicas(experiment, experiment.task.measure(outputs, batch)), variables
 
 
 def _over_replicas(experiment: Experiment, sums: Any) -> Any:
     """Return the sums of all replicas; rows one behind the other."""
-    rows = experiment.task.rows
+    rows = experiment.task.concatenated
     return {name: rows_of_replicas(item) if name in rows else sum_over_replicas(item) for name, item in sums.items()}
 
 
@@ -109,9 +111,8 @@ def _weights(experiment: Experiment, state: TrainState, batch: Any) -> dict[str,
 
     nothing = jax.tree.map(lambda item: jnp.zeros(item.shape, item.dtype), jax.eval_shape(outputs, batch))
     sums = _over_replicas(experiment, task.measure(nothing, batch))
-    floats = {
-        name: item for name, item in sums.items() if jnp.issubdtype(item.dtype, jnp.floating) and name not in task.rows
-    }
+    linear = {name: item for name, item in sums.items() if name not in task.concatenated}
+    floats = {name: item for name, item in linear.items() if jnp.issubdtype(item.dtype, jnp.floating)}
     return jax.grad(lambda floats: task.objective({**sums, **floats}))(floats)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from research.experiment import Experiment
-from research.fields import is_off
+from research.fields import is_static_zero
 
 # What came of an update: `fault` in the metrics of a step.
 TAKEN, SPIKE, NONFINITE = range(3)
@@ -22,9 +22,9 @@ WARM_UP = WINDOW // 2
 """Losses that must be known before one of them can be a spike."""
 
 
-def skips(experiment: Experiment) -> bool:
+def may_skip(experiment: Experiment) -> bool:
     """Return whether updates of an experiment, or program, may be left out."""
-    return experiment.safety.nonfinite != "stop" or not is_off(experiment.safety.spike)
+    return experiment.safety.nonfinite != "stop" or not is_static_zero(experiment.safety.spike)
 
 
 def loss_fault(loss: jax.Array) -> jax.Array:
@@ -32,7 +32,7 @@ def loss_fault(loss: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(loss), TAKEN, NONFINITE).astype(jnp.int32)
 
 
-def settled(
+def apply_skip_policy(
     experiment: Experiment, before: Any, after: Any, loss: jax.Array, gradient_norm: jax.Array
 ) -> tuple[Any, jax.Array]:
     """Return the state that an update leads to, and what came of it: `TAKEN`, `SPIKE` or `NONFINITE`.
@@ -41,9 +41,9 @@ def settled(
     bit, batch statistics and moving averages too.
     """
     fault = jnp.maximum(loss_fault(loss), loss_fault(gradient_norm))
-    if not skips(experiment):
+    if not may_skip(experiment):
         return after, fault
-    if not is_off(experiment.safety.spike):
+    if not is_static_zero(experiment.safety.spike):
         fault = jnp.where((fault == TAKEN) & _leaps(experiment, before, loss), SPIKE, fault)
     left_out = fault == SPIKE if experiment.safety.nonfinite == "stop" else fault != TAKEN
     state = jax.tree.map(lambda old, new: jnp.where(left_out, old, new), before, after)

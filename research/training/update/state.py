@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from research.experiment import Experiment, spec
-from research.fields import is_off
+from research.fields import is_static_zero
 from research.kernels.choice import forward_mode
-from research.training.update.skipping import WINDOW, skips
+from research.training.update.skipping import WINDOW, may_skip
 from research.training.update.tracing import traced_once
 
 # Streams of randomness. A key is fold_in(fold_in(key(seed), stream), step): no generator state exists, none is saved.
@@ -56,9 +56,9 @@ def init(experiment: Experiment, key: jax.Array) -> TrainState:
         params=params,
         variables=variables,
         opt_state=experiment.optimizer.transformation(0.0).init(params),
-        ema=None if is_off(experiment.optimizer.ema) else jax.tree.map(jnp.copy, params),
-        skipped=jnp.zeros(2, jnp.int32) if skips(experiment) else None,
-        losses=None if is_off(experiment.safety.spike) else jnp.zeros(WINDOW, jnp.float32),
+        ema=None if is_static_zero(experiment.optimizer.ema) else jax.tree.map(jnp.copy, params),
+        skipped=jnp.zeros(2, jnp.int32) if may_skip(experiment) else None,
+        losses=None if is_static_zero(experiment.safety.spike) else jnp.zeros(WINDOW, jnp.float32),
     )
 
 

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from research.data import Rows, gather
+from research.data import IndexedBatch, gather
 from research.experiment import Experiment, Hyperparameters, join
-from research.fields import is_off
+from research.fields import is_static_zero
 from research.kernels.choice import forward_mode
-from research.optimization.groups import kept
+from research.optimization.groups import where_frozen
 from research.training.update.gradient import gradient
 from research.training.update.references import NONE, References, observed
-from research.training.update.skipping import loss_fault, settled, skips
+from research.training.update.skipping import apply_skip_policy, loss_fault, may_skip
 from research.training.update.state import AUGMENTATION, TrainState, init, stream
 
 Metrics = dict[str, Any]
@@ -40,9 +40,9 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Return the state after one update, and metrics of the state before it.
 
-    `batch` is a dictionary of raw arrays with a leading batch axis, or `Rows` still to be gathered. `references` are
-    the collections of the frozen networks that the task looks at, by name. Metrics are scalars, but for `sums`, which
-    the task summarises on the host; `fault` is what came of the update.
+    `batch` is a dictionary of raw arrays with a leading batch axis, or an `IndexedBatch` to be gathered. `references`
+    are the collections of the frozen networks that the task looks at, by name. Metrics are scalars, but for `sums`,
+    which the task summarises on the host; `fault` is what came of the update.
     """
     prepared = training_batch(program, hyperparameters, state.step, batch, references)
     return update(program, hyperparameters, state, prepared)
@@ -62,14 +62,14 @@ def update(
     loss, sums, variables, gradients = gradient(experiment, state, batch)
     learning_rate = optimizer.rate(state.step, experiment.steps)
     updates, opt_state = optimizer.transformation(learning_rate).update(gradients, state.opt_state, state.params)
-    params = kept(frozen, state.params, optax.apply_updates(state.params, updates))
-    variables = kept(optimizer.frozen(variables, below=1), state.variables, variables)
+    params = where_frozen(frozen, state.params, optax.apply_updates(state.params, updates))
+    variables = where_frozen(optimizer.frozen(variables, below=1), state.variables, variables)
     ema = None
-    if not is_off(optimizer.ema):
-        ema = kept(frozen, state.ema, optax.incremental_update(params, state.ema, 1 - optimizer.ema))
+    if not is_static_zero(optimizer.ema):
+        ema = where_frozen(frozen, state.ema, optax.incremental_update(params, state.ema, 1 - optimizer.ema))
     gradient_norm = optax.tree.norm(gradients)
     after = TrainState(state.step + 1, params, variables, opt_state, ema, state.skipped, state.losses)
-    after, fault = settled(experiment, state, after, loss, gradient_norm)
+    after, fault = apply_skip_policy(experiment, state, after, loss, gradient_norm)
     metrics = {
         "sums": sums,
         "objective": loss,
@@ -79,7 +79,7 @@ def update(
         "parameter_norm": optax.tree.norm(state.params),
         "fault": fault,
     }
-    if skips(experiment):
+    if may_skip(experiment):
         metrics["skipped"] = after.skipped[0]
     return after, metrics
 
@@ -102,24 +102,24 @@ def train_steps(
 ) -> tuple[TrainState, Metrics]:
     """Return the state after one update for each batch in turn, and the metrics of the last one.
 
-    `batches` are those of several steps, stacked along a first axis; of `Rows`, the indices alone are. `fault` is what
-    came of each, int32 [steps]; where no update is left out, of those before the last one by their losses alone.
+    `batches` are those of several steps, stacked along a first axis; of an `IndexedBatch` the indices alone. `fault` is
+    what came of each, int32 [steps]; where no update is left out, of those before the last one by their losses alone.
     """
-    rows = isinstance(batches, Rows)
+    rows = isinstance(batches, IndexedBatch)
     stacked = batches.indices if rows else batches
     last = len(jax.tree.leaves(stacked)[0]) - 1
 
     def take(index: Any, state: TrainState) -> tuple[TrainState, Metrics]:
         """Take the step of one of the batches."""
         batch = jax.tree.map(lambda each: jax.lax.dynamic_index_in_dim(each, index, keepdims=False), stacked)
-        given = Rows(batches.arrays, batch) if rows else batch
+        given = IndexedBatch(batches.arrays, batch) if rows else batch
         return train_step(program, hyperparameters, state, given, references)
 
     def take_silently(index: Any, carried: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
         """Take the step of a batch before the last one, and keep of its metrics what came of it."""
         state, faults = carried
         state, metrics = take(index, state)
-        fault = metrics["fault"] if skips(program) else loss_fault(metrics["objective"])
+        fault = metrics["fault"] if may_skip(program) else loss_fault(metrics["objective"])
         return state, faults.at[index].set(fault)
 
     # The last one stands alone, so that the loop computes no metrics: they were a third of the time of a step of the

@@ -15,7 +15,7 @@ from research.ablation.execution import group_training
 from research.ablation.execution.datasets import SharedSplits
 from research.ablation.execution.group_training import stacked_hyperparameters, train_together
 from research.data import Images, Sequences
-from research.devices import place, place_together
+from research.devices import compile_for, compile_together
 from research.experiment import Experiment, RunOptions, replace, split
 from research.models import CNN, RecurrentClassifier
 from research.optimization import Optimizer
@@ -263,6 +263,6 @@ def test_equal_examples_are_read_once(base, options):
 
 def test_a_step_is_compiled_once_however_it_is_asked_for(experiment):
     program, _ = split(experiment)
-    assert place(train_step, program) is place(train_step, program, donate_state=False)
-    spelled = place_together(train_step, program, "vmap", (0, 0, 0), donate_state=True)
-    assert place_together(train_step, program, "vmap", (0, 0, 0), True) is spelled
+    assert compile_for(train_step, program) is compile_for(train_step, program, donate_state=False)
+    spelled = compile_together(train_step, program, "vmap", (0, 0, 0), donate_state=True)
+    assert compile_together(train_step, program, "vmap", (0, 0, 0), True) is spelled

@@ -25,7 +25,7 @@ import jax, numpy as np
 from research.ablation.execution.choosing import candidates
 from research.ablation.execution.group_training import Feeds, stacked_hyperparameters, train_together
 from research.data import Images
-from research.devices import place_together
+from research.devices import compile_together
 from research.experiment import Experiment, RunOptions, replace, split
 from research.models import CNN
 from research.optimization import Optimizer
@@ -56,9 +56,9 @@ for size, members in ((8, runs[:5]), (16, runs)):
                 np.testing.assert_allclose(leaf, expected, rtol=1e-5, atol=1e-5)
     program, several = split(base)[0], (runs * 2)[:size]
     feeds = Feeds(several, splits["train"], "device", "shard")
-    step = place_together(train_step, program, "shard", (0, 0, feeds.axes), donate_state=True)
+    step = compile_together(train_step, program, "shard", (0, 0, feeds.axes), donate_state=True)
     hyperparameters = stacked_hyperparameters(several)
-    state = place_together(init_state, program, "shard", (0,))(hyperparameters)
+    state = compile_together(init_state, program, "shard", (0,))(hyperparameters)
     assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(state))
     text = step.lower(hyperparameters, state, feeds.at(0)).compile().as_text()
     assert "convolution" in text or "dot" in text

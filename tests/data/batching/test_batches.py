@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from research.data import Batches, Images, Rows, evaluation_batches, gather
+from research.data import Batches, Images, IndexedBatch, evaluation_batches, gather
 from research.data.batching import batches
 from research.data.storage import records
 from research.errors import UsageError
@@ -59,7 +59,7 @@ def test_all_residencies_agree_on_digits(data_dir):
     size = len(train)
     feeds = [Batches(train, 200, seed=1, residency=residency) for residency in ("stream", "device", "ram")]
     for step in [0, 1, 6, 7, 500]:  # the epoch ends within batch 6
-        first, *others = (jax.tree.map(np.asarray, gather(feed.feed_at(step))) for feed in feeds)
+        first, *others = (jax.tree.map(np.asarray, gather(feed.input_at(step))) for feed in feeds)
         for other in others:
             np.testing.assert_array_equal(first["image"], other["image"])
             np.testing.assert_array_equal(first["label"], other["label"])
@@ -85,11 +85,11 @@ def test_the_rows_of_all_processes_are_the_global_batch(residency, count):
 def test_only_row_numbers_travel_to_a_split_on_the_device():
     split = numbered()
     first, second = (Batches(split, BATCH, seed, "device") for seed in (0, 1))
-    rows = first.feed_at(0)
-    assert isinstance(rows, Rows) and rows.indices.shape == (BATCH,)
-    assert first.feed_at(9).arrays["image"] is rows.arrays["image"] is second.feed_at(0).arrays["image"]
+    rows = first.input_at(0)
+    assert isinstance(rows, IndexedBatch) and rows.indices.shape == (BATCH,)
+    assert first.input_at(9).arrays["image"] is rows.arrays["image"] is second.input_at(0).arrays["image"]
     compiled = jax.jit(gather)
-    np.testing.assert_array_equal(compiled(first.feed_at(3))["label"], first.batch_at(3)["label"])
+    np.testing.assert_array_equal(compiled(first.input_at(3))["label"], first.batch_at(3)["label"])
     np.testing.assert_array_equal(gather({"label": 1})["label"], 1)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from research import models
 from research.data import Images
-from research.devices import place
+from research.devices import compile_for
 from research.experiment import replace, spec, split
 from research.kernels.choice import forward_mode
 from research.models.images.fields import ImageClassifierFields
@@ -107,7 +107,7 @@ def test_a_training_step_in_bfloat16_runs_and_lowers_for_every_platform(name, on
 
     generator = np.random.default_rng(0)
     raw = {"image": generator.integers(0, 256, (8, 28, 28, 1), np.uint8), "label": np.arange(8, dtype=np.int32)}
-    first = place(init_state, program, once=True)(hyperparameters)
+    first = compile_for(init_state, program, once=True)(hyperparameters)
     state, metrics = traced.lower().compile()(hyperparameters, first, raw)
     assert np.isfinite(metrics["objective"]) and np.isfinite(metrics["gradient_norm"])
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))

@@ -57,7 +57,7 @@ def while_compiling(number: int) -> None:
     from research.training import run
 
     begun: list[bool] = []
-    around(run, "placed_step", lambda: begun.append(True))
+    around(run, "compiled_train_step", lambda: begun.append(True))
     hit = once(lambda: strike(number))
 
     def lowered(event: str, seconds: float, **details: Any) -> None:

@@ -94,7 +94,7 @@ def test_a_leaf_becomes_nan_once(tmp_path):
         assert all(leaf.all() or not leaf.any() for leaf in leaves)
         assert any(leaf.all() for leaf in leaves) == (chaos.strikes(folder) and _ == 0)
     assert chaos.strikes(folder) == [("nan", 3), ("nan", 4)]
-    assert chaos.told(chaos.strikes(folder)) == "2 faults struck, before steps counted from 0: nan at 3, 4"
+    assert chaos.summary(chaos.strikes(folder)) == "2 faults struck, before steps counted from 0: nan at 3, 4"
 
 
 def test_a_full_disk_is_one_save_long(tmp_path):

@@ -12,15 +12,15 @@ import pytest
 
 from research.ablation.execution.running import for_trials
 from research.data import Batches, indices_at
-from research.devices import ONE_DEVICE, place
+from research.devices import ONE_DEVICE, compile_for
 from research.errors import UsageError
 from research.experiment import RunOptions, fingerprint, replace, split
 from research.models import MLP
 from research.tasks import Classification
 from research.training import Diverged, Interrupted, init, run, train, train_step
-from research.training.faults.nonfinite import NotFinite, Sentry, first_not_finite
+from research.training.faults.nonfinite import NonFiniteMonitor, NotFinite, first_not_finite
 from research.training.initialization.start import first_state
-from research.training.stepping import placed_step
+from research.training.stepping import compiled_train_step
 from research.training.storage.checkpoint import Checkpoints
 from research.training.update.skipping import IN_A_ROW, NONFINITE, TAKEN
 from tests.training.faults.poisoned import TRAINING, experiment, lines_of, state_of, updates_with
@@ -54,7 +54,7 @@ def poison(monkeypatch):
     """Spoil the batch, or the first floats of a part of the state, once or every time: for the step after `step`."""
 
     def after(step, part="params", every_time=False):
-        compiled, struck = run.placed_step, []
+        compiled, struck = run.compiled_train_step, []
 
         def poisoned(program, layout, count):
             call = compiled(program, layout, count)
@@ -73,7 +73,7 @@ def poison(monkeypatch):
 
             return spoilt
 
-        monkeypatch.setattr(run, "placed_step", poisoned)
+        monkeypatch.setattr(run, "compiled_train_step", poisoned)
         return struck
 
     return after
@@ -171,13 +171,13 @@ def test_skip_is_a_loop_that_leaves_the_update_out(skipped):
     """Bit for bit: parameters, batch statistics, moments and their count, moving average."""
     value = experiment(nan=(ROW,), nonfinite="skip")
     program, hyperparameters = split(value)
-    step, state = placed_step(program, ONE_DEVICE), first_state(value, skipped, RunOptions())
+    step, state = compiled_train_step(program, ONE_DEVICE), first_state(value, skipped, RunOptions())
     batches = Batches(value.data.open("train"), 5, value.seed)
     for index in range(12):
         if index + 1 in (FIRST, *LATER):
             state = state._replace(step=state.step + 1)
         else:
-            state, _ = step(hyperparameters, state, batches.feed_at(index))
+            state, _ = step(hyperparameters, state, batches.input_at(index))
     found = state_of(skipped)
     count = len(LATER) + 1
     assert found.skipped.tolist() == [count, int(12 in LATER)]
@@ -293,8 +293,8 @@ def test_accumulated_and_left_out(options, saved, tmp_path):
     step = next(step for step in range(9) if ROW in indices_at(3, step, 8, TRAINING))
     state = init(value, jax.random.key(3))._replace(step=jnp.int32(step))
     program, hyperparameters = split(value)
-    after, metrics = place(train_step, program)(
-        hyperparameters, state, Batches(value.data.open("train"), 8, 3).feed_at(step)
+    after, metrics = compile_for(train_step, program)(
+        hyperparameters, state, Batches(value.data.open("train"), 8, 3).input_at(step)
     )
     assert metrics["fault"] == 2
     chex.assert_trees_all_equal(after, state._replace(step=jnp.int32(step + 1), skipped=jnp.array([1, 1])))
@@ -358,7 +358,7 @@ def test_stop_names_the_norm_of_the_gradient(options, saved, tmp_path):
 @pytest.mark.fault("F21")
 def test_a_row_begins_anew_after_an_update_that_is_taken():
     said = []
-    sentry = Sentry(experiment(nonfinite="skip"), 1000, said.append)
+    sentry = NonFiniteMonitor(experiment(nonfinite="skip"), 1000, said.append)
     row = [NONFINITE] * IN_A_ROW
     sentry.look(0, np.array([*row, TAKEN, *row]))
     assert len(said) == 2 * IN_A_ROW and said[-1].startswith(f"step {2 * IN_A_ROW + 1} is left out: ")

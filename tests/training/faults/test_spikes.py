@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from research.devices import place
+from research.devices import compile_for
 from research.experiment import RunOptions, replace, split
 from research.training import Interrupted, init, train, train_step
-from research.training.update.skipping import IN_A_ROW, SPIKE, TAKEN, WARM_UP, WINDOW, settled
+from research.training.update.skipping import IN_A_ROW, SPIKE, TAKEN, WARM_UP, WINDOW, apply_skip_policy
 from tests.training.faults.poisoned import experiment, lines_of, state_of, updates_with
 
 ROW, STEPS = 17, 80
@@ -47,7 +47,7 @@ def test_leaps_are_those_of_plain_python():
     state = init(value, jax.random.key(0))
 
     def step(state, loss):
-        after, fault = settled(value, state, state._replace(step=state.step + 1), loss, jnp.float32(1))
+        after, fault = apply_skip_policy(value, state, state._replace(step=state.step + 1), loss, jnp.float32(1))
         return after, fault
 
     state, faults = jax.jit(lambda state: jax.lax.scan(step, state, jnp.asarray(losses)))(state)
@@ -84,7 +84,7 @@ def test_what_is_off_costs_nothing():
     assert "safety.spike" not in hyperparameters and init(experiment(), jax.random.key(0)).losses is None
     one, other = (split(experiment(spike=spike)) for spike in (3.0, 6.0))
     assert one[0] == other[0] != program and one[1]["safety.spike"] == 3.0
-    assert place(train_step, one[0]) is place(train_step, other[0])
+    assert compile_for(train_step, one[0]) is compile_for(train_step, other[0])
 
 
 @pytest.mark.fault("F23")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from research.data import Images
-from research.devices import place
+from research.devices import compile_for
 from research.errors import UsageError
 from research.experiment import Experiment, replace, spec, split
 from research.optimization import Group, Optimizer
@@ -47,7 +47,7 @@ def batch():
 
 def after_five(experiment, batch):
     program, hyperparameters = split(experiment)
-    state, step = init(experiment, jax.random.key(0)), place(train_step, program)
+    state, step = init(experiment, jax.random.key(0)), compile_for(train_step, program)
     first = state
     for _ in range(5):
         state, metrics = step(hyperparameters, state, batch)
@@ -77,7 +77,7 @@ def convolutions(experiment):
     """How many convolutions a training step has."""
     program, hyperparameters = split(experiment)
     state = jax.eval_shape(lambda: init(experiment, jax.random.key(0)))
-    text = place(train_step, program).lower(hyperparameters, state, spec(experiment)).as_text()
+    text = compile_for(train_step, program).lower(hyperparameters, state, spec(experiment)).as_text()
     return text.count("stablehlo.convolution")
 
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from research.data import Batches, gather
-from research.devices import place
+from research.devices import compile_for
 from research.experiment import replace, spec, split
 from research.training import eval_step, init, predict_step, train, train_step
 from research.training.update.state import AUGMENTATION, DROPOUT, INIT, abstract_state, stream
@@ -68,14 +68,14 @@ def test_state_holds_arrays_only(tiny):
 
 def test_step_is_pure(tiny, batches):
     program, hyperparameters = split(tiny)
-    step, state, batch = place(train_step, program), init(tiny, jax.random.key(0)), batches.feed_at(0)
+    step, state, batch = compile_for(train_step, program), init(tiny, jax.random.key(0)), batches.input_at(0)
     chex.assert_trees_all_equal(step(hyperparameters, state, batch), step(hyperparameters, state, batch))
 
 
 def test_rows_and_arrays_give_the_same_step(tiny, batches):
     program, hyperparameters = split(tiny)
-    state, feed = init(tiny, jax.random.key(0)), batches.feed_at(3)
-    step = place(train_step, program)
+    state, feed = init(tiny, jax.random.key(0)), batches.input_at(3)
+    step = compile_for(train_step, program)
     chex.assert_trees_all_close(
         step(hyperparameters, state, feed), step(hyperparameters, state, gather(feed)), rtol=1e-6, atol=1e-7
     )
@@ -94,7 +94,7 @@ def test_sgd_step_by_hand(tiny, batches):
 
     value, gradient = jax.jit(jax.value_and_grad(loss))(state.params)
     expected = jax.tree.map(lambda w, g: w - 0.02 * g, state.params, gradient)
-    after, metrics = place(train_step, program)(hyperparameters, state, batch)
+    after, metrics = compile_for(train_step, program)(hyperparameters, state, batch)
     chex.assert_trees_all_close(after.params, expected, rtol=1e-5, atol=1e-6)
     assert int(after.step) == 1
     np.testing.assert_allclose(metrics["objective"], value, rtol=1e-5)
@@ -107,13 +107,13 @@ def test_sgd_step_by_hand(tiny, batches):
 def test_moving_average_by_hand(tiny, batches):
     """ema = decay * ema + (1 - decay) * params, and evaluation uses it."""
     program, hyperparameters = split(tiny)
-    step, state = place(train_step, program), init(tiny, jax.random.key(0))
+    step, state = compile_for(train_step, program), init(tiny, jax.random.key(0))
     average = state.params
     for index in range(4):
         state, _ = step(hyperparameters, state, batches.batch_at(index))
         average = jax.tree.map(lambda e, w: 0.8 * e + 0.2 * w, average, state.params)
     chex.assert_trees_all_close(state.ema, average, rtol=1e-5, atol=1e-6)
-    evaluate, batch = place(eval_step, program), batches.batch_at(0)
+    evaluate, batch = compile_for(eval_step, program), batches.batch_at(0)
     swapped = state._replace(params=state.ema)
     assert evaluate(hyperparameters, state, batch)["loss"] == evaluate(hyperparameters, swapped, batch)["loss"]
 
@@ -124,7 +124,7 @@ def test_dropout_and_augmentation_change_with_step_and_seed(drawn, tiny, batches
     """Each by itself."""
     experiment = plain(tiny, **drawn)
     program, hyperparameters = split(experiment)
-    step, state, batch = place(train_step, program), init(experiment, jax.random.key(0)), batches.batch_at(0)
+    step, state, batch = compile_for(train_step, program), init(experiment, jax.random.key(0)), batches.batch_at(0)
     later = state._replace(step=jnp.int32(1))
     losses = {
         float(step(values, before, batch)[1]["objective"])
@@ -138,14 +138,14 @@ def test_evaluation_draws_nothing(tiny, batches):
     program, hyperparameters = split(tiny)
     state, batch = init(tiny, jax.random.key(0)), batches.batch_at(0)
     other = {**hyperparameters, "seed": np.uint32(9), "model.dropout": np.float32(0.9), "data.noise": np.float32(9)}
-    evaluate = place(eval_step, program)
+    evaluate = compile_for(eval_step, program)
     chex.assert_trees_all_equal(evaluate(hyperparameters, state, batch), evaluate(other, state, batch))
 
 
 def test_training_fits_a_batch(tiny, batches):
     experiment = plain(tiny, **{"optimizer.schedule": "constant", "steps": 200})
     program, hyperparameters = split(experiment)
-    step, state = place(train_step, program, donate_state=True), init(experiment, jax.random.key(0))
+    step, state = compile_for(train_step, program, donate_state=True), init(experiment, jax.random.key(0))
     batch = {name: array[:16] for name, array in batches.batch_at(0).items()}
     for _ in range(200):
         state, metrics = step(hyperparameters, state, batch)
@@ -165,7 +165,7 @@ def test_vmap_over_hyperparameters_equals_a_loop(tiny, batches):
     stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (arguments, states)]
     together, _ = jax.jit(jax.vmap(lambda h, s: train_step(program, h, s, batch)))(*stacked)
     for index in range(2):
-        alone, _ = place(train_step, program)(arguments[index], states[index], batch)
+        alone, _ = compile_for(train_step, program)(arguments[index], states[index], batch)
         chex.assert_trees_all_close(jax.tree.map(lambda leaf, i=index: leaf[i], together), alone, rtol=1e-4, atol=1e-5)
 
 
@@ -173,7 +173,7 @@ def test_vmap_over_hyperparameters_equals_a_loop(tiny, batches):
 @pytest.mark.parametrize("function", [train_step, eval_step, predict_step])
 def test_lowers_for_every_platform(function, platform, tiny):
     program, hyperparameters = split(tiny)
-    traced = place(function, program).trace(hyperparameters, abstract_state(tiny), spec(tiny))
+    traced = compile_for(function, program).trace(hyperparameters, abstract_state(tiny), spec(tiny))
     text = traced.lower(lowering_platforms=(platform,)).as_text()
     # On a CPU kernels as small as these are products, but for their gradients.
     assert ("stablehlo.convolution" in text) == (platform != "cpu" or function is train_step)

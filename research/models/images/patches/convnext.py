@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from research.errors import UsageError
-from research.fields import NonNegative, Rate, Size, Switch, annotations, is_off
+from research.fields import NonNegative, Rate, Size, Switch, annotations, is_static_zero
 from research.layers.activations import Activation
 from research.layers.images.channel_normalization import ChannelNorm
 from research.layers.stochastic_depth import StochasticDepth, growing
@@ -137,7 +137,7 @@ class ConvNeXtBlock(ConvNeXtFields):
         )
         branch = self.unit(c * self.expansion, 1, norm="none", **plain, name="expand")(branch, train)
         branch = self.unit(c, 1, norm="none", activation=None, **plain, name="project")(branch, train)
-        if not is_off(self.layer_scale):
+        if not is_static_zero(self.layer_scale):
             scale = self.param("layer_scale", nn.initializers.constant(self.layer_scale), (c,))
             branch = branch * scale.astype(branch.dtype)[None, None, None]
         branch = StochasticDepth(self.stochastic_depth, name="stochastic_depth")(branch, train)
