@@ -13,7 +13,8 @@ from research.data.schema import Categorical, Schema
 from research.errors import UsageError
 from research.fields import NonNegative, Rate, Size, Switch, is_static_zero
 from research.tasks.losses.elementwise import cross_entropy
-from research.tasks.metrics.quotients import mean, mean_of, share
+from research.tasks.metrics.agreement import of_confusion
+from research.tasks.metrics.quotients import mean
 from research.tasks.task import Batch, Columns, Sums, Task, counted
 
 
@@ -132,16 +133,12 @@ class Classification(Task):
 
     def summarize(self, sums: Sums) -> dict[str, float]:
         """Return loss, accuracy, top-k accuracy and macro precision, recall and F1; of no examples, NaN."""
-        confusion = np.asarray(sums["confusion"], np.float64)
-        hits, labels, guesses = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-        seen, count = labels + guesses > 0, sums["count"]
+        found = of_confusion(sums["confusion"])
         return {
             "loss": mean(sums["loss"], sums["weight"]),
-            "accuracy": mean(hits.sum(), count),
-            f"top_{self.top_k}_accuracy": mean(sums["top_k"], count),
-            "macro_precision": mean_of(share(hits, guesses)[seen]),
-            "macro_recall": mean_of(share(hits, labels)[seen]),
-            "macro_f1": mean_of(share(2 * hits, labels + guesses)[seen]),
+            "accuracy": found.pop("accuracy"),
+            f"top_{self.top_k}_accuracy": mean(sums["top_k"], sums["count"]),
+            **found,
         }
 
     def details(self, sums: Sums) -> dict[str, Any]:

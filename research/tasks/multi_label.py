@@ -1,7 +1,6 @@
 """Several yes-or-no questions about each example; binary classification is one of them."""
 
 import dataclasses
-import math
 from typing import Any, ClassVar
 
 import jax
@@ -12,7 +11,9 @@ from research.data.schema import Labels, Schema
 from research.errors import UsageError
 from research.fields import Fraction, NonNegative
 from research.tasks.losses.elementwise import binary_cross_entropy
-from research.tasks.metrics.quotients import mean, mean_of, share
+from research.tasks.metrics.agreement import of_counts
+from research.tasks.metrics.quotients import mean, mean_of
+from research.tasks.metrics.ranking import area_under_curve
 from research.tasks.task import Batch, Columns, Sums, Task, counted
 
 MISSING = -1
@@ -82,26 +83,13 @@ class MultiLabel(Task):
 
     def summarize(self, sums: Sums) -> dict[str, float]:
         """Return loss, accuracy, exact match, precision, recall and F1 in three means, and macro AUC; of none, NaN."""
-        hits, guesses, answered, counts = (
-            np.asarray(sums[name], np.float64) for name in ("hits", "guesses", "answered", "count")
-        )
-        metrics = {
+        return {
             "loss": mean(sums["loss"], sums["weight"]),
-            "accuracy": mean(np.sum(sums["correct"]), counts.sum()),
+            "accuracy": mean(np.sum(sums["correct"]), np.sum(sums["count"])),
             "exact_match": mean(sums["exact"], sums["examples"]),
+            **of_counts(sums["hits"], sums["guesses"], sums["answered"], sums["count"]),
+            "macro_auc": mean_of(_areas(sums)),
         }
-        for name, part, whole in (
-            ("precision", hits, guesses),
-            ("recall", hits, answered),
-            ("f1", 2 * hits, guesses + answered),
-        ):
-            each = share(part, whole)
-            nothing = not counts.any()
-            metrics[f"micro_{name}"] = math.nan if nothing else float(share(part.sum(), whole.sum()))
-            metrics[f"macro_{name}"] = mean_of(each[counts > 0])
-            weighted = float(share((answered * each).sum(), answered.sum()))
-            metrics[f"weighted_{name}"] = math.nan if nothing else weighted
-        return {**metrics, "macro_auc": mean_of(_areas(sums))}
 
     def details(self, sums: Sums) -> dict[str, Any]:
         """Return accuracy and AUC of each label, null where it has no answers, or only one kind of them."""
@@ -120,20 +108,6 @@ class MultiLabel(Task):
     def _probability(self, outputs: jax.Array) -> jax.Array:
         """Return the probabilities that the answers are yes, [b, k]."""
         return jax.nn.sigmoid(outputs.astype(jnp.float32))
-
-
-def area_under_curve(scores: np.ndarray, answers: np.ndarray) -> float:
-    """Return the probability that a positive scores above a negative, ties counting half; scores and answers [n].
-
-    From ranks, as in Mann and Whitney (1947). NaN where there are no positives or no negatives.
-    """
-    from scipy.stats import rankdata  # slow to import
-
-    positive = answers == 1
-    ones, zeros = int(positive.sum()), int((~positive).sum())
-    if not ones or not zeros:
-        return math.nan
-    return float((rankdata(scores)[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
 def _areas(sums: Sums) -> np.ndarray:

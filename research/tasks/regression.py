@@ -14,6 +14,7 @@ from research.errors import UsageError
 from research.fields import Positive, Range
 from research.tasks.losses import elementwise
 from research.tasks.metrics.quotients import mean, mean_of
+from research.tasks.metrics.variance import moments, total_spread
 from research.tasks.task import Batch, Columns, Sums, Task, counted
 
 Quantile = Annotated[float, Range(0.0, 1.0, open_end=True, open_start=True)]
@@ -89,17 +90,12 @@ class Regression(Task):
         loss = jnp.where(present, self._losses(self._split(outputs), scaled), 0)
         found = self.estimates(outputs, batch)
         error = jnp.where(present, found["prediction"] - value, 0)
-        counts = present.sum(axis=0, keepdims=True)  # [1, k]
-        means = value.sum(axis=0, keepdims=True) / jnp.maximum(counts, 1)
-        spreads = jnp.where(present, jnp.square(value - means), 0).sum(axis=0, keepdims=True)
         sums = {
             "loss": loss.sum(),
             "weight": present.sum(dtype=jnp.float32),
             "absolute": jnp.abs(error).sum(),
             "squared": jnp.square(error).sum(axis=0),
-            "counts": counts,
-            "means": means,
-            "spreads": spreads,
+            **moments(value, present),
         }
         if "std" in found:
             sums["covered"] = (present & (jnp.abs(error) <= BAND * found["std"])).sum(dtype=jnp.int32)
@@ -111,7 +107,7 @@ class Regression(Task):
     def summarize(self, sums: Sums) -> dict[str, float]:
         """Return loss, mae, rmse, r2, and coverage where the loss gives it; of no values, NaN."""
         count, squared = sums["weight"], np.asarray(sums["squared"], np.float64)
-        spread = _spread(*(np.asarray(sums[name], np.float64) for name in ("counts", "means", "spreads")))
+        spread = total_spread(sums["counts"], sums["means"], sums["spreads"])
         metrics = {
             "loss": mean(sums["loss"], count),
             "mae": mean(sums["absolute"], count),
@@ -185,14 +181,3 @@ class Regression(Task):
             case "quantile":
                 each = [elementwise.pinball(parts[:, index], target, q) for index, q in enumerate(self.quantiles)]
                 return jnp.stack(each).mean(axis=0)
-
-
-def _spread(counts: np.ndarray, means: np.ndarray, spreads: np.ndarray) -> np.ndarray:
-    """Return the sum of squared deviations from the mean, [k], from those of batches, [n, k]; 0 where it is rounding.
-
-    Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
-    """
-    count = counts.sum(axis=0)
-    middle = (counts * means).sum(axis=0) / np.maximum(count, 1)
-    spread = spreads.sum(axis=0) + (counts * (means - middle[None]) ** 2).sum(axis=0)
-    return np.where(spread > count * (1e-6 * middle) ** 2, spread, 0)  # float32 has seven digits

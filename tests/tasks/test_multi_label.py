@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from research.data.schema import Labels, Schema
 from research.errors import UsageError
 from research.tasks import MultiLabel
-from research.tasks.multi_label import area_under_curve
+from research.tasks.metrics.ranking import area_under_curve
 
 B, K = 61, 5
 RNG = np.random.default_rng(0)
