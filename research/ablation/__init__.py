@@ -15,7 +15,7 @@ from research.ablation.design.axes import (
     when,
     zipped,
 )
-from research.ablation.design.parsing import parse_axes, parse_axis
+from research.ablation.design.parsing import parse_axes, parse_axis, parse_space
 from research.ablation.design.space import choice, halton, integers, log_uniform, random, uniform
 from research.ablation.design.study import Cell, Goal, Study, Trial, check, final_seeds, goal, plan, trials
 from research.ablation.design.tuning import Tuning, nuisance_plan, tuning_seeds, winners
@@ -23,7 +23,7 @@ from research.ablation.execution.dry_run import describe_plan
 from research.ablation.execution.running import ablate
 from research.ablation.store.study_folder import Outcome, Store
 from research.ablation.strategies.halving import Rungs, Standing, screen
-from research.ablation.strategies.search import parse_space, search
+from research.ablation.strategies.search import search
 from research.ablation.strategies.sequential import ablate_until_resolved
 
 __all__ = [

@@ -9,7 +9,8 @@ from research.errors import RunError, UsageError
 from research.experiment import Experiment, Placement
 from research.fields import Positive, Range, validate
 from research.planning.memory import GPU_SHARE
-from research.planning.plan import Candidate, Planned, plan
+from research.planning.meshes import Candidate
+from research.planning.plan import Planned, plan
 
 WORDS = {"compute": "arithmetic", "memory": "memory traffic", "links": "communication"}
 SHORT = 1e-3

@@ -11,7 +11,8 @@ from research.models import CNN
 from research.planning.chips import CHIPS, Chip
 from research.planning.collectives import Collective, Communication
 from research.planning.memory import Memory
-from research.planning.plan import Candidate, best, largest, placements, plan
+from research.planning.meshes import Candidate, best, largest, placements
+from research.planning.plan import plan
 from research.training.update.state import abstract_state, count_parameters
 
 

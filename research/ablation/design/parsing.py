@@ -1,14 +1,21 @@
-"""Axes from text: ``--axis model.dropout=0,0.1,0.3 --axis model.channels=(8,16),(4,8)``."""
+"""Axes and spaces from text: ``--axis model.dropout=0,0.1,0.3``, ``--space optimizer.ema=uniform(0.9,0.999)``."""
 
 import ast
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from research.ablation.design.axes import Axis, chain, one_at_a_time, product
-from research.errors import UsageError, WrongTypeError
+from research.ablation.design.space import TOP, Quantile, choice, integers, log_uniform, uniform
+from research.ablation.design.study import applied
+from research.errors import UsageError, WrongTypeError, suggestion
 from research.experiment import Experiment, replace
 from research.fields import canonical, children
+
+Space = Mapping[str, Quantile]
+
+NUMBERS: dict[str, Callable[..., Quantile]] = {"uniform": uniform, "log_uniform": log_uniform, "integers": integers}
 
 
 def parse_axes(experiment: Experiment, texts: Iterable[str], grid: bool = False) -> Axis:
@@ -89,3 +96,51 @@ def _literal(word: str) -> Any:
 def _tuples(node: Any) -> Any:
     """Return `node` with every list as a tuple."""
     return tuple(_tuples(item) for item in node) if isinstance(node, list | tuple) else node
+
+
+def parse_space(experiment: Experiment, texts: Iterable[str]) -> dict[str, Quantile]:
+    """Return the space of texts such as ``optimizer.learning_rate=log_uniform(1e-4,1e-1)``.
+
+    Distributions: uniform(LOW,HIGH), log_uniform(LOW,HIGH), integers(LOW,HIGH), choice(VALUE,VALUE,...).
+
+    Raises:
+        UsageError: a text has another form, or does not fit; names it.
+    """
+    space: dict[str, Quantile] = {}
+    for text in texts:
+        path, _, distribution = (part.strip() for part in text.partition("="))
+        form = re.fullmatch(r"(\w+)\((.*)\)", distribution)
+        if not path or form is None:
+            raise UsageError(f'a space is path=log_uniform(low,high) or the like, not "{text}"')
+        if path in space:
+            raise UsageError(f"the space of {path} is given twice")
+        try:
+            space[path] = _distribution(experiment, path, *form.groups())
+        except UsageError as error:
+            raise type(error)(f"space {text}: {error}") from error
+    check_space(experiment, space)
+    return space
+
+
+def _distribution(experiment: Experiment, path: str, kind: str, inner: str) -> Quantile:
+    """Return the distribution that a text names."""
+    if kind == "choice":
+        return choice([overrides[path] for overrides in parse_axis(experiment, f"{path}={inner}")])
+    if kind not in NUMBERS:
+        raise UsageError(f'there is no distribution "{kind}"{suggestion(kind, (*NUMBERS, "choice"))}')
+    try:
+        low, high = ((int if kind == "integers" else float)(word) for word in inner.split(","))
+    except ValueError:
+        raise UsageError(f"{kind} takes two numbers, not ({inner})") from None
+    return NUMBERS[kind](low, high)
+
+
+def check_space(experiment: Experiment, space: Space) -> None:
+    """Raise `UsageError` unless the least and the greatest values of a space fit the experiment."""
+    if not space:
+        raise UsageError("a search needs a space: at least one path and its distribution")
+    for path, quantile in space.items():
+        if not callable(quantile):
+            raise UsageError(f"{path} needs uniform, log_uniform, integers or choice, not {quantile!r}")
+    for u in (0.0, TOP):
+        applied(experiment, {path: quantile(u) for path, quantile in space.items()}, "search")

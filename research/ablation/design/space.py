@@ -12,6 +12,8 @@ import numpy as np
 from research.ablation.design.axes import Axis, Overrides
 from research.errors import UsageError
 
+TOP = math.nextafter(1.0, 0.0)  # quantiles take numbers below 1
+
 Quantile = Callable[[float], Any]
 """Maps a number in [0, 1) to a value: the inverse of a cumulative distribution."""
 

@@ -3,8 +3,10 @@
 import hashlib
 from pathlib import Path
 
+from research.ablation.design.parsing import parse_space
 from research.ablation.design.study import Study
-from research.ablation.strategies.search import Memory, Tried, parse_space, search
+from research.ablation.strategies.memory import Memory, Tried
+from research.ablation.strategies.search import search
 from research.cli.studies.flags import Ablate, refuse
 from research.cli.studies.sharing import share
 from research.errors import RunError

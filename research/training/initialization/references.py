@@ -10,7 +10,7 @@ from research.errors import RunError, UsageError
 from research.experiment import Experiment, RunOptions
 from research.models.model import as_model
 from research.training.initialization.start import start_folder
-from research.training.storage.checkpoint import digests
+from research.training.storage.manifest import digests
 from research.training.storage.restoration import restore
 from research.training.update.references import References, collections
 

@@ -2,13 +2,8 @@
 
 import collections
 import contextlib
-import functools
-import hashlib
-import json
 import logging
-import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,19 +13,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from research.devices import ONE_DEVICE, Layout, agreed, barrier, is_main_process, whole
+from research.devices import ONE_DEVICE, Layout, agreed, barrier, is_main_process
 from research.errors import RunError
+from research.training.storage.manifest import (
+    FIELDS_OF_0_1_0,
+    OtherState,
+    digest_json,
+    digests,
+    first_difference,
+    leaves,
+    manifest,
+)
+from research.training.storage.orbax import cause, failures, named, silence_orbax
 from research.training.update.state import TrainState
 
 log = logging.getLogger(__name__)
 
 Kind = Literal["latest", "best"]
-
-# Against accidents it is as good as a cryptographic digest, and takes a fraction of the time.
-ALGORITHM = "xxh3_128"
-
-# Manifests of that release say neither which fields a state had nor that its digests are BLAKE2b.
-FIELDS_OF_0_1_0 = ("step", "params", "variables", "opt_state", "ema")
 
 
 class Checkpoints:
@@ -75,7 +74,7 @@ class Checkpoints:
         """Open the Orbax manager of one kind."""
         import orbax.checkpoint as ocp  # only runs and restores need it
 
-        _leave_out_what_orbax_says()
+        silence_orbax()
         self._make(kind)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=self._keep[kind],
@@ -174,16 +173,16 @@ class Checkpoints:
         Raises:
             RunError: all that was saved is damaged, or it is the state of other code: a leaf differs from `abstract`.
         """
-        with _failures(self._folder):
+        with failures(self._folder):
             steps = self._steps(kind)
         for step in reversed(steps):
             try:
                 saved = self._read_manifest(kind, step)
                 if differing := first_difference(saved["leaves"], leaves(abstract)):
-                    raise _OtherState(f"{self._folder / kind / str(step)} was saved by other code: {differing}")
+                    raise OtherState(f"{self._folder / kind / str(step)} was saved by other code: {differing}")
                 self._check_references(saved.get("references", {}), kind, step)
                 return self._read_state(kind, step, abstract, saved, layout), saved["seconds"]
-            except _OtherState:
+            except OtherState:
                 raise
             except Exception as error:  # whatever Orbax raises on a file that is truncated, missing or garbage
                 reason = cause(error)
@@ -199,7 +198,7 @@ class Checkpoints:
         """Raise `RunError` where a state was trained beside other frozen networks than this run's."""
         for name, digest in (self._references or {}).items():
             if saved.get(name) != digest:
-                raise _OtherState(
+                raise OtherState(
                     f'{self._folder / kind / str(step)} was trained with another reference "{name}" than there is now: '
                     "put the one that it was trained with back, or choose another folder"
                 )
@@ -214,7 +213,7 @@ class Checkpoints:
             digest = saved.pop("digest")
         except Exception as error:  # whatever Orbax raises
             raise ValueError(f"its manifest cannot be read: {cause(error)}") from error
-        if digest != _digest_json(saved):
+        if digest != digest_json(saved):
             raise ValueError("the digest of its manifest does not agree")
         return saved
 
@@ -261,7 +260,7 @@ class Checkpoints:
         """Move a damaged checkpoint out of the way, replacing an older one set aside at the same step."""
         source, target = self._folder / kind / str(step), self._folder / "damaged" / f"{kind}-{step}"
         if is_main_process():
-            with _failures(self._folder):
+            with failures(self._folder):
                 shutil.rmtree(target, ignore_errors=True)
                 target.parent.mkdir(exist_ok=True)
                 shutil.move(source, target)
@@ -272,7 +271,7 @@ class Checkpoints:
         """Wait for what is being saved and release the threads. Raises `RunError` where a save failed."""
         for kind in tuple(self._saving):
             self._settle(kind)
-        with _failures(self._folder):
+        with failures(self._folder):
             for manager in self._opened.values():
                 manager.close()
 
@@ -282,10 +281,6 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or issubclass(kind, Exception):  # a second Ctrl-C does not wait
             self.close()
-
-
-class _OtherState(RunError):
-    """A sound checkpoint of another tree of parameters."""
 
 
 def _in_all(read: Callable[[], Any]) -> Any:
@@ -300,113 +295,8 @@ def _in_all(read: Callable[[], Any]) -> Any:
     return found
 
 
-def manifest(state: Any, seconds: dict[str, float], references: Mapping[str, str]) -> dict[str, Any]:
-    """Return what is saved beside a state: its leaves, digests of them and of references, seconds, a digest of all."""
-    content = {
-        "fields": state._fields,
-        "leaves": leaves(state),
-        "algorithm": ALGORITHM,
-        "digests": digests(state),
-        "seconds": seconds,
-        **({"references": dict(references)} if references else {}),
-    }
-    return {**content, "digest": _digest_json(content)}
-
-
 def _wanted(abstract: TrainState, layout: Layout) -> TrainState:
     """Return what Orbax is to restore: whole arrays on the host; in several processes what each holds of them."""
     if layout.mesh is not None and jax.process_count() > 1:
         return layout.described(abstract)
     return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), abstract)
-
-
-def leaves(state: Any) -> dict[str, str]:
-    """Return type and shape of every leaf of a state, abstract or not, by path: ``float32(3, 3, 1, 32)``."""
-    return {
-        jax.tree_util.keystr(path): f"{leaf.dtype}{tuple(leaf.shape)}"
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
-    }
-
-
-def first_difference(saved: dict[str, str], expected: dict[str, str]) -> str:
-    """Return the first leaf that differs, in words, or nothing."""
-    for path in sorted(saved.keys() | expected.keys()):
-        if saved.get(path) != expected.get(path):
-            return f"{path} is {saved.get(path, 'not there')} in it and {expected.get(path, 'not there')} now"
-    return ""
-
-
-def digests(state: Any, algorithm: str = ALGORITHM) -> dict[str, str]:
-    """Return a digest of every leaf of `state` over its path, type, shape and bytes, by path.
-
-    Raises:
-        RunError: the algorithm is none of ours.
-    """
-    new = _hashes(algorithm)
-
-    def digest(path: str, leaf: np.ndarray) -> str:
-        content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)  # without a copy
-        found = new(f"{path} {leaf.dtype} {leaf.shape}".encode())
-        found.update(content)
-        return found.hexdigest()
-
-    found = ((jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state))
-    return {path: digest(path, whole(leaf)) for path, leaf in found}
-
-
-def _hashes(algorithm: str) -> Callable[[bytes], Any]:
-    """Return what begins a digest of 128 bits."""
-    match algorithm:
-        case "xxh3_128":
-            import xxhash  # only runs and restores need it
-
-            return xxhash.xxh3_128
-        case "blake2b":
-            return functools.partial(hashlib.blake2b, digest_size=16)
-    raise _OtherState(f"a newer release saved the checkpoint: its digests are {algorithm}")
-
-
-def _digest_json(tree: dict[str, Any]) -> str:
-    """Return a digest of JSON types."""
-    return hashlib.blake2b(json.dumps(tree, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-@contextlib.contextmanager
-def _failures(folder: Path) -> Iterator[None]:
-    """Turn what Orbax raises when it cannot write into one sentence."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise RunError(f"saving to {folder} failed: {cause(error)}") from error
-
-
-@functools.cache
-def _leave_out_what_orbax_says() -> None:
-    """Leave out tracebacks of a save that fails, in whichever thread: it is reported here in a sentence."""
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(
-            lambda record: "orbax" not in record.pathname and "orbax" not in record.getMessage()
-        )
-    report = sys.unraisablehook
-
-    def reported(found: Any) -> None:
-        # Orbax closes its event loop at the first write that fails; TensorStore's other writes then end.
-        if str(found.exc_value) != "Event loop is closed":
-            report(found)
-
-    sys.unraisablehook = reported
-
-
-def named(error: Exception, state: Any) -> str:
-    """Return the first leaf of `state` that what TensorStore says is about; where it is about none, all of it."""
-    for path, _ in jax.tree_util.tree_leaves_with_path(state):
-        if f'"{jax.tree_util.keystr(path, simple=True, separator=".")}/' in str(error):
-            return jax.tree_util.keystr(path)
-    return "its description of the state"
-
-
-def cause(error: Exception) -> str:
-    """Return in a few words why a file could not be read or written."""
-    text = getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
-    # TensorStore says which driver opened which, then the cause, then all of its settings.
-    return re.sub(r" \[(tensorstore_spec|os_error_code)=.*", "", text).rpartition('": ')[2][:200]

@@ -6,11 +6,14 @@ import math
 import pytest
 
 from research.ablation import Study, choice, integers, log_uniform, uniform
+from research.ablation.design.parsing import parse_space
+from research.ablation.design.space import TOP
 from research.ablation.design.study import TUNING
 from research.ablation.execution import running
 from research.ablation.store.claims import Claims
 from research.ablation.store.study_folder import Store
-from research.ablation.strategies.search import TOP, Memory, parse_space, search
+from research.ablation.strategies.memory import Memory
+from research.ablation.strategies.search import search
 from research.errors import UsageError
 from research.experiment import RunOptions, replace
 from research.training import train

@@ -13,8 +13,9 @@ import pytest
 from research.errors import RunError
 from research.models import CNN
 from research.training import Interrupted, init, restore, train
-from research.training.storage.checkpoint import Checkpoints, digests
+from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.journal import Journal, is_best, read
+from research.training.storage.manifest import digests
 from research.training.update.state import abstract_state
 
 
@@ -101,7 +102,7 @@ def test_other_code_is_no_damage(damaged, tiny, options, monkeypatch):
             return nn.Dense(10, name="other")(x.reshape(len(x), -1))
 
     monkeypatch.setattr(CNN, "__call__", Renamed.__call__)
-    for module in ("run", "restoration"):  # as in a new process, which remembers no shapes
+    for module in ("run", "storage.restoration"):  # as in a new process, which remembers no shapes
         monkeypatch.setattr(
             f"research.training.{module}.abstract_state",
             lambda experiment: jax.eval_shape(lambda: init(experiment, jax.random.key(0))),

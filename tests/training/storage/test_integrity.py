@@ -18,9 +18,10 @@ import pytest
 from research.errors import RunError
 from research.experiment import RunOptions
 from research.training import train
-from research.training.storage.checkpoint import ALGORITHM, Checkpoints, _digest_json, digests, leaves, manifest
+from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.folder import Folder
 from research.training.storage.journal import is_best
+from research.training.storage.manifest import ALGORITHM, digest_json, digests, leaves, manifest
 from research.training.update.state import TrainState, abstract_state
 from tests.families import FAMILIES, QUICK
 from tests.training.faults.poisoned import experiment
@@ -356,7 +357,7 @@ def test_digests_of_other_releases(folder):
         changed = {**manifest, **changes}
         del changed["digest"]
         changed = {name: value for name, value in changed.items() if value is not None}
-        path.write_text(json.dumps({**changed, "digest": _digest_json(changed)}))
+        path.write_text(json.dumps({**changed, "digest": digest_json(changed)}))
 
     written(algorithm=None, digests=digests(STATES[2], "blake2b"))
     assert restored(folder) == 2

@@ -15,7 +15,8 @@ import pytest
 
 from research.errors import RunError
 from research.training import restore
-from research.training.storage.checkpoint import Checkpoints, _leave_out_what_orbax_says
+from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.orbax import silence_orbax
 from tests.training import forking
 from tests.training.faults import injected
 from tests.training.storage.test_integrity import ABSTRACT, STATES
@@ -160,7 +161,7 @@ def test_a_disk_that_is_really_full(errors, disk, caplog):
 def test_what_orbax_cannot_raise_is_left_out_and_nothing_else(monkeypatch):
     reported = []
     monkeypatch.setattr(sys, "unraisablehook", reported.append)
-    _leave_out_what_orbax_says.__wrapped__()
+    silence_orbax.__wrapped__()
     for text in ("Event loop is closed", "something else"):
         sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(text)))
     assert [str(found.exc_value) for found in reported] == ["something else"]
