@@ -53,7 +53,7 @@ from research.ablation.execution.engines.workers import fitting, processes
 from research.ablation.execution.group_training import FINAL
 from research.ablation.store.study_folder import Store
 from research.cli import main as command_line
-from research.data import Batches, Images, Sequences, Text
+from research.data import Batches, Images, Sequences, Text, Trained
 from research.devices import compile_for
 from research.devices.cache import cache_compilations
 from research.devices.cpu_memory import keep_memory
@@ -108,7 +108,7 @@ FAMILIES = {
         Experiment(
             TransformerLanguageModel(vocabulary=112, layers=2, width=64, heads=2, max_length=32),
             LanguageModeling(),
-            Text("pydoc_topics", tokenizer="characters", vocabulary_size=112, length=32),
+            Text("pydoc_topics", tokenizer=Trained("characters", 112), length=32),
             OPTIMIZER,
             steps=500,
             batch_size=16,

@@ -12,7 +12,7 @@ Result   means of seeds 0 and 1 for both runs, 95 % Wilson intervals over test e
 from typing import Any
 
 from research.cli import main
-from research.data import LabelledText, Sentences
+from research.data import LabelledText, Sentences, Trained
 from research.experiment import Experiment, Start
 from research.models import bert, bert_classifier
 from research.optimization import Optimizer
@@ -30,7 +30,7 @@ SIZE: dict[str, Any] = {
 pretraining = Experiment(
     model=bert(**SIZE),
     task=MaskedLanguageModeling(),
-    data=Sentences("stdlib_docstrings", tokenizer="wordpiece", vocabulary_size=2048, length=64),
+    data=Sentences("stdlib_docstrings", tokenizer=Trained("wordpiece", 2048), length=64),
     optimizer=Optimizer("adamw", learning_rate=2e-3, schedule="linear", warmup=200, weight_decay=1e-2, clip_norm=1.0),
     steps=2000,
     batch_size=32,
@@ -39,7 +39,7 @@ pretraining = Experiment(
 experiment = Experiment(
     model=bert_classifier(classes=4, **SIZE),
     task=Classification(top_k=2),
-    data=LabelledText("stdlib_docstrings", label="kind", tokenizer="wordpiece", vocabulary_size=2048, length=64),
+    data=LabelledText("stdlib_docstrings", label="kind", tokenizer=Trained("wordpiece", 2048), length=64),
     optimizer=Optimizer("adamw", learning_rate=5e-4, schedule="linear", warmup=50, weight_decay=1e-2, clip_norm=1.0),
     steps=400,
     batch_size=32,

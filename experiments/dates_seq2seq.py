@@ -10,7 +10,7 @@ Result   exact match 0.993 on 1,000 unseen dates, the mean of seeds 0 to 2 (0.97
 
 from research.ablation import Study, chain, fixed, one_at_a_time
 from research.cli import main
-from research.data import Pairs
+from research.data import Pairs, Trained
 from research.experiment import Experiment
 from research.models import Seq2Seq
 from research.optimization import Optimizer
@@ -21,7 +21,7 @@ experiment = Experiment(
         source_vocabulary=80, target_vocabulary=16, embedding=32, hidden=96, bidirectional=True, attention="additive"
     ),
     task=SequenceToSequence(),
-    data=Pairs("babel_dates", source_vocabulary_size=80, target_vocabulary_size=16, source_length=40, target_length=11),
+    data=Pairs("babel_dates", source_tokenizer=Trained("characters", 80), source_length=40, target_length=11),
     optimizer=Optimizer("adamw", learning_rate=3e-3, schedule="cosine", warmup=50, weight_decay=1e-2, clip_norm=1.0),
     steps=1000,
     batch_size=64,

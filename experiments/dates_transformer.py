@@ -9,7 +9,7 @@ Result   exact match 0.996 on 1,000 unseen dates, the mean of seeds 0 to 2 (0.99
 """
 
 from research.cli import main
-from research.data import Pairs
+from research.data import Pairs, Trained
 from research.experiment import Experiment
 from research.models import TransformerSeq2Seq
 from research.optimization import Optimizer
@@ -18,7 +18,7 @@ from research.tasks import SequenceToSequence
 experiment = Experiment(
     model=TransformerSeq2Seq(source_vocabulary=80, target_vocabulary=16, layers=2, width=64, heads=4, max_length=40),
     task=SequenceToSequence(),
-    data=Pairs("babel_dates", source_vocabulary_size=80, target_vocabulary_size=16, source_length=40, target_length=11),
+    data=Pairs("babel_dates", source_tokenizer=Trained("characters", 80), source_length=40, target_length=11),
     optimizer=Optimizer("adamw", learning_rate=2e-3, schedule="cosine", warmup=100, weight_decay=1e-2, clip_norm=1.0),
     steps=1500,
     batch_size=64,

@@ -9,7 +9,7 @@ Result   exact match 0.473 on 3,000 unseen words, the mean of seeds 0 and 1, 95 
 """
 
 from research.cli import main
-from research.data import Pairs
+from research.data import Pairs, Trained
 from research.experiment import Experiment
 from research.models import TransformerSeq2Seq
 from research.optimization import Optimizer
@@ -20,9 +20,8 @@ experiment = Experiment(
     task=SequenceToSequence(label_smoothing=0.1),
     data=Pairs(
         "cmudict",
-        target_tokenizer="words",
-        source_vocabulary_size=32,
-        target_vocabulary_size=80,
+        source_tokenizer=Trained("characters", 32),
+        target_tokenizer=Trained("words", 80),
         source_length=20,
         target_length=20,
         validation="validation[:1000]",

@@ -10,7 +10,7 @@ Result   test loss 1.399 nats a character, 95 % t interval 1.364 to 1.434, or 2.
 
 from experiments.baselines.ngrams import NGrams
 from research.cli import main
-from research.data import Text
+from research.data import Text, Trained
 from research.experiment import Experiment
 from research.models import RecurrentLanguageModel
 from research.optimization import Optimizer
@@ -19,7 +19,7 @@ from research.tasks import LanguageModeling
 experiment = Experiment(
     model=RecurrentLanguageModel(vocabulary=112, embedding=128, hidden=256, layers=2, cell="lstm"),
     task=LanguageModeling(),
-    data=Text("pydoc_topics", tokenizer="characters", vocabulary_size=112, length=64),
+    data=Text("pydoc_topics", tokenizer=Trained("characters", 112), length=64),
     optimizer=Optimizer(
         "adamw", learning_rate=3e-3, schedule="cosine", warmup=100, floor=0.1, b2=0.99, weight_decay=0.1, clip_norm=1.0
     ),

@@ -12,7 +12,7 @@ Result   test loss 1.564 nats a character, 95 % t interval 1.540 to 1.589, or 2.
 from experiments.baselines.ngrams import NGrams
 from research.ablation import Study, one_at_a_time
 from research.cli import main
-from research.data import Text
+from research.data import Text, Trained
 from research.experiment import Experiment
 from research.models import TransformerLanguageModel
 from research.optimization import Optimizer
@@ -30,7 +30,7 @@ experiment = Experiment(
         initialization="scaled_normal",
     ),
     task=LanguageModeling(),
-    data=Text("pydoc_topics", tokenizer="characters", vocabulary_size=112, length=64),
+    data=Text("pydoc_topics", tokenizer=Trained("characters", 112), length=64),
     optimizer=Optimizer(
         "adamw", learning_rate=1e-3, schedule="cosine", warmup=100, floor=0.1, b2=0.99, weight_decay=0.1, clip_norm=1.0
     ),

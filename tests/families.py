@@ -8,7 +8,7 @@ Everything is made of data that is packaged, and of a few examples of it.
 import flax.linen as nn
 
 from research import models
-from research.data import Images, LabelledText, Pairs, Sentences, Sequences, Series, Text
+from research.data import Images, LabelledText, Pairs, Sentences, Sequences, Series, Text, Trained
 from research.experiment import Experiment
 from research.models import (
     CNN1D,
@@ -37,10 +37,10 @@ from tests.models.images.test_image_models import SMALL
 FEW = {"train": "train[:40]", "validation": "validation[:16]", "test": "test[:16]"}
 OPTIMIZER = Optimizer("adamw", learning_rate=0.01, warmup=2, weight_decay=0.01, clip_norm=1.0, ema=0.8)
 IMAGES = Images("digits", size=28, shift=1, noise=0.05, **FEW)
-DOCSTRINGS = LabelledText("stdlib_docstrings", tokenizer="wordpiece", vocabulary_size=300, length=13, **FEW)
-SENTENCES = Sentences("stdlib_docstrings", tokenizer="wordpiece", vocabulary_size=300, length=13, **FEW)
+DOCSTRINGS = LabelledText("stdlib_docstrings", tokenizer=Trained("wordpiece", 300), length=13, **FEW)
+SENTENCES = Sentences("stdlib_docstrings", tokenizer=Trained("wordpiece", 300), length=13, **FEW)
 TOPICS = Text("pydoc_topics", length=13, train="train[:4]", validation="validation[:2]", test="test[:2]")
-DATES = Pairs("babel_dates", source_vocabulary_size=80, target_length=11, **FEW)
+DATES = Pairs("babel_dates", source_tokenizer=Trained("characters", 80), target_length=11, **FEW)
 VOWELS = Sequences("japanese_vowels", noise=0.1, **FEW)
 SUNSPOTS = Series("sunspots", window=7, season=3)
 BLOCKS = {"layers": 1, "width": 8, "heads": 2, "dropout": 0.1}

@@ -166,7 +166,7 @@ def test_the_plain_flax_loop_has_as_many_parameters(name):
 def test_the_plain_flax_loop_has_the_same_transformer_and_loss():
     experiment = replace(
         sweep.FAMILIES["transformer"].experiment,
-        {"model.vocabulary": 11, "model.width": 6, "data.vocabulary_size": 11, "data.length": 5},
+        {"model.vocabulary": 11, "model.width": 6, "data.tokenizer.vocabulary_size": 11, "data.length": 5},
     )
     names = {"Embed_0": "embedding.tokens", "LayerNorm_4": "decoder.norm"}
     for i in range(experiment.model.layers):

@@ -20,12 +20,14 @@ from research.data.text.labelled_text import LabelledText
 from research.data.text.pairs import Pairs
 from research.data.text.sentences import Sentences
 from research.data.text.text import Text
+from research.data.text.tokenization import FromFile, Trained
 
 __all__ = [
     "Batch",
     "Batches",
     "Data",
     "Dataset",
+    "FromFile",
     "Images",
     "IndexedBatch",
     "LabelledText",
@@ -38,6 +40,7 @@ __all__ = [
     "Split",
     "Table",
     "Text",
+    "Trained",
     "count_duplicates",
     "evaluation_batches",
     "gather",

@@ -19,12 +19,23 @@ class Moved(NamedTuple):
     now: str
 
 
+TOKENIZER = Moved("tokenizer", "tokenizer.kind"), Moved("vocabulary_size", "tokenizer.vocabulary_size")
+
 MOVED: dict[str, tuple[Moved, ...]] = {
     "Experiment": (
         Moved("nonfinite", "safety.nonfinite"),
         Moved("spike", "safety.spike"),
         Moved("start", "start.0"),
         Moved("model.forward_mode", "forward_mode"),
+    ),
+    "Text": TOKENIZER,
+    "LabelledText": TOKENIZER,
+    "Sentences": TOKENIZER,
+    "Pairs": (
+        Moved("source_tokenizer", "source_tokenizer.kind"),
+        Moved("source_vocabulary_size", "source_tokenizer.vocabulary_size"),
+        Moved("target_tokenizer", "target_tokenizer.kind"),
+        Moved("target_vocabulary_size", "target_tokenizer.vocabulary_size"),
     ),
 }
 """By the name of the class that the paths begin at. Rows are only ever added."""
@@ -44,7 +55,8 @@ def modernize(tree: dict[str, Any], cls: type) -> None:
         elif below.isdigit():
             tree[name] = [] if found is None else [found]
         else:
-            tree.setdefault(name, {"class": type(_defaults(cls)[name]).__name__})[below] = found
+            default = _defaults(cls)[name]
+            tree.setdefault(name, {"class": type(default).__name__, **vars(default)})[below] = found
 
 
 def modern_override(root: Any, path: str, value: Any) -> tuple[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from research import data
-from research.data import Data, Dataset, Images, LabelledText, Pairs, Sentences, Sequences, Series, Table, Text
+from research.data import Data, Dataset, Images, LabelledText, Pairs, Sentences, Sequences, Series, Table, Text, Trained
 from research.data.schema import Categorical, Image, Integer, Labels, Length, Presence, Real, Tokens
 from research.data.source import Batch
 from research.data.storage import catalog
@@ -19,7 +19,7 @@ VALUES = {
     "scaled images": Images("coloured_shapes", size=7),
     "labels and a target": Images("digit_canvas"),
     "text by bytes": Text(),
-    "text by characters": Text(tokenizer="characters", length=13),
+    "text by characters": Text(tokenizer=Trained("characters", 256), length=13),
     "labelled text": LabelledText(),
     "sentences": Sentences(),
     "pairs": Pairs(),

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
-from research.data import Text
+from research.data import Text, Trained
 from research.experiment import Experiment
 from research.models import TransformerLanguageModel, resnet
 from research.optimization import Optimizer
@@ -25,7 +25,7 @@ def test_a_transformer_takes_what_its_matrices_say(scan, remat):
     experiment = Experiment(
         model=TransformerLanguageModel(vocabulary=v, layers=layers, width=d, heads=4, scan=scan, remat=remat),
         task=LanguageModeling(),
-        data=Text(tokenizer="bytes", vocabulary_size=v, length=l),
+        data=Text(tokenizer=Trained("bytes", v), length=l),
         optimizer=Optimizer("adamw", learning_rate=1e-3),
         steps=10,
         batch_size=b,

@@ -6,7 +6,7 @@ import pkgutil
 import pytest
 
 import experiments
-from research.data import Text
+from research.data import Text, Trained
 from research.experiment import Experiment
 from research.models import TransformerLanguageModel
 from research.optimization import Optimizer
@@ -32,7 +32,7 @@ def language_model(layers, width, batch_size):
             dtype="bfloat16",
         ),
         task=LanguageModeling(),
-        data=Text(tokenizer="bytes", vocabulary_size=256, length=2048),
+        data=Text(tokenizer=Trained("bytes", 256), length=2048),
         optimizer=Optimizer("adamw", learning_rate=1e-4),
         steps=1000,
         batch_size=batch_size,

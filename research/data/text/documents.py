@@ -13,10 +13,9 @@ from research.data.splits import Split
 from research.data.storage import catalog
 from research.data.storage.folders import is_folder, read_files, split_texts
 from research.data.storage.records import read
-from research.data.text import tokenizers
-from research.data.text.tokenizers import Kind, Tokenizer
+from research.data.text.tokenization import FromFile, Trained
+from research.data.text.tokenizers import Tokenizer
 from research.errors import UsageError
-from research.fields import Size
 
 READABLE = ("prompt", "source", "target", "prediction")  # columns of token ids, where tasks have them
 
@@ -37,14 +36,17 @@ class Documents(Dataset):
 
     feature: str = "text"
     """Text feature of a TFDS dataset."""
-    tokenizer: Kind = "wordpiece"
-    """What a token is; bpe and wordpiece take the extra "text"."""
-    vocabulary_size: Size = 4096
-    """Number of token ids; a trained tokenizer may use fewer."""
+    tokenizer: Trained | FromFile = Trained()
+    """What a token is, and how many ids there are."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The number of token ids."""
+        return self.tokenizer.vocabulary_size
 
     def check(self) -> None:
         """Raise `UsageError` where the dataset has no such text, or the tokenizer no room; needs no prepared data."""
-        tokenizers.check(self.tokenizer, self.vocabulary_size, self.special)
+        self.tokenizer.check(self.special)
         if is_folder(self.name):
             check_unset(self, "folder")
         else:
@@ -59,8 +61,8 @@ class Documents(Dataset):
         return texts
 
     def trained(self, data_dir: str | None = None) -> Tokenizer:
-        """Return the tokenizer, trained on the training split."""
-        return tokenizers.train(self.tokenizer, self.texts("train", data_dir), self.vocabulary_size, self.special)
+        """Return the tokenizer."""
+        return self.tokenizer.tokenizer(lambda: self.texts("train", data_dir), self.special)
 
     def counts(self, split: Split, data_dir: str | None = None) -> dict[str, int]:
         """Return what a split has, and what of it was cut to fit."""

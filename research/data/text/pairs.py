@@ -14,9 +14,9 @@ from research.data.source import Batch
 from research.data.splits import Split
 from research.data.storage import catalog
 from research.data.storage.records import Records
-from research.data.text import tokenizers
 from research.data.text.documents import check_texts, columns, decode, id_type, is_token_ids, padded
-from research.data.text.tokenizers import Kind, Tokenizer
+from research.data.text.tokenization import FromFile, Trained
+from research.data.text.tokenizers import Tokenizer
 from research.errors import UsageError
 from research.fields import Size
 from research.tokens import END, PADDING, START, UNKNOWN
@@ -31,7 +31,7 @@ class Pairs(Dataset):
 
     A training pair that does not fit is left out. Validation and test keep every pair: of a source the beginning is
     read, and a target that is too long ends with the unknown token, which no prediction can match. The tokenizers are
-    trained on the training split alone.
+    trained on the training split alone, or come from files.
     """
 
     name: str = "babel_dates"
@@ -40,14 +40,10 @@ class Pairs(Dataset):
     """Text feature that is read."""
     target_feature: str = "target"
     """Text feature to be written."""
-    source_tokenizer: Kind = "characters"
-    """What a token of the source is."""
-    target_tokenizer: Kind = "characters"
-    """What a token of the target is; "words" for phonemes."""
-    source_vocabulary_size: Size = 128
-    """Number of source token ids; a trained tokenizer may use fewer."""
-    target_vocabulary_size: Size = 16
-    """Number of target token ids; a trained tokenizer may use fewer."""
+    source_tokenizer: Trained | FromFile = Trained("characters", 128)
+    """What a token of the source is, and how many ids there are."""
+    target_tokenizer: Trained | FromFile = Trained("characters", 16)
+    """What a token of the target is, "words" for phonemes, and how many ids there are."""
     source_length: Size = 40
     """Tokens of a source at most."""
     target_length: Size = 11
@@ -57,15 +53,15 @@ class Pairs(Dataset):
         """Return shape and type of each entry of an example as stored."""
         self.check()
         return {
-            "tokens": jax.ShapeDtypeStruct((self.source_length,), id_type(self.source_vocabulary_size)),
+            "tokens": jax.ShapeDtypeStruct((self.source_length,), id_type(self.source_tokenizer.vocabulary_size)),
             "lengths": jax.ShapeDtypeStruct((), np.int32),
-            "labels": jax.ShapeDtypeStruct((self.target_length,), id_type(self.target_vocabulary_size)),
+            "labels": jax.ShapeDtypeStruct((self.target_length,), id_type(self.target_tokenizer.vocabulary_size)),
             "label_lengths": jax.ShapeDtypeStruct((), np.int32),
         }
 
     def schema(self) -> Schema:
         """Return what the entries mean."""
-        source, target = Tokens(self.source_vocabulary_size), Tokens(self.target_vocabulary_size)
+        source, target = Tokens(self.source_tokenizer.vocabulary_size), Tokens(self.target_tokenizer.vocabulary_size)
         return Schema(
             {
                 "tokens": source,
@@ -79,16 +75,15 @@ class Pairs(Dataset):
 
     def check(self) -> None:
         """Raise `UsageError` where the dataset has no such texts, or a tokenizer no room; needs no prepared data."""
-        tokenizers.check(self.source_tokenizer, self.source_vocabulary_size, special=True)
-        tokenizers.check(self.target_tokenizer, self.target_vocabulary_size, special=True)
+        self.source_tokenizer.check(special=True)
+        self.target_tokenizer.check(special=True)
         check_texts(catalog.find(self.name), self.source_feature, self.target_feature)
 
     def trained(self, data_dir: str | None = None) -> tuple[Tokenizer, Tokenizer]:
-        """Return the tokenizers of source and target, trained on the training split."""
-        sources, targets = self._texts("train", data_dir)
+        """Return the tokenizers of source and target."""
         return (
-            tokenizers.train(self.source_tokenizer, sources, self.source_vocabulary_size, special=True),
-            tokenizers.train(self.target_tokenizer, targets, self.target_vocabulary_size, special=True),
+            self.source_tokenizer.tokenizer(lambda: self._texts("train", data_dir)[0], special=True),
+            self.target_tokenizer.tokenizer(lambda: self._texts("train", data_dir)[1], special=True),
         )
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
@@ -108,8 +103,8 @@ class Pairs(Dataset):
             sources, targets = (
                 [row for row, fits in zip(rows, fitting, strict=True) if fits] for rows in (sources, targets)
             )
-        tokens, lengths = padded(sources, self.source_length, id_type(self.source_vocabulary_size))
-        labels, label_lengths = padded(targets, self.target_length, id_type(self.target_vocabulary_size))
+        tokens, lengths = padded(sources, self.source_length, id_type(self.source_tokenizer.vocabulary_size))
+        labels, label_lengths = padded(targets, self.target_length, id_type(self.target_tokenizer.vocabulary_size))
         labels[[len(row) > self.target_length for row in targets], -1] = UNKNOWN
         return Records.of({"tokens": tokens, "lengths": lengths, "labels": labels, "label_lengths": label_lengths})
 

@@ -1,7 +1,7 @@
 """Running text for a language model: windows of tokens, each with the token that follows it."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,13 @@ from research.data.schema import Integer, Length, Schema, Tokens
 from research.data.source import Batch
 from research.data.splits import Split
 from research.data.storage.records import Records
-from research.data.text import tokenizers
 from research.data.text.documents import Documents, id_type
+from research.data.text.tokenization import FromFile, Trained
 from research.data.text.tokenizers import Tokenizer
 from research.errors import UsageError
 from research.fields import Size
+
+WHOLE = ("bytes", "characters", "bpe")  # tokens that hold all of a text
 
 SEPARATOR = "\n\n"
 """What stands between two documents: text like any other, to be predicted."""
@@ -38,10 +40,8 @@ class Text(Documents):
 
     name: str = "pydoc_topics"
     """TFDS dataset, such as "pydoc_topics" or "stdlib_docstrings", which need no download; or a folder of text."""
-    tokenizer: Literal["bytes", "characters", "bpe"] = "bytes"
-    """What a token is; bpe takes the extra "text"."""
-    vocabulary_size: Size = 256
-    """Number of token ids; a trained tokenizer may use fewer."""
+    tokenizer: Trained | FromFile = Trained("bytes", 256)
+    """What a token is: bytes, characters or, with the extra "text", bpe; and how many ids there are."""
     length: Size = 64
     """Tokens in a window."""
     jitter: bool = True
@@ -55,7 +55,7 @@ class Text(Documents):
             "tokens": jax.ShapeDtypeStruct(reach, id_type(self.vocabulary_size)),
             "count": jax.ShapeDtypeStruct((), np.int32),
         }
-        return spec if self.tokenizer == "bytes" else {**spec, "sizes": jax.ShapeDtypeStruct(reach, np.uint16)}
+        return spec if self._bytes else {**spec, "sizes": jax.ShapeDtypeStruct(reach, np.uint16)}
 
     def schema(self) -> Schema:
         """Return what the entries mean; windows are cut from the same documents."""
@@ -73,7 +73,7 @@ class Text(Documents):
     def trained(self, data_dir: str | None = None) -> Tokenizer:
         """Return the tokenizer, trained on the training split as it is read: with what separates its documents."""
         pieces = tuple(self._pieces("train", data_dir))
-        return tokenizers.train(self.tokenizer, pieces, self.vocabulary_size, self.special)
+        return self.tokenizer.tokenizer(lambda: pieces, self.special)
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to the windows of a split.
@@ -91,7 +91,7 @@ class Text(Documents):
             "tokens": self._windows(tokens, starts).astype(id_type(self.vocabulary_size)),
             "count": np.minimum(n - starts, self._reach).astype(np.int32),
         }
-        if self.tokenizer != "bytes":
+        if not self._bytes:
             sizes = np.concatenate([np.array(tokenizer.sizes(piece), np.uint16) for piece in pieces])
             arrays["sizes"] = self._windows(sizes, starts)
         return Records.of(arrays)
@@ -127,6 +127,18 @@ class Text(Documents):
             "lengths": lengths,
             "bytes": size,
         }
+
+    def check(self) -> None:
+        """Raise `UsageError` also where tokens leave out what stands between them."""
+        super().check()
+        if isinstance(self.tokenizer, Trained) and self.tokenizer.kind not in WHOLE:
+            kinds = ", ".join(WHOLE)
+            raise UsageError(f'tokens of a text must hold all of it: "{self.tokenizer.kind}" is not one of {kinds}')
+
+    @property
+    def _bytes(self) -> bool:
+        """Whether every token is known to stand for one byte."""
+        return isinstance(self.tokenizer, Trained) and self.tokenizer.kind == "bytes"
 
     @property
     def _reach(self) -> int:

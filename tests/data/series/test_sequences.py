@@ -10,7 +10,7 @@ import pytest
 from research.data import Dataset, Sequences
 from research.data.builders import installed
 from research.data.builders import sequences as builder
-from research.data.series import sequences
+from research.data.series import sequence_files
 from research.data.splits import Split
 from research.errors import UsageError
 
@@ -162,9 +162,9 @@ def test_sequences_are_not_read_from_what_has_none(data_dir):
 @needs_aeon
 def test_sequences_without_a_label_are_refused(data_dir, monkeypatch):
     examples = [{"features": np.zeros((5, 12)), "label": label} for label in (3, -1)]
-    monkeypatch.setattr(sequences, "read", lambda source, keys: examples)
+    monkeypatch.setattr(sequence_files, "read", lambda source, keys: examples)
     with pytest.raises(UsageError, match='1 of 2 examples of the test split of "japanese_vowels" have no "label"'):
-        sequences.from_dataset.__wrapped__(Dataset("japanese_vowels"), "test", data_dir)
+        sequence_files.from_dataset.__wrapped__(Dataset("japanese_vowels"), "test", data_dir)
 
 
 def test_a_missing_or_changed_package_is_named(monkeypatch, tmp_path):

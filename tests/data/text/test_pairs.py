@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from research.data import Pairs, evaluation_batches
+from research.data import Pairs, Trained, evaluation_batches
 from research.data.builders import pairs as builders
 from research.data.splits import Split
 from research.data.text.documents import columns
@@ -19,9 +19,8 @@ from research.tokens import END, PADDING, SPECIAL, START, UNKNOWN
 SPLITS = Split.__args__
 PHONEMES = Pairs(
     "cmudict",
-    target_tokenizer="words",
-    source_vocabulary_size=32,
-    target_vocabulary_size=80,
+    source_tokenizer=Trained("characters", 32),
+    target_tokenizer=Trained("words", 80),
     source_length=12,
     target_length=9,
 )
@@ -74,7 +73,7 @@ def test_words_and_their_first_pronunciations(data_dir):
     "value",
     [
         Pairs(),
-        Pairs(source_tokenizer="bpe", source_vocabulary_size=300, target_tokenizer="words", target_vocabulary_size=90),
+        Pairs(source_tokenizer=Trained("bpe", 300), target_tokenizer=Trained("words", 90)),
     ],
 )
 def test_pairs_decode_back(value, data_dir):
@@ -142,7 +141,7 @@ def test_lengths_that_fit_nothing_are_refused(data_dir):
     with pytest.raises(UsageError, match='has no text "origin"; its texts are: source, target'):
         Pairs(source_feature="origin").spec()
     with pytest.raises(UsageError, match='5 token ids are too few for tokenizer "characters"'):
-        Pairs(target_vocabulary_size=5).spec()
+        Pairs(target_tokenizer=Trained("characters", 5)).spec()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from research.data import Batches, LabelledText, Records, Sentences, Text, evaluation_batches
+from research.data import Batches, LabelledText, Records, Sentences, Text, Trained, evaluation_batches
 from research.data.builders import OWN
 from research.data.builders.made import SHARES, by_group
 from research.data.builders.text import docstrings
@@ -55,7 +55,7 @@ def numbered(value, n):
 @pytest.mark.parametrize("tokenizer", PLAIN)
 @pytest.mark.parametrize("jitter", [True, False])
 def test_each_token_after_the_first_is_a_target_exactly_once(tokenizer, jitter, folder):
-    value = Text(folder, tokenizer=tokenizer, vocabulary_size=PLAIN[tokenizer], length=11, jitter=jitter)
+    value = Text(folder, tokenizer=Trained(tokenizer, PLAIN[tokenizer]), length=11, jitter=jitter)
     trained = value.trained()
     for split in SPLITS:
         text = SEPARATOR.join(value.texts(split))
@@ -81,7 +81,7 @@ def test_each_token_after_the_first_is_a_target_exactly_once(tokenizer, jitter, 
 
 
 def test_a_jittered_window_begins_anywhere_and_is_a_function_of_the_key():
-    value, n = Text(tokenizer="bpe", vocabulary_size=300, length=7), 38
+    value, n = Text(tokenizer=Trained("bpe", 300), length=7), 38
     batch = numbered(value, n)
     run = jax.jit(value.preprocess)
     seen = set()
@@ -100,14 +100,14 @@ def test_a_jittered_window_begins_anywhere_and_is_a_function_of_the_key():
     assert len(set((out["tokens"][:, 0] % 7).tolist())) > 1  # each example has its own draw
     plain = run(batch)
     np.testing.assert_array_equal(plain["tokens"][:, 0], np.arange(0, n - 1, 7))
-    still = Text(tokenizer="bpe", vocabulary_size=300, length=7, jitter=False)
+    still = Text(tokenizer=Trained("bpe", 300), length=7, jitter=False)
     same = still.preprocess(numbered(still, n), jax.random.key(0))
     for name, array in plain.items():
         np.testing.assert_array_equal(same[name], array)
 
 
 @pytest.mark.parametrize(
-    "value", [Text(length=11), Text(tokenizer="bpe", vocabulary_size=70_000), Sentences(length=9), LabelledText()]
+    "value", [Text(length=11), Text(tokenizer=Trained("bpe", 70_000)), Sentences(length=9), LabelledText()]
 )
 def test_the_promised_shapes_are_those_opened(value, data_dir):
     spec, records = value.spec(), value.open("validation", data_dir)
@@ -123,7 +123,7 @@ def test_the_promised_shapes_are_those_opened(value, data_dir):
 
 @pytest.mark.parametrize("tokenizer", ["characters", "bpe", "wordpiece", "words"])
 def test_the_tokenizer_sees_the_training_split_alone(tokenizer, tmp_path):
-    value = Sentences(str(tmp_path), tokenizer=tokenizer, vocabulary_size=280)
+    value = Sentences(str(tmp_path), tokenizer=Trained(tokenizer, 280))
     for i in range(12):
         (tmp_path / f"{i:02}.txt").write_text(f"common words {i}")
     before = value.trained()
@@ -184,7 +184,7 @@ def test_an_unreadable_file_is_named_and_capital_endings_are_read(tmp_path, monk
 def test_what_separates_documents_is_known_where_no_document_has_it(tmp_path):
     for i in range(12):
         (tmp_path / f"{i}.txt").write_text("one line " * (i + 1))
-    value = Text(str(tmp_path), tokenizer="characters", vocabulary_size=20)
+    value = Text(str(tmp_path), tokenizer=Trained("characters", 20))
     assert value.trained().decode(value.trained().encode(SEPARATOR)) == SEPARATOR
 
 
@@ -201,12 +201,12 @@ def test_what_a_dataset_lacks_is_named():
         )
     assert "its texts are: name, text" in _refused(Text("pydoc_topics", feature="body").spec)
     assert 'has no class "module"; its examples have: ' in _refused(LabelledText(label="module").spec)
-    assert "255 token ids are too few" in _refused(Text(vocabulary_size=255).spec)
+    assert "255 token ids are too few" in _refused(Text(tokenizer=Trained("bytes", 255)).spec)
     assert 'did you mean "pydoc_topics"' in _refused(Text("pydoc_topic").spec)
 
 
 def test_the_run_folder_gets_the_tokenizer_and_the_origin(folder, data_dir):
-    value = Text(folder, tokenizer="characters", vocabulary_size=40, length=11)
+    value = Text(folder, tokenizer=Trained("characters", 40), length=11)
     files = value.files()
     described = json.loads(files["dataset.json"])
     assert described["dataset"] == folder and len(described["files"]) == 12
@@ -291,7 +291,7 @@ def test_a_group_lies_in_one_split():
 def test_labelled_texts_begin_with_the_start_token(data_dir):
     from research.data.text.documents import columns
 
-    value = LabelledText(tokenizer="bytes", vocabulary_size=261, length=19)
+    value = LabelledText(tokenizer=Trained("bytes", 261), length=19)
     assert value.schema().entries["label"] == Categorical(4, ("module", "class", "function", "method"))
     texts, kinds = columns(value, ("text", "kind"), "test", data_dir)
     cut, n = 0, len(texts)
@@ -331,7 +331,7 @@ def reviews(tmp_path_factory):
 
 
 def test_a_catalogue_dataset_of_texts_works_by_name(reviews):
-    value = LabelledText("imdb_reviews", label="label", tokenizer="words", vocabulary_size=50, length=11)
+    value = LabelledText("imdb_reviews", label="label", tokenizer=Trained("words", 50), length=11)
     assert value.class_names() == ("neg", "pos")
     sizes = {}
     for split in SPLITS:
@@ -341,11 +341,11 @@ def test_a_catalogue_dataset_of_texts_works_by_name(reviews):
         assert all(("good" in text) == label for text, label in zip(out, arrays["label"], strict=True))
     assert sizes == {"train": 18, "validation": 2, "test": 5}
     assert len(Text("imdb_reviews", length=8).open("test", reviews)) == 20  # 155 bytes
-    assert len(Sentences("imdb_reviews", tokenizer="words").open("train", reviews)) == 2 * 18
+    assert len(Sentences("imdb_reviews", tokenizer=Trained("words")).open("train", reviews)) == 2 * 18
 
 
 def test_examples_without_a_label_are_refused(reviews, monkeypatch):
-    value = LabelledText("imdb_reviews", label="label", tokenizer="words", vocabulary_size=50, length=11)
+    value = LabelledText("imdb_reviews", label="label", tokenizer=Trained("words", 50), length=11)
     monkeypatch.setattr(labelled_text, "columns", lambda *arguments: ((-1, 1, 0, -1),))
     said = '2 of 4 examples of the test split of "imdb_reviews" have no "label"; choose another data.test'
     assert _refused(lambda: value.open("test", reviews)) == said
@@ -359,7 +359,7 @@ def test_sentences_end_at_their_marks():
 def test_every_second_sentence_comes_from_another_document(folder, tmp_path):
     for i in range(40):
         (tmp_path / f"{i:02}.txt").write_text(" ".join(f"d{i}s{j}." for j in range(2 + i % 3)))
-    value = Sentences(str(tmp_path), tokenizer="bytes", vocabulary_size=261, length=20)
+    value = Sentences(str(tmp_path), tokenizer=Trained("bytes", 261), length=20)
     follows = []
     for split in SPLITS:
         arrays = value.open(split).arrays()
@@ -394,7 +394,7 @@ def test_the_longer_sentence_is_cut_first(a, b, expected):
 
 
 def test_masking_depends_on_the_example_and_the_key_alone(data_dir):
-    value = Sentences(tokenizer="bytes", vocabulary_size=261, length=48)
+    value = Sentences(tokenizer=Trained("bytes", 261), length=48)
     raw = Records.of({name: array[-400:] for name, array in value.open("test", data_dir).arrays().items()})
     run = jax.jit(value.preprocess)
     whole = jax.tree.map(np.asarray, run(raw.arrays()))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from research.data import Images, LabelledText, Pairs, Sequences, Text
+from research.data import Images, LabelledText, Pairs, Sequences, Text, Trained
 from research.errors import UsageError
 from research.experiment import Experiment
 from research.models import CNN, CNN1D, MLP, RecurrentClassifier, Seq2Seq, TextCNN, TransformerSeq2Seq
@@ -15,8 +15,8 @@ def of(model, task, data):
     return Experiment(model, task, data, Optimizer("adam"), steps=3, batch_size=5)
 
 
-DOCSTRINGS = LabelledText(tokenizer="wordpiece", vocabulary_size=300, length=7)
-DATES = Pairs(source_vocabulary_size=80)
+DOCSTRINGS = LabelledText(tokenizer=Trained("wordpiece", 300), length=7)
+DATES = Pairs(source_tokenizer=Trained("characters", 80))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from research.data import Text
+from research.data import Text, Trained
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, Pretrained, Start, fingerprint, from_json, join, replace, split, to_json
 from research.models import RecurrentLanguageModel
@@ -117,7 +117,7 @@ def test_embeddings_are_taken_only_where_tokens_are_the_same(tmp_path, options):
     before = Experiment(
         RecurrentLanguageModel(vocabulary=7, embedding=3, hidden=5),
         LanguageModeling(),
-        Text(first, tokenizer="characters", vocabulary_size=7, length=5),
+        Text(first, tokenizer=Trained("characters", 7), length=5),
         Optimizer("sgd", learning_rate=0.1),
         steps=1,
         batch_size=2,

@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from research.errors import RunError, UsageError
-from research.training import restore, rollback, run, train
+from research.training import restore, rollback, train
+from research.training.display import pictures
 from research.training.storage.folder import Folder
 from research.training.storage.lineage import Lineage
 from tests.training.test_resume import assert_same_run
@@ -109,7 +110,7 @@ def test_a_folder_that_somebody_put_there_stays(folder):
 
 
 def test_a_task_that_draws_elsewhere_is_told_so(tiny, options, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "illustrate", lambda *arguments: {"../picture.png": "x"})
+    monkeypatch.setattr(pictures, "illustrate", lambda *arguments: {"../picture.png": "x"})
     with pytest.raises(UsageError, match=r"illustrations name '\.\./picture\.png'.*; mend `illustrate`"):
         train(tiny, tmp_path / "run", dataclasses.replace(options, pictures=True))
     assert train(tiny, tmp_path / "run", options).illustrations == {}
