@@ -99,7 +99,7 @@ def test_a_group_gives_the_same(finished, base, options, tmp_path, capsys):
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == 7 and shown[-1] == "6 trials: 6 done"
     assert "baseline, seed 0: accuracy" in shown[0] and "5 left" in shown[0]
-    (file,) = tmp_path.glob("groups/*/running.json")
+    (file,) = tmp_path.glob("groups/*/execution.json")
     assert json.loads(file.read_text())["size"] == 6
     with pytest.raises(UsageError, match='run as "vmap".*choose auto'):
         ablate(base, dataclasses.replace(STUDY, seeds=3), tmp_path, options, "loop")
@@ -249,7 +249,7 @@ def test_memory_that_runs_out_halves_the_chunk(base, options, tmp_path, monkeypa
     store = ablate(base, STUDY, tmp_path, options)
     assert sizes == [4, 2, 2, 2]
     assert statuses(store) == ["done"] * 6
-    (file,) = tmp_path.glob("groups/*/running.json")
+    (file,) = tmp_path.glob("groups/*/execution.json")
     assert json.loads(file.read_text())["size"] == 2
 
 
