@@ -5,7 +5,7 @@
 Of the states of a small CNN and of a ResNet-18 with Adam, each with the digests of its leaves, in turn:
 
 stall       until `save` gives the step its memory back: what training waits
-on disk     until all is written, which goes on beside training
+on disk     until all is written, which continues beside training
 processor   time of all threads for it
 restore     until the state is on the device again
 

@@ -47,7 +47,7 @@ print("\n".join(fields(experiment)))
 # ## Train
 #
 # A run has a folder, named after the experiment, with its configuration, metrics, pictures and checkpoints. Interrupt
-# the cell and run it again: it goes on where it stopped. Once the run is finished the cell returns its result at once.
+# the cell and run it again: it resumes where it stopped. Once the run is finished the cell returns its result at once.
 
 # %%
 from research.cli.runs import default_workdir

@@ -146,7 +146,7 @@ command("experiments.text_transformer", "plan", "--target", target, "--batch_siz
 # %% [markdown]
 # ## A checkpoint on Drive
 #
-# A Colab runtime may end at any time. Runs that are kept on Google Drive go on in the next one: open this notebook
+# A Colab runtime may end at any time. Runs that are kept on Google Drive resume in the next one: open this notebook
 # again and run the cells below, which find the checkpoint. Set `on_drive = True` on Colab; otherwise the folder is
 # here. To have something to resume, the first cell asks for an end after half of the steps.
 
@@ -164,7 +164,7 @@ except Interrupted as interruption:
     print(interruption)
 
 # %% [markdown]
-# The same call again. It goes on from there, and ends as the run above that was never interrupted.
+# The same call again. It resumes from there, and ends as the run above that was never interrupted.
 
 # %%
 resumed = train(experiment, folder, options)

@@ -21,7 +21,7 @@ class WrongValueError(UsageError):
 
 
 class RunError(RuntimeError):
-    """A run that cannot go on or be read; the command line exits with 1."""
+    """A run that cannot continue or be read; the command line exits with 1."""
 
 
 def suggestion(name: str, options: Iterable[str]) -> str:

@@ -3,11 +3,11 @@
 python -m research.launch --processes 2 --devices_per_process 4 -- python -m experiments.NAME train
 
 Process 0 writes to this terminal, each of the others to a file, named as soon as something goes wrong. All are started
-again, and go on from their last checkpoint, only after a signal has ended one of them: it was killed, had no memory
+again, and resume from their last checkpoint, only after a signal has ended one of them: it was killed, had no memory
 left, or was aborted by jax because another had gone. A program that ends with an error would do so again.
 
 Exit codes: 0 all are done; 1 one has failed, or was killed once more than there are restarts; 2 bad usage; 75
-interrupted: Ctrl-C or SIGTERM lets all save at the same step, and the same command goes on from there; 130 ended at
+interrupted: Ctrl-C or SIGTERM lets all save at the same step, and the same command resumes from there; 130 ended at
 once by a second one.
 """
 

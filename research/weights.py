@@ -4,7 +4,7 @@ python -m research.weights export --workdir RUN --output FILE.safetensors
 python -m research.weights import FILE --experiment experiments.NAME --workdir RUN
 
 What is imported is part of the experiment, as `Experiment.start`; the run folder holds its state before the first step,
-so that `evaluate` and `predict` take the weights as they are, and `train` goes on from them.
+so that `evaluate` and `predict` take the weights as they are, and `train` continues from them.
 """
 
 import argparse
@@ -153,7 +153,7 @@ def take_in(arguments: Import) -> None:
         print(f"{arguments.workdir} holds this run already, at step {int(state.step)}")
         return
     print(f"{count_parameters(state):,} parameters at step 0 in {arguments.workdir}, from {arguments.file}")
-    print("go on with the same flags:")
+    print("continue with the same flags:")
     for command in ("evaluate", "train"):
         print(f"  python -m {arguments.experiment} {command} --workdir {arguments.workdir}")
 

@@ -38,7 +38,7 @@ Flat = tyro.conf.arg(name="")  # a field of the experiment is --model.dropout, n
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train, evaluate and write a run folder. The same command goes on where an interrupted run stopped."""
+    """Train, evaluate and write a run folder. The same command resumes where an interrupted run stopped."""
 
     experiment: Annotated[Experiment, Flat]
     options: Annotated[RunOptions, Flat]
@@ -83,7 +83,7 @@ class Predict(Evaluate):
 
 @dataclasses.dataclass(frozen=True)
 class Rollback:
-    """Go back to a checkpoint: what came later is moved to archive/ in the run folder, and train goes on from there."""
+    """Go back to a checkpoint: what came later is moved to archive/ in the run folder, and train resumes there."""
 
     experiment: Annotated[Experiment, Flat]
     workdir: str | None = None

@@ -49,10 +49,10 @@ class RunOptions:
     keep: Size = 2
     """Latest checkpoints kept, besides the best one."""
     save_errors: Literal["stop", "warn"] = "stop"
-    """What follows a checkpoint that cannot be saved: stop ends the run, warn says so and goes on, though a run whose
+    """What follows a checkpoint that cannot be saved: stop ends the run, warn says so and continues, though a run whose
     last one is missing never ends well."""
     stop_after: Size | None = None
-    """Stop after this step as an interruption would, keeping the schedule; the same command goes on."""
+    """Stop after this step as an interruption would, keeping the schedule; the same command resumes."""
     start_dir: str | None = None
     """Where the runs are that others begin with; default: start/ in the folder of the run that needs it."""
     keep_best: bool = True
@@ -71,7 +71,7 @@ class RunOptions:
     chaos_seed: Seed = 0
     """Decides when they strike."""
     stop_diverged: bool = True
-    """Whether a run whose numbers are no longer finite ends at once; trials of a study go on and are reported as
+    """Whether a run whose numbers are no longer finite ends at once; trials of a study continue and are reported as
     diverged."""
 
     def __post_init__(self) -> None:

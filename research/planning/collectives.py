@@ -149,7 +149,7 @@ def _regions(program: Program, name: str, times: int, known: bool = True) -> Ite
 
 
 def _inlined(program: Program, name: str) -> Iterator[tuple[Operation, str]]:
-    """Yield (operation, name of its computation), going on into fusions, calls and asynchronous computations."""
+    """Yield (operation, name of its computation), following it into fusions, calls and asynchronous computations."""
     for operation in program.get(name, {}).values():
         yield operation, name
         if operation.kind in ("fusion", "call", "async-start"):

@@ -91,7 +91,7 @@ class LanguageModeling(Task):
         return jnp.asarray(columns["log_probability"], jnp.float32)
 
     def predict(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> Columns:
-        """Return `prompt`, `prediction` and `target`, how the text goes on: token ids, -1 where there is no token.
+        """Return `prompt`, `prediction` and `target`, how the text continues: token ids, -1 where there is no token.
 
         `row` [b], if the batch has it, numbers the examples.
 
@@ -124,7 +124,7 @@ class LanguageModeling(Task):
     def illustrate(
         self, model: nn.Module, params: Any, variables: Any, batch: Batch, readable: Readable, folder: Path
     ) -> dict[str, str]:
-        """Write `samples.txt`, a few beginnings of texts and how the model goes on."""
+        """Write `samples.txt`, a few beginnings of texts and how the model continues."""
         some = {name: entry[:SHOWN] for name, entry in batch.items()}
         predict = jax.jit(lambda params, variables, batch: self.predict(model, params, variables, batch))
         columns = readable(jax.device_get(predict(params, variables, some)))

@@ -27,7 +27,7 @@ class Clock:
         self._total += spent.get("total", 0.0)
 
     def lose(self, seconds: float) -> None:
-        """Add seconds of earlier parts that came to nothing: no checkpoint that was gone on from has them."""
+        """Add seconds of earlier parts that came to nothing: no checkpoint that was resumed from has them."""
         self._seconds["lost"] += max(seconds, 0.0)
         self._total += max(seconds, 0.0)
 

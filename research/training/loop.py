@@ -28,7 +28,7 @@ from research.training.storage.folder import Folder, Result
 def train(
     experiment: Experiment, workdir: str | Path, options: RunOptions | None = None, splits: Splits | None = None
 ) -> Result:
-    """Train, evaluate and write a run folder; a run that was interrupted goes on exactly where it stopped.
+    """Train, evaluate and write a run folder; a run that was interrupted resumes exactly where it stopped.
 
     A folder that holds the finished run returns its result at once. `splits` are those of the experiment's data where
     they are already open, so that the runs of a sweep decode them once.
@@ -38,7 +38,7 @@ def train(
             holds another experiment; found before anything is computed or written. Also where `options.chaos` asks for
             faults and nothing would start this process again: only the command does.
         Interrupted: SIGINT, SIGTERM or `options.stop_after` ended the run early; it is saved.
-        Diverged: the numbers are no longer finite, and `experiment.safety.nonfinite` does not say to go on.
+        Diverged: the numbers are no longer finite, and `experiment.safety.nonfinite` does not say to continue.
         RunError: the folder is damaged, another process runs in it, or saving failed.
     """
     options = options or RunOptions()

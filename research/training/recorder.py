@@ -108,7 +108,7 @@ class Recorder:
         last = step == self.experiment.steps
         self.progress.say(f"{name} at step {step}: {shown(metrics if last else self._headline(metrics))}")
         if strange := [metric for metric, value in metrics.items() if not math.isfinite(value)]:
-            self.progress.say(f"{name} at step {step}: {', '.join(strange)} not finite, so never best; going on")
+            self.progress.say(f"{name} at step {step}: {', '.join(strange)} not finite, so never best; continuing")
         return metrics, task.details(sums)
 
     def is_best(self) -> bool:
@@ -134,7 +134,7 @@ class Recorder:
         self.lineage.add("interrupted", step=step, seconds=self._say_goodput(), life=self.clock.life())
         return Interrupted(
             f"stopped at step {step} of {self.experiment.steps}, saved in {self.folder.root}; "
-            "the same command goes on from there"
+            "the same command resumes from there"
         )
 
     def failed(self, step: int, error: BaseException) -> None:

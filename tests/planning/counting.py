@@ -48,7 +48,7 @@ def main() -> None:
         step += 1
         time.sleep(0.03)
         if [index, step] == list(options.fails):
-            raise ArithmeticError(f"process {index} cannot go on")
+            raise ArithmeticError(f"process {index} cannot continue")
         stop = stop_agreed()
         if (stop or step % EVERY == 0) and is_main_process():
             (folder / "partial").write_text(f"{step} {total}")

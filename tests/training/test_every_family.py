@@ -190,7 +190,7 @@ def test_not_finite(alone, stopped, tmp_path, monkeypatch):
             alone.train(folder, checkpoint_every=2)
     named = jax.tree_util.keystr(hit, simple=True, separator=".")
     assert str(raised.value).startswith(f"{named} is not finite at step 2 of 4, rows ")
-    assert str(raised.value).endswith("the same command goes on from the checkpoint of step 1")
+    assert str(raised.value).endswith("the same command resumes from the checkpoint of step 1")
     assert faults == [NONFINITE] * 2  # once more as the step is repeated
     assert files(folder / "checkpoints") == before
     alone.assert_same_end(folder)

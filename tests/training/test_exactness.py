@@ -33,7 +33,7 @@ class LeftAlone:
         train(self.experiment, folder, dataclasses.replace(self.options, **changes), self.splits)
 
     def stop(self, folder, step):
-        """Go on in a folder and stop after a step; the run goes on from a copy, which is returned."""
+        """Go on in a folder and stop after a step; the run continues from a copy, which is returned."""
         with pytest.raises(Interrupted, match=f"step {step} of"):
             self.train(folder, stop_after=step)
         return shutil.copytree(folder, folder.with_name(f"{folder.name} {step}"))

@@ -152,7 +152,7 @@ def test_kill_again_and_again(start, left_alone, tmp_path):
 def test_signal_saves_and_exits_with_75(number, start, left_alone, tmp_path):
     ended = strike(*start(tmp_path), tmp_path, 50, number)
     assert ended.code == 75
-    assert "once more stops at once" in ended.text and "the same command goes on" in ended.text
+    assert "once more stops at once" in ended.text and "the same command resumes" in ended.text
     assert "Traceback" not in ended.text
     assert "resumed at step" in finish(*start(tmp_path))
     assert_same_run(tmp_path, left_alone)

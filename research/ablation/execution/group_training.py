@@ -50,7 +50,7 @@ def train_together(
 ) -> None:
     """Train runs of one program and one number of steps, each into a folder as `train` would write it.
 
-    Runs that were all stopped at the same step go on from there; otherwise all begin again. What one run cannot do,
+    Runs that were all stopped at the same step resume from there; otherwise all begin again. What one run cannot do,
     such as write its files, ends that one alone.
 
     Args:

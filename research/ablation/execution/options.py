@@ -13,7 +13,7 @@ SAVED_SECONDS = 30.0  # between checkpoints of a trial: what is lost when it is 
 def for_trials(options: RunOptions, execution: Execution) -> tuple[RunOptions, Execution]:
     """Return options and execution of trials: each on one device, or one after the other in a placement of their own.
 
-    One that diverges goes on, however it is run, and so is told from one that fails.
+    One that diverges continues, however it is run, and so is told from one that fails.
 
     Raises:
         UsageError: both are asked for, or a trace, which is of a single run.

@@ -46,7 +46,7 @@ def ablate(
     """Run the trials of a study that are missing, and return its store.
 
     Several processes with the same folder share the work. What was killed is done again; a trial that fails is recorded
-    and the others go on. Where the study tunes nuisance settings, that comes first, and waits for other processes.
+    and the others continue. Where the study tunes nuisance settings, that comes first, and waits for other processes.
 
     Args:
         experiment: the baseline.
@@ -63,7 +63,7 @@ def ablate(
     Raises:
         UsageError: the study does not fit, the folder holds another one, trials in it were run in another way, or they
             are to be run together and each on many devices.
-        Interrupted: stopped early; the same call goes on.
+        Interrupted: stopped early; the same call resumes.
     """
     options, execution = for_trials(options or RunOptions(), execution)
     if wrong := set(retry) - {"failed", "diverged"}:
@@ -237,7 +237,7 @@ class Sweep:
             train_together(experiments, folders, splits, options, mode, size, self._interrupted, ended)
 
     def _put_back(self, waiting: Iterable[tuple[Job, Claim]], choice: Choice) -> None:
-        """Leave trials that were stopped to whoever goes on."""
+        """Leave trials that were stopped to whoever resumes."""
         for job, claim in waiting:
             with contextlib.suppress(OSError):
                 write_status(job.folder, "planned", mode=choice.mode, group=job.group.name)

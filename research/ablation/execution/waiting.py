@@ -12,7 +12,7 @@ PAUSES = (0.05, 0.25)  # seconds between two looks at what another process is do
 
 def stopped(store: Store) -> Interrupted:
     """Return what to raise for a sweep that ends early."""
-    return Interrupted(f"stopped, {summary(store.outcomes())} in {store.root}; the same command goes on")
+    return Interrupted(f"stopped, {summary(store.outcomes())} in {store.root}; the same command resumes")
 
 
 class Waiting:

@@ -1,8 +1,8 @@
 """Screening: successive halving, which stops the less promising cells early and decides nothing for good.
 
-Every cell is trained to the first rung; those that are best on validation go on to the next one, and what is left after
-the last one to the end (Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
-optimization", 2016). The schedule is that of the full run, so a cell that goes on is the run that nobody had stopped.
+Every cell is trained to the first rung; those that are best on validation advance to the next one, and what is left
+after the last one to the end (Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter
+optimization", 2016). The schedule is that of the full run, so a cell that advances is the run that nobody had stopped.
 
 What is left was picked for its scores: they are optimistic, and no test may be made of them. A screening trains on the
 seeds for tuning, so that those of a study are fresh.
@@ -35,12 +35,12 @@ from research.training.storage.folder import Folder, finite, write
 
 @dataclasses.dataclass(frozen=True)
 class Rungs:
-    """When cells are judged, and how many go on."""
+    """When cells are judged, and how many advance."""
 
     steps: tuple[int, ...]
     """Steps, ascending, at which cells are judged; what is left then is trained to the end."""
     keep: float = 1 / 3
-    """Share of the cells besides the baseline that goes on from each rung, rounded down, but at least one."""
+    """Share of the cells besides the baseline that advances from each rung, rounded down, but at least one."""
 
     def __post_init__(self) -> None:
         if not self.steps or self.steps[0] < 1 or any(a >= b for a, b in zip(self.steps, self.steps[1:], strict=False)):
@@ -76,7 +76,7 @@ def screen(
 ) -> tuple[Standing, ...]:
     """Screen the cells of a study and return how they stand, best first; screening.csv has the same.
 
-    Several processes with the same folder share the work, and what was killed goes on. The baseline always goes on. A
+    Several processes with the same folder share the work, and what was killed resumes. The baseline always advances. A
     cell in which a run failed or diverged comes last.
 
     Args:
@@ -89,7 +89,7 @@ def screen(
 
     Raises:
         UsageError: study, rungs and options do not fit, or the folder holds anything else.
-        Interrupted: stopped early; the same call goes on.
+        Interrupted: stopped early; the same call resumes.
         RunError: a trial's folder cannot be written.
     """
     options, execution = for_trials(options or RunOptions(), execution)
@@ -102,7 +102,7 @@ def screen(
                 sweep.climb(cells, step)
                 judge(store, cells, step, rungs.keep)
             cells = going_on(store, cells, step)
-            sweep.lines.say(f"step {step}: {len(cells)} go on: {', '.join(cell.name for cell in cells)}")
+            sweep.lines.say(f"step {step}: {len(cells)} advance: {', '.join(cell.name for cell in cells)}")
         sweep.climb(cells, None)
     found = standings(store)
     write(store.root / "screening.csv", as_csv(found, store.goal.metric))
@@ -197,12 +197,12 @@ class Screening(Sweep):
 
 
 def survivors(values: Sequence[float], keep: float, maximize: bool) -> list[int]:
-    """Return the numbers of the cells that go on, ascending: 0, which is the baseline, and the best of the others.
+    """Return the numbers of the cells that advance, ascending: 0, which is the baseline, and the best of the others.
 
     Args:
         values: the score of each cell; one that is not finite comes last.
         keep: share of the others, rounded down, but at least one.
-        maximize: whether more is better. Of equals, the earlier cell goes on.
+        maximize: whether more is better. Of equals, the earlier cell advances.
     """
     others = range(1, len(values))
     costs = [math.inf if not math.isfinite(value) else -value if maximize else value for value in values]
@@ -216,7 +216,7 @@ def rung_file(store: Store, step: int) -> Path:
 
 
 def judge(store: Store, cells: Sequence[Cell], step: int, keep: float) -> None:
-    """Decide which cells go on from a rung, and write it down, last of all that the decision is made."""
+    """Decide which cells advance from a rung, and write it down, last of all that the decision is made."""
     scores = [score(store, cell, step) for cell in cells]
     chosen = [cells[number] for number in survivors(scores, keep, store.goal.maximize)]
     for trial in trials([cell for cell in cells if cell not in chosen], _seeds(store)):
@@ -233,13 +233,13 @@ def judge(store: Store, cells: Sequence[Cell], step: int, keep: float) -> None:
 
 
 def going_on(store: Store, cells: Sequence[Cell], step: int) -> list[Cell]:
-    """Return the cells that go on from a rung at which they were judged."""
+    """Return the cells that advance from a rung at which they were judged."""
     _, names = read_decision(rung_file(store, step))
     return [cell for cell in cells if cell.name in names]
 
 
 def read_decision(file: Path) -> tuple[dict[str, float], list[str]]:
-    """Return the scores of cells at a rung, NaN where there was none, and the names of those that go on.
+    """Return the scores of cells at a rung, NaN where there was none, and the names of those that advance.
 
     Raises:
         RunError: the file is damaged.

@@ -121,7 +121,7 @@ class Memory:
         values = scores(store)
         for trial in filter(self._is_whole, self._in_state("RUNNING")):  # others are being asked for at this moment
             value = values.get(self._fingerprint(self._setting(trial)))
-            if value is None:  # of the next batch: another process told all of this one, and went on
+            if value is None:  # of the next batch: another process told all of this one, and moved on
                 continue
             ended = {"values": value} if math.isfinite(value) else {"state": self._optuna.trial.TrialState.FAIL}
             with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):  # told at this very moment
@@ -175,7 +175,7 @@ def probes(space: Space) -> dict[str, list[str]]:
 def pause(root: Path, interrupted: Callable[[], bool]) -> None:
     """Let another process work. Raises `Interrupted` after a signal."""
     if interrupted():
-        raise Interrupted(f"stopped the search in {root}; the same command goes on")
+        raise Interrupted(f"stopped the search in {root}; the same command resumes")
     time.sleep(PAUSES[0])
 
 

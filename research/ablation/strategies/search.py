@@ -44,7 +44,7 @@ def search(
     """Search a space for the setting that does best on validation; search.csv has every trial.
 
     Settings of a batch run as the cells of a study, so those of one program train together, and nothing that is
-    finished is run again: the same call goes on, with more trials if so asked. Several processes with the same folder
+    finished is run again: the same call resumes, with more trials if so asked. Several processes with the same folder
     share a batch. The next one depends on nothing but the space, `sampler_seed` and the results so far.
 
     Args:
@@ -64,7 +64,7 @@ def search(
 
     Raises:
         UsageError: Optuna is not installed, the space does not fit, or the folder holds another search.
-        Interrupted: stopped early; the same call goes on.
+        Interrupted: stopped early; the same call resumes.
         RunError: a trial's folder cannot be written.
     """
     if trials < 1 or batch < 1:

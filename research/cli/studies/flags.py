@@ -63,7 +63,7 @@ class Ablate:
     screen: str | None = None
     """STEPS,STEPS,... at which to stop the cells that do worst on validation (successive halving); tests nothing."""
     keep_share: Annotated[float, Range(0.0, 1.0, open_end=True, open_start=True)] = 1 / 3
-    """Share of the cells that goes on from each of these steps, besides the baseline."""
+    """Share of the cells that advances from each of these steps, besides the baseline."""
     retry: tuple[Literal["failed", "diverged"], ...] = ()
     """Run such trials again."""
     fail_fast: bool = False

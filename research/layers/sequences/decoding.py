@@ -79,7 +79,7 @@ def beam_search(
         carry, following = _advance(step, carry, last.reshape(-1))
         v = following.shape[-1]
         following = following.reshape(b, beams, v)
-        nothing = jnp.where(jnp.arange(v) == end, 0.0, -jnp.inf)  # an ended beam goes on with end tokens, for free
+        nothing = jnp.where(jnp.arange(v) == end, 0.0, -jnp.inf)  # an ended beam continues with end tokens, for free
         following = jnp.where(ended[..., None], nothing[None, None], following)
         candidates = log_probability[..., None] + following  # [b, k, v]
         longer = length + ~ended  # [b, k]
@@ -92,7 +92,7 @@ def beam_search(
         log_probability = jnp.take_along_axis(candidates.reshape(b, -1), best, axis=1)
         return (carry, token, tokens, log_probability, jnp.take_along_axis(longer, parent, axis=1)), None
 
-    first = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)  # all beams begin alike: only one of them may go on
+    first = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)  # all beams begin alike: only one of them may continue
     state = (
         jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), carry),
         jnp.repeat(start.astype(jnp.int32)[:, None], beams, axis=1),

@@ -1,4 +1,4 @@
-"""Recurrent layers: one or both directions, any lengths, a carry to go on from, and stacks of them."""
+"""Recurrent layers: one or both directions, any lengths, a carry to continue from, and stacks of them."""
 
 from typing import Any, Literal
 

@@ -114,7 +114,7 @@ class RecurrentLanguageModel(RecurrentFields):
     Called with the tokens, or a mapping with `tokens` and optionally `lengths` [b]; logits at a step are those of the
     token after it, and depend on nothing later. Dropout as in Zaremba, Sutskever and Vinyals (2014): embedding, between
     layers, before the logits. The family of Mikolov et al., "Recurrent neural network based language model" (2010).
-    `stream` goes on from a carry; `start` and `step` are what `research.layers.sequences.decoding` needs.
+    `stream` continues from a carry; `start` and `step` are what `research.layers.sequences.decoding` needs.
 
     Raises:
         UsageError: the embedding is tied and its width is not `hidden`.

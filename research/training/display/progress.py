@@ -111,7 +111,7 @@ class Enduring:
             show(self._shows)
         except (OSError, ValueError) as error:
             self._shows = Silence()
-            log.warning("progress is not shown any more, as standard output failed (%s); the run goes on", error)
+            log.warning("progress is not shown any more, as standard output failed (%s); the run continues", error)
             with contextlib.suppress(OSError, ValueError):  # what is still to be written there must not fail again
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -88,7 +88,7 @@ def check(experiment: Experiment, options: RunOptions) -> Schedule:
     if "nan" in dict(schedule.rates) and (experiment.safety.nonfinite == "skip" or not options.stop_diverged):
         remedy = "safety.nonfinite to stop or rewind" if experiment.safety.nonfinite == "skip" else "stop_diverged"
         raise UsageError(
-            f"chaos with nan changes the numbers of a run that goes on with what is not finite: set {remedy}"
+            f"chaos with nan changes the numbers of a run that continues with what is not finite: set {remedy}"
         )
     return schedule
 

@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(RunError):
-    """A run that stopped early, saved, and goes on when started again; the command line exits with 75."""
+    """A run that stopped early, saved, and resumes when started again; the command line exits with 75."""
 
 
 class Received:

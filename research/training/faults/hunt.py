@@ -40,7 +40,7 @@ class Repeatable(Protocol):
 def locate(
     run: Repeatable, found: NotFinite, experiment: Experiment, sentry: NonFiniteMonitor, interrupted: Callable[[], bool]
 ) -> Diverged:
-    """Return what to raise for a run that cannot go on, with what was the first not finite, and where."""
+    """Return what to raise for a run that cannot continue, with what was the first not finite, and where."""
     saved = run.step or None
     while run.step < found.step:
         if interrupted():

@@ -1,4 +1,4 @@
-"""What a run does about numbers that are not finite: whether it goes on, and where they came from."""
+"""What a run does about numbers that are not finite: whether it continues, and where they came from."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -46,14 +46,14 @@ class NonFiniteMonitor:
         self._row = 0
 
     def begin(self, state: TrainState) -> None:
-        """Take note that a run goes on from `state`."""
+        """Take note that a run resumes from `state`."""
         self._row = 0 if state.skipped is None else int(np.asarray(state.skipped)[1])
 
     def look(self, step: int, faults: np.ndarray) -> None:
         """Take note of what came of the updates from `step` on, and say which are left out.
 
         Raises:
-            NotFinite: the run cannot go on from there.
+            NotFinite: the run cannot continue from there.
         """
         for update, fault in enumerate(faults.tolist(), start=step + 1):
             if fault == TAKEN:
@@ -167,8 +167,8 @@ def _remedy(experiment: Experiment) -> str:
 
 
 def _goes_on(saved: int | None) -> str:
-    """Return where a run goes on."""
-    return "begins again: nothing is saved yet" if saved is None else f"goes on from the checkpoint of step {saved}"
+    """Return where a run resumes."""
+    return "begins again: nothing is saved yet" if saved is None else f"resumes from the checkpoint of step {saved}"
 
 
 def _all_finite(x: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ from research.training.update.state import TrainState, abstract_state
 
 
 def begin(experiment: Experiment, workdir: str | Path, options: RunOptions | None = None) -> TrainState:
-    """Write the folder of a run with its state before the first step, and return that; `train` goes on from there.
+    """Write the folder of a run with its state before the first step, and return that; `train` continues from there.
 
     A folder in which the run has got further is left as it is, and its latest state returned.
 

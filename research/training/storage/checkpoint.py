@@ -159,7 +159,7 @@ class Checkpoints:
             self._failed[kind] = f"saving step {step} to {self._folder / kind} failed: {cause(error)}"
             if self._errors == "stop":
                 raise RunError(self._failed[kind]) from error
-            log.warning("%s; going on", self._failed[kind])
+            log.warning("%s; continuing", self._failed[kind])
         else:
             self._failed.pop(kind, None)
 
@@ -284,7 +284,7 @@ class Checkpoints:
 
 
 def _in_all(read: Callable[[], Any]) -> Any:
-    """Return what `read` gives; where it fails in some process, raise in all, so that all go on alike."""
+    """Return what `read` gives; where it fails in some process, raise in all, so that all continue alike."""
     found, failure = None, None
     try:
         found = read()

@@ -157,7 +157,7 @@ class Folder:
             if not self.experiment.exists():
                 write(self.experiment, to_json(experiment) + "\n")
             elif changed := drift(self.read_environment(), environment):
-                log.warning("%s goes on where numbers may differ: %s", self.root, explain_drift(changed))
+                log.warning("%s resumes where numbers may differ: %s", self.root, explain_drift(changed))
                 Lineage(self.lineage).add("drifted", changed=changed)
             write(self.environment, json.dumps(environment, indent=2) + "\n")
             for name, text in files.items():

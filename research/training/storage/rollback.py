@@ -10,7 +10,7 @@ from research.training.storage.lineage import Lineage
 
 
 def rollback(workdir: str | Path, step: int) -> Path:
-    """Move what a run wrote after `step` into a folder archive/N of its own, and return that; `train` goes on there.
+    """Move what a run wrote after `step` into a folder archive/N of its own, and return that; `train` continues there.
 
     Those are later checkpoints, the latest and the best, later lines of the journal, the result and the pictures.
     Nothing is deleted, and nothing outside the run folder is touched, whatever result.json says. Where this is cut

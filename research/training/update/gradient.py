@@ -57,7 +57,7 @@ def _in_parts(experiment: Experiment, state: TrainState, batch: Any) -> Gradient
     weights = _weights(experiment, state, batch)
 
     def part(carried: tuple[Any, Any], at: tuple[jax.Array, Any]) -> tuple[tuple[Any, Any], Any]:
-        """Add the gradient of one part, whose batch norm goes on from the part before."""
+        """Add the gradient of one part, whose batch norm continues from the part before."""
         gradients, variables = carried
         index, batch = at
 

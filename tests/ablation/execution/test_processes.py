@@ -55,12 +55,12 @@ for size, members in ((8, runs[:5]), (16, runs)):
             for leaf, expected in zip(jax.tree.leaves(state), jax.tree.leaves(alone), strict=True):
                 np.testing.assert_allclose(leaf, expected, rtol=1e-5, atol=1e-5)
     program, several = split(base)[0], (runs * 2)[:size]
-    feeds = Feeds(several, splits["train"], "device", "shard")
-    step = compile_together(train_step, program, "shard", (0, 0, feeds.axes), donate_state=True)
+    batches = SweepBatches(several, splits["train"], "device", "shard")
+    step = compile_together(train_step, program, "shard", (0, 0, batches.axes, None), donate_state=True)
     hyperparameters = stacked_hyperparameters(several)
     state = compile_together(init_state, program, "shard", (0,))(hyperparameters)
     assert all(len(leaf.sharding.device_set) == 8 for leaf in jax.tree.leaves(state))
-    text = step.lower(hyperparameters, state, feeds.at(0)).compile().as_text()
+    text = step.lower(hyperparameters, state, batches.at(0), {}).compile().as_text()
     assert "convolution" in text or "dot" in text
     for collective in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
         assert collective not in text, collective
@@ -164,7 +164,7 @@ def test_a_signal_leaves_a_group_resumable(undisturbed, start, tmp_path):
     process.terminate()
     ended = forking.finish(process, log)
     assert ended.code == 75, ended.text
-    assert "the same command goes on" in ended.text and "Traceback" not in ended.text
+    assert "the same command resumes" in ended.text and "Traceback" not in ended.text
     assert "6 trials: 6 done" in finish(*start(tmp_path, "vmap"))
     assert max(completed(tmp_path).values()) == 1
     for outcome, expected in zip(Store(tmp_path).outcomes(), Store(undisturbed).outcomes(), strict=True):

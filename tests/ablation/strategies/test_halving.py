@@ -217,6 +217,6 @@ def test_a_signal_is_no_rung(base, options, tmp_path, monkeypatch):
         return train(*arguments)
 
     monkeypatch.setattr(running, "train", signalled)
-    with pytest.raises(Interrupted, match="3 planned.*the same command goes on"):
+    with pytest.raises(Interrupted, match="3 planned.*the same command resumes"):
         screen(base, Study(STUDY.cells[:2], seeds=1, metric="loss"), tmp_path, Rungs((2, 4)), options, "loop")
     assert not (tmp_path / "rungs").exists()

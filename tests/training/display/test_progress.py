@@ -66,7 +66,7 @@ def test_a_terminal_that_is_gone_when_the_bar_is_drawn_ends_nothing(monkeypatch,
     shows = progress("bar", 10, 0, 2)
     shows.say("nobody reads this")
     shows.close()
-    assert len(caplog.records) == 1 and "the run goes on" in caplog.text
+    assert len(caplog.records) == 1 and "the run continues" in caplog.text
 
 
 @pytest.mark.fault("F31")

@@ -31,7 +31,7 @@ def interrupting(monkeypatch, step, times=1):
 def test_interrupting_a_cell_once_saves_and_twice_stops_at_once(tiny, options, undisturbed, tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     interrupting(monkeypatch, step=5)
-    with pytest.raises(Interrupted, match=r"stopped at step 6 of 12, saved in .*; the same command goes on from there"):
+    with pytest.raises(Interrupted, match=r"stopped at step 6 of 12, saved in .*; the same command resumes from there"):
         train(tiny, tmp_path, dataclasses.replace(options, checkpoint_every=100))
     assert int(restore(tmp_path)[1].step) == 6
     assert signal.getsignal(signal.SIGINT) is before

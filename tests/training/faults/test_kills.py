@@ -40,7 +40,7 @@ def left_alone(command, tmp_path_factory):
 
 
 def assert_ends_as_if_left_alone(command, folder, left_alone):
-    """The same command goes on, and comes to every bit of the state and every byte of the journal."""
+    """The same command resumes, and comes to every bit of the state and every byte of the journal."""
     ended = command(folder)
     assert ended.code == 0 and "Traceback" not in ended.text, ended.text
     (_, state), (_, expected) = restore(folder), restore(left_alone)
@@ -87,7 +87,7 @@ def test_asked_to_stop(moment, command, left_alone, tmp_path):
     fault, step = SIGNALS[moment]
     ended = command(tmp_path, fault)
     assert ended.code == 75 and "Traceback" not in ended.text, ended.text
-    assert "the same command goes on from there" in ended.text
+    assert "the same command resumes from there" in ended.text
     saved = int(restore(tmp_path)[1].step)
     assert saved == step if step else 10 <= saved < 28
     ended = assert_ends_as_if_left_alone(command, tmp_path, left_alone)

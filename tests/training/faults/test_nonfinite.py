@@ -259,7 +259,7 @@ def test_more_than_ten_in_a_row_end_the_run(policy, options, saved, tmp_path, ca
         train(hopeless, tmp_path, dataclasses.replace(options, progress="lines"))
     assert str(raised.value).endswith(
         "; a lower optimizer.learning_rate or a smaller optimizer.clip_norm may help, "
-        "and the same command goes on from the checkpoint of step 8"
+        "and the same command resumes from the checkpoint of step 8"
     )
     last = {line for line in capsys.readouterr().out.splitlines() if "is left out" in line}
     assert len(last) == IN_A_ROW == 10
@@ -315,7 +315,7 @@ def test_an_evaluation_that_is_not_finite_is_said_and_never_best(options, saved,
     value = experiment(nan_in_validation=True)
     result = train(value, tmp_path, dataclasses.replace(options, progress="lines"))
     assert math.isnan(result.metrics["validation"]["loss"]) and math.isfinite(result.metrics["test"]["loss"])
-    assert "validation at step 5: loss not finite, so never best; going on" in capsys.readouterr().out
+    assert "validation at step 5: loss not finite, so never best; continuing" in capsys.readouterr().out
     assert [step for _, step in saved] == [4, 8, 12] and {kind for kind, _ in saved} == {"latest"}
 
 

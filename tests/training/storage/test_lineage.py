@@ -191,7 +191,7 @@ def test_the_life_of_a_run(tiny, options, undisturbed, tmp_path, caplog, capsys)
     with caplog.at_level(logging.WARNING):
         result = train(tiny, tmp_path, shown)
     warned = [record.message for record in caplog.records if "numbers may differ" in record.message]
-    assert warned == [f"{tmp_path} goes on where numbers may differ: jax 0.0.1 -> {kept['versions']['jax']}"]
+    assert warned == [f"{tmp_path} resumes where numbers may differ: jax 0.0.1 -> {kept['versions']['jax']}"]
     assert re.search(r"goodput \d+ %: .*, repeated 400.0, .*\(2 starts\)", capsys.readouterr().out)
     assert result.seconds["lost"] == pytest.approx(400, abs=0.1) and result.seconds["total"] > 400
     events = Lineage(Folder(tmp_path).lineage).events()

@@ -73,7 +73,7 @@ def test_a_disk_that_fills_up_ends_the_run(command, left_alone, tmp_path):
 def test_a_run_may_go_on_without_saving_but_not_end_well(command, left_alone, tmp_path):
     ended = command(tmp_path, functools.partial(injected.files_no_larger_than, 30_000, 8), "--save_errors", "warn")
     assert_says(ended, "saving step 12 to .* failed")
-    assert "saving step 8 to " in ended.text and "; going on" in ended.text and "step 12/12" in ended.text
+    assert "saving step 8 to " in ended.text and "; continuing" in ended.text and "step 12/12" in ended.text
     assert int(restore(tmp_path)[1].step) == 4 and not (tmp_path / "result.json").exists()
     assert_ends_as_if_left_alone(command, tmp_path, left_alone)
 
@@ -146,7 +146,7 @@ def test_a_disk_that_is_really_full(errors, disk, caplog):
                 save_to_the_end()
         else:
             save_to_the_end()
-            assert "saving step 2" in caplog.text and "No space left on device; going on" in caplog.text
+            assert "saving step 2" in caplog.text and "No space left on device; continuing" in caplog.text
             with pytest.raises(RunError, match="saving step 2"):  # the last one is never lost in silence
                 checkpoints.wait()
         with Checkpoints(disk / "checkpoints", read_only=True) as read:

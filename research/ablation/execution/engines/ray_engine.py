@@ -47,7 +47,7 @@ def run(words: Sequence[str], count: int, address: str | None, parameters: Mappi
         try:
             ended = ray.get(started)
         except ray.exceptions.RayError as error:
-            raise RunError(f"a worker was lost: {str(error).splitlines()[0]}; the same command goes on") from error
+            raise RunError(f"a worker was lost: {str(error).splitlines()[0]}; the same command resumes") from error
     finally:
         ray.shutdown()
     if failed := [process for process in ended if process.returncode]:

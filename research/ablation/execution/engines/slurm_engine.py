@@ -14,7 +14,7 @@ MINUTES = 60  # of a job, unless told otherwise: submitit's own default of 5 is 
 
 
 class Worker:
-    """A command as a job. One that runs out of time, or is preempted, is queued again and goes on."""
+    """A command as a job. One that runs out of time, or is preempted, is queued again and resumes."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = tuple(words)
@@ -88,5 +88,5 @@ def wait(jobs: Sequence[Any]) -> None:
     if failed := [job for job in jobs if job.exception() is not None]:
         raise RunError(
             f"{len(failed)} of {len(jobs)} jobs failed, first {failed[0].job_id}, whose log is "
-            f"{failed[0].paths.stderr}; the same command goes on"
+            f"{failed[0].paths.stderr}; the same command resumes"
         )
