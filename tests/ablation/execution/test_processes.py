@@ -23,7 +23,7 @@ import json, sys
 from pathlib import Path
 import jax, numpy as np
 from research.ablation.execution.choosing import candidates
-from research.ablation.execution.group_training import Feeds, stacked_hyperparameters, train_together
+from research.ablation.execution.group_training import SweepBatches, stacked_hyperparameters, train_together
 from research.data import Images
 from research.devices import compile_together
 from research.experiment import Experiment, RunOptions, replace, split
