@@ -185,7 +185,7 @@ file = root + "/w.safetensors"
 assert research.weights.main(["export", "--workdir", root + "/run", "--output", file]) == 0
 from research.experiment import Pretrained
 from research.interchange import read_tensors
-begun = replace(experiment, {"start": Pretrained(file, read_tensors(file)[1])})
+begun = replace(experiment, {"start": (Pretrained(file, read_tensors(file)[1]),)})
 train(begun, root + "/begun", options)
 ablate(experiment, Study(one_at_a_time({"optimizer.learning_rate": (0.1,)}), seeds=2), root + "/study", options)
 table, learning = tabulate(Store(root + "/study"))
