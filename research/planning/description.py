@@ -32,6 +32,10 @@ def describe(experiment: Experiment) -> str:
             *entries(experiment),
             layers(experiment),
             f"parameters {count_parameters(state):,}",
+            *(
+                f"reference {name}, frozen: parameters {count_parameters(abstract_state(source)):,}"
+                for name, source in experiment.references
+            ),
             f"FLOPs of a training step {flops:,} ({flops / experiment.batch_size:,.0f} an example)",
         ]
     )

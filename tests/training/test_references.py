@@ -13,6 +13,7 @@ from research.ablation import Study, ablate, grid
 from research.data import evaluation_batches, gather
 from research.errors import RunError, UsageError
 from research.experiment import Placement, fingerprint, from_json, replace, split, to_json
+from research.planning.description import describe
 from research.planning.plan import plan
 from research.tasks import Classification
 from research.training import Interrupted, check, evaluate, predict, read_references, restore, train
@@ -114,13 +115,14 @@ def test_a_sweep_shares_it_and_trials_with_another_one_run_apart(distilled, opti
             np.testing.assert_allclose(together.metrics["test"][name], alone.metrics["test"][name], rtol=1e-3)
 
 
-def test_a_plan_counts_it(distilled, data_dir):
+def test_a_plan_counts_it_and_a_description_names_it(distilled, data_dir):
     held = plan(distilled, "cpu", data_dir=data_dir).candidate.memory.held
     (_, teacher), *_ = distilled.references
     image = np.zeros((1, 8, 8, 1), np.float32)
     leaves = jax.tree.leaves(jax.eval_shape(lambda: teacher.model.init(jax.random.key(0), image, False)))
     assert held["references"] == sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     assert "references" not in plan(teacher, "cpu", data_dir=data_dir).candidate.memory.held
+    assert f"reference teacher, frozen: parameters {held['references'] // 4:,}\n" in describe(distilled)
 
 
 @pytest.mark.parametrize(
