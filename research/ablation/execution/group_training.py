@@ -17,7 +17,7 @@ from research.devices import SweepMode, compile_together, replicate
 from research.errors import RunError
 from research.experiment import Experiment, Hyperparameters, RunOptions, split
 from research.training import Interrupted, Result, TrainState
-from research.training.clock import Clock, Share
+from research.training.clock import Clock
 from research.training.display.pictures import draw
 from research.training.display.progress import progress
 from research.training.evaluation import added, evaluation_size
@@ -135,7 +135,7 @@ class GroupTraining(Stepping):
             )
             if saved:
                 checkpoints.forget_best_after(self.step)
-            clock = Share(self.clock, len(folders))
+            clock = Clock(whole=self.clock, among=len(folders))
             recorder = Recorder(self.experiments[index], self.options, folder, clock, checkpoints, len(splits["train"]))
             recorder.carry(saved.get(index))
             recorder.begin(select(self.host_state(), index))

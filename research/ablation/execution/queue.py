@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from research.ablation.design.groups import TrialGroup, groups
@@ -26,11 +26,13 @@ class Job:
 class Queue:
     """The trials of a study that this process may claim, and in `elsewhere` those that it left to others, by folder.
 
-    Those whose status is in `retry` are tried again, once.
+    Those whose status is in `retry` are tried again, once; of all these, only what is `wanted` is run.
     """
 
-    def __init__(self, store: Store, claims: Claims, retry: tuple[Status, ...]) -> None:
-        self._store, self._claims, self._retry = store, claims, retry
+    def __init__(
+        self, store: Store, claims: Claims, retry: tuple[Status, ...], wanted: Callable[[Outcome], bool]
+    ) -> None:
+        self._store, self._claims, self._retry, self._wanted = store, claims, retry, wanted
         self.elsewhere: dict[Path, Job] = {}
 
     def due(self, trials: Sequence[Trial], phase: Phase) -> list[Job]:
@@ -47,7 +49,7 @@ class Queue:
     def is_due(self, job: Job, outcome: Outcome) -> bool:
         """Return whether a trial is to be run; what is tried again is so only once."""
         again = outcome.status in self._retry and outcome.attempt == job.attempt
-        return outcome.status == "planned" or again
+        return (outcome.status == "planned" or again) and self._wanted(outcome)
 
     def claim(self, job: Job) -> Claim | None:
         """Return a claim on a trial, None where it is no longer due or another process has it.

@@ -21,7 +21,7 @@ from research.ablation.execution.progress import SweepProgress, sentence, summar
 from research.ablation.execution.queue import Job, Queue
 from research.ablation.execution.waiting import Waiting, stopped
 from research.ablation.store.claims import Claim, Claims
-from research.ablation.store.study_folder import Phase, Status, Store, check_unscreened, write_status
+from research.ablation.store.study_folder import Outcome, Phase, Status, Store, check_unscreened, write_status
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions
 from research.training import Interrupted, Result, train
@@ -81,8 +81,6 @@ def ablate(
 class Sweep:
     """The moving parts of one call of `ablate`: it takes trials that are due, and trains those of a group together."""
 
-    takes = Queue
-
     def __init__(
         self,
         store: Store,
@@ -93,7 +91,9 @@ class Sweep:
         claims: Claims,
         interrupted: Callable[[], bool],
         workers: int = 1,
+        wanted: Callable[[Outcome], bool] = lambda outcome: True,
     ) -> None:
+        """Take the parts together; `wanted` says of a trial that is due whether it is run."""
         self._store, self._execution, self._fail_fast = store, execution, fail_fast
         self._claims, self._interrupted, self._workers = claims, interrupted, workers
         start_dir = options.start_dir or str(store.root / "start")
@@ -102,11 +102,19 @@ class Sweep:
         )
         self.lines = SweepProgress(store, silent=options.progress == "none")
         self._waiting = Waiting(store, interrupted)
-        self._jobs = self.takes(store, claims, retry)
+        self._jobs = Queue(store, claims, retry, wanted)
         self._decisions = Decisions(store.root, claims, self._waiting)
         self._starts = Pretraining(store.root, self._options, claims, self._waiting)
         self._splits = SharedSplits(self._options)
-        self._failed = False
+        self._failed, self._stops = False, False
+
+    def stop_trials_at(self, step: int | None) -> None:
+        """Take trials to a step and no further, None for the end: one that stops there was not interrupted."""
+        self._options, self._stops = dataclasses.replace(self._options, stop_after=step), True
+
+    def pause(self) -> None:
+        """Wait a while for other processes. Raises `Interrupted` after a signal."""
+        self._waiting.pause()
 
     def run_all(self, trials: Sequence[Trial], phase: Phase) -> None:
         """Run trials, and wait for those that other processes are at; of a process that dies, take them over."""
@@ -139,7 +147,12 @@ class Sweep:
             first = queue.pop(0)
             if (claim := self._claim(first)) is not None:
                 choice = self._choice(first, [first, *(job for job in queue if job.group is first.group)])
-                self._run_together(choice, [(first, claim), *self._further(queue, first.group, choice.size - 1)])
+                claimed = [(first, claim), *self._further(queue, first.group, choice.size - 1)]
+                try:
+                    self._run_together(choice, claimed)
+                except Interrupted:
+                    if not self._stops or self._interrupted():
+                        raise
             self._look_elsewhere()
 
     def _stopping(self) -> bool:

@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from research.ablation.design.study import TUNING, Cell, Study, Trial, final_seeds, plan, trials
-from research.ablation.execution.choosing import Choice, Execution
+from research.ablation.execution.choosing import Execution
 from research.ablation.execution.options import for_trials
-from research.ablation.execution.queue import Job, Queue
 from research.ablation.execution.running import Sweep
-from research.ablation.store.claims import Claim, Claims
+from research.ablation.store.claims import Claims
 from research.ablation.store.study_folder import MARK, Outcome, Store, write_status
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, RunOptions, fingerprint, replace
-from research.training import Interrupted
 from research.training.faults.guard import interruptible
 from research.training.storage import journal
 from research.training.storage.folder import Folder, finite, write
@@ -95,15 +93,16 @@ def screen(
     options, execution = for_trials(options or RunOptions(), execution)
     store = open_screening(experiment, study, workdir, rungs, options)
     with Claims() as claims, interruptible() as interrupted:
-        sweep = Screening(store, options, execution, (), False, claims, interrupted, workers)
+        below = Below()
+        sweep = Sweep(store, options, execution, (), False, claims, interrupted, workers, below)
         cells: Sequence[Cell] = store.cells()
         for step in rungs.steps:
             if not rung_file(store, step).exists():
-                sweep.climb(cells, step)
+                climb(sweep, store, below, cells, step)
                 judge(store, cells, step, rungs.keep)
             cells = going_on(store, cells, step)
             sweep.lines.say(f"step {step}: {len(cells)} advance: {', '.join(cell.name for cell in cells)}")
-        sweep.climb(cells, None)
+        climb(sweep, store, below, cells, None)
     found = standings(store)
     write(store.root / "screening.csv", as_csv(found, store.goal.metric))
     return found
@@ -149,51 +148,36 @@ def open_screening(
     return Store.open(workdir, base, study)
 
 
-class Below(Queue):
-    """The trials that are yet to come to `step`, None for the end."""
+class Below:
+    """Whether a trial is yet to come to `step`, None for the end."""
 
     step: int | None = None
 
-    def is_due(self, job: Job, outcome: Outcome) -> bool:
+    def __call__(self, outcome: Outcome) -> bool:
         # One that has been evaluated at its rung must not be handed to `train` again: it would pass the rung.
-        return super().is_due(job, outcome) and self.has(outcome)
-
-    def has(self, outcome: Outcome) -> bool:
-        """Return whether a trial is yet to come to this step."""
         if outcome.status not in ("planned", "running"):
             return False
         return self.step is None or self.step not in validations(outcome.folder)
 
 
-class Screening(Sweep):
-    """A sweep that takes every trial to one step and no further."""
+def climb(sweep: Sweep, store: Store, below: Below, cells: Sequence[Cell], step: int | None) -> None:
+    """Train every seed of cells to a step, None for the end; wait for other processes. Raises as `screen`."""
+    below.step = step
+    sweep.stop_trials_at(step)
+    left = _left(store, below, trials(cells, _seeds(store)))
+    while left:
+        sweep.run([trial for trial, _ in left], "final")
+        before, left = left, _left(store, below, (trial for trial, _ in left))
+        if left == before and not any(outcome.status == "running" for _, outcome in left):
+            raise RunError(f"{left[0][1].folder} could not be trained; see the warnings above")
+        if left:
+            sweep.pause()
 
-    takes = Below
-    _jobs: Below
 
-    def climb(self, cells: Sequence[Cell], step: int | None) -> None:
-        """Train every seed of cells to a step, None for the end; wait for other processes. Raises as `screen`."""
-        self._jobs.step, self._options = step, dataclasses.replace(self._options, stop_after=step)
-        left = self._below(trials(cells, _seeds(self._store)))
-        while left:
-            self.run([trial for trial, _ in left], "final")
-            before, left = left, self._below(trial for trial, _ in left)
-            if left == before and not any(outcome.status == "running" for _, outcome in left):
-                raise RunError(f"{left[0][1].folder} could not be trained; see the warnings above")
-            if left:
-                self._waiting.pause()
-
-    def _below(self, every: Iterable[Trial]) -> list[tuple[Trial, Outcome]]:
-        """Return the trials that are yet to come to this step."""
-        found = [(trial, self._store.outcome(trial, "final")) for trial in every]
-        return [(trial, outcome) for trial, outcome in found if self._jobs.has(outcome)]
-
-    def _run_together(self, choice: Choice, taken: Iterable[tuple[Job, Claim]]) -> None:
-        try:
-            super()._run_together(choice, taken)
-        except Interrupted:
-            if self._interrupted():
-                raise
+def _left(store: Store, below: Below, every: Iterable[Trial]) -> list[tuple[Trial, Outcome]]:
+    """Return the trials that are yet to come to a step."""
+    found = [(trial, store.outcome(trial, "final")) for trial in every]
+    return [(trial, outcome) for trial, outcome in found if below(outcome)]
 
 
 def survivors(values: Sequence[float], keep: float, maximize: bool) -> list[int]:

@@ -14,11 +14,11 @@ import pytest
 from research.ablation import Study, grid, one_at_a_time
 from research.ablation.design.study import TUNING
 from research.ablation.execution import running
-from research.ablation.execution.running import ablate
+from research.ablation.execution.running import Sweep, ablate
 from research.ablation.store.claims import Claims
 from research.ablation.store.study_folder import MARK, Store, check_unscreened, write_status
 from research.ablation.strategies import halving
-from research.ablation.strategies.halving import Rungs, Screening, open_screening, screen, survivors
+from research.ablation.strategies.halving import Below, Rungs, climb, open_screening, screen, survivors
 from research.errors import RunError, UsageError
 from research.experiment import RunOptions, replace
 from research.training import Interrupted, restore, train
@@ -167,8 +167,9 @@ def test_what_another_process_has_brought_to_its_rung_is_left_alone(base, option
     write_status(store.folder(trial), "planned")
     (store.folder(trial) / "metrics.jsonl").write_text('{"step": 2, "split": "validation", "loss": 1.0}\n')
     with Claims() as claims:
-        sweep = Screening(store, options, "loop", (), False, claims, lambda: False)
-        sweep.climb(store.cells(), 2)
+        below = Below()
+        sweep = Sweep(store, options, "loop", (), False, claims, lambda: False, wanted=below)
+        climb(sweep, store, below, store.cells(), 2)
         sweep.run([trial], "final")
     assert not (store.folder(trial) / "attempts").exists()
 

@@ -12,7 +12,7 @@ import pytest
 
 from research.errors import RunError
 from research.training import Interrupted, train
-from research.training.clock import Clock, Share, goodput
+from research.training.clock import Clock, goodput
 from research.training.storage import environment, lineage
 from research.training.storage.environment import drift, explain_drift
 from research.training.storage.folder import Folder
@@ -118,7 +118,7 @@ def test_runs_that_advance_together_share_what_is_lost():
     now = Time()
     whole = Clock(now)
     spend(whole, now, compile=4.0)
-    clock = Share(whole, 4)
+    clock = Clock(whole=whole, among=4)
     clock.carry({"step": 1.0, "total": 2.0})
     clock.lose(lineage.total_process_seconds(events) - 2.0)
     spend(clock, now, step=8.0)
