@@ -122,7 +122,7 @@ def test_commands_of_the_experiment_take_the_imported_run(run, source, data_dir,
     assert code == 2 and "batch_size: 23 -> 19" in err and "start" not in err
     assert command("train", *flags, "--smoke", "--no-pictures", "--progress", "none")[0] == 0
     experiment, state = restore(folder)
-    assert int(state.step) == 2 and experiment.start.file == str(source[1])
+    assert int(state.step) == 2 and experiment.start[0].file == str(source[1])
     assert (
         "holds this run already, at step 2"
         in run("import", source[1], "--experiment", "tiny_resnet", "--workdir", folder, *flags, "--smoke")[1]
@@ -130,7 +130,7 @@ def test_commands_of_the_experiment_take_the_imported_run(run, source, data_dir,
 
 
 def test_parts_can_be_named(run, source, tmp_path):
-    arguments = ("--experiment", "tiny_resnet", "--workdir", tmp_path / "run", "--start.parameters", "stem", "stage_0")
+    arguments = ("--experiment", "tiny_resnet", "--workdir", tmp_path / "run", "--start.0.parameters", "stem", "stage_0")
     assert run("import", source[1], *arguments)[0] == 0
     params, other = (restore(folder)[1].params for folder in (tmp_path / "run", source[0]))
     ema = restore(source[0])[1].ema
@@ -151,7 +151,7 @@ def test_parts_can_be_named(run, source, tmp_path):
         (("import", "FILE", "--experiment", "experiments.digits_cnn"), "no names of another library for CNN"),
         (("import", "none.safetensors", "--experiment", "tiny_resnet"), "cannot read none.safetensors: No such file"),
         (("import", "FILE", "--experiment", "tiny_resnet", "--model.width", "5"), "w.safetensors does not fit: tensor"),
-        (("import", "FILE", "--experiment", "tiny_resnet", "--start.sha256", "0"), "is another file than start.sha256"),
+        (("import", "FILE", "--experiment", "tiny_resnet", "--start.0.sha256", "0"), "is another file than start.0.sha256"),
         (("import", "FILE", "--experiment", "tiny_resnet", "--model.widht", "5"), "--model.width"),
         (("import", "CUT", "--experiment", "tiny_resnet"), "it is no safetensors file, or damaged"),
         (("import", "ZIP", "--experiment", "tiny_resnet"), "it is no file of PyTorch's, or damaged"),
@@ -173,7 +173,7 @@ def test_bad_usage_exits_with_2_and_writes_nothing(run, source, tmp_path, argume
 def test_a_folder_with_another_run_is_refused(run, source):
     before = sorted(source[0].rglob("*"))
     code, _, err = run("import", source[1], "--experiment", "tiny_resnet", "--workdir", source[0])
-    assert code == 2 and "holds another experiment:\nstart: None -> Pretrained" in err
+    assert code == 2 and "holds another experiment:\nstart: () -> (Pretrained" in err
     assert sorted(source[0].rglob("*")) == before
 
 
