@@ -130,7 +130,15 @@ def test_commands_of_the_experiment_take_the_imported_run(run, source, data_dir,
 
 
 def test_parts_can_be_named(run, source, tmp_path):
-    arguments = ("--experiment", "tiny_resnet", "--workdir", tmp_path / "run", "--start.0.parameters", "stem", "stage_0")
+    arguments = (
+        "--experiment",
+        "tiny_resnet",
+        "--workdir",
+        tmp_path / "run",
+        "--start.0.parameters",
+        "stem",
+        "stage_0",
+    )
     assert run("import", source[1], *arguments)[0] == 0
     params, other = (restore(folder)[1].params for folder in (tmp_path / "run", source[0]))
     ema = restore(source[0])[1].ema
@@ -151,7 +159,10 @@ def test_parts_can_be_named(run, source, tmp_path):
         (("import", "FILE", "--experiment", "experiments.digits_cnn"), "no names of another library for CNN"),
         (("import", "none.safetensors", "--experiment", "tiny_resnet"), "cannot read none.safetensors: No such file"),
         (("import", "FILE", "--experiment", "tiny_resnet", "--model.width", "5"), "w.safetensors does not fit: tensor"),
-        (("import", "FILE", "--experiment", "tiny_resnet", "--start.0.sha256", "0"), "is another file than start.0.sha256"),
+        (
+            ("import", "FILE", "--experiment", "tiny_resnet", "--start.0.sha256", "0"),
+            "is another file than start.0.sha256",
+        ),
         (("import", "FILE", "--experiment", "tiny_resnet", "--model.widht", "5"), "--model.width"),
         (("import", "CUT", "--experiment", "tiny_resnet"), "it is no safetensors file, or damaged"),
         (("import", "ZIP", "--experiment", "tiny_resnet"), "it is no file of PyTorch's, or damaged"),

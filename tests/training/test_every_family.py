@@ -7,7 +7,6 @@ for all.
 
 import contextlib
 import dataclasses
-import json
 import shutil
 import time
 import typing
@@ -26,9 +25,9 @@ from research.training.faults.nonfinite import first_not_finite
 from research.training.storage.folder import Folder
 from research.training.storage.lineage import Lineage
 from research.training.storage.liveness import host, kernel
-from research.training.storage.lock import Owner
 from research.training.update.skipping import NONFINITE
 from tests.families import FAMILIES, QUICK, classes
+from tests.training.storage.test_lock import leave, owner
 from tests.training.test_exactness import LeftAlone
 
 # From memory: what is read ahead is handed to the same program. That of examples on the device is another one.
@@ -101,8 +100,7 @@ def test_killed_in_a_save(alone, stopped, tmp_path):
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
     folder.metrics.write_bytes(folder.metrics.read_bytes()[:-7])
     (folder.root / ".7.metrics.jsonl").write_bytes(folder.metrics.read_bytes()[:7])
-    killed = Owner(7, host(), kernel(), "long ago", time.time())
-    (folder.root / ".lock").write_text(json.dumps(killed._asdict()))
+    leave(folder.root, owner(host=host(), kernel=kernel(), born="long ago", since=time.time()))
     alone.assert_same_end(folder.root)
     found = [(event["event"], event.get("step"), event["pid"]) for event in Lineage(folder.lineage).events()[-3:-1]]
     assert found[0] == ("lost", None, 7) and found[1][:2] == ("resumed", 2)
