@@ -17,6 +17,7 @@ from research.optimization import Optimizer
 from research.tasks import Task
 from research.training import eval_step, evaluate, init, predict, predict_step, train_step
 from research.training.initialization.checking import check
+from research.training.update.references import abstract_references, collections
 from research.training.update.state import abstract_state
 
 N, L, V, K = 23, 5, 11, 3
@@ -59,8 +60,10 @@ RAW = {
         "label_lengths": LENGTHS,
     },
 }
+RAW["Distillation"] = RAW["Classification"]
 MEANINGS = {
     "Classification": {"features": Real(7), "label": Categorical(K)},
+    "Distillation": {"features": Real(7), "label": Categorical(K)},
     "Regression": {"features": Real(7), "target": Real(K)},
     "MultiLabel": {"features": Real(7), "labels": Labels(K)},
     "Forecasting": {"features": Real(1), "value": Real(K)},
@@ -110,7 +113,14 @@ class Arrays(Data):
 
 def experiment(task):
     model = MODELS.get(task.__name__, MLP(hidden=(5,), classes=K, dropout=0.1))
-    return Experiment(model, task(), Arrays(task.__name__), Optimizer(learning_rate=0.01), steps=3, batch_size=7)
+    value = Experiment(model, task(), Arrays(task.__name__), Optimizer(learning_rate=0.01), steps=3, batch_size=7)
+    source = replace(value, {"task": tasks.Classification()}) if task.references else value
+    return replace(value, {"references": tuple((name, source) for name in task.references)})
+
+
+def references(value):
+    """What the frozen networks of an experiment begin as."""
+    return {name: collections(init(source, jax.random.key(9))) for name, source in value.references}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -124,7 +134,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(task):
         value = replace(whole, {"accumulation": parts})
         program, hyperparameters = split(value)
         state, metrics = jax.jit(train_step, static_argnums=0)(
-            program, hyperparameters, init(value, jax.random.key(0)), batch
+            program, hyperparameters, init(value, jax.random.key(0)), batch, references(value)
         )
         sums = jax.device_get(metrics.pop("sums"))
         found.append((metrics, state.opt_state, state.variables, value.task.summarize(sums)))
@@ -140,16 +150,16 @@ def test_it_trains_and_batches_change_no_number(task, monkeypatch):
     program, hyperparameters = split(value)
     assert join(program, hyperparameters) == value
     state, raw = init(value, jax.random.key(0)), RAW[task.__name__]
-    step = compile_for(train_step, program)
+    step, given = compile_for(train_step, program), references(value)
     for _ in range(3):
-        state, metrics = step(hyperparameters, state, {name: array[:7] for name, array in raw.items()})
+        state, metrics = step(hyperparameters, state, {name: array[:7] for name, array in raw.items()}, given)
     assert np.isfinite(metrics["objective"]) and metrics["gradient_norm"] > 0
     reported = value.task.summarize(jax.device_get(metrics["sums"]))
     assert set(task.headline) <= reported.keys()
     found = {}
     for size in (N, 10):
         monkeypatch.setattr("research.training.evaluation.BATCH_SIZE", size)
-        found[size] = evaluate(value, state), predict(value, state)
+        found[size] = tuple(ask(value, state, references=given) for ask in (evaluate, predict))
     assert task.monitor in found[N][0] and reported.keys() <= found[N][0].keys()
     assert found[10][0] == pytest.approx(found[N][0], rel=1e-4)
     assert found[10][1].keys() == found[N][1].keys()
@@ -166,5 +176,6 @@ def test_it_trains_and_batches_change_no_number(task, monkeypatch):
 def test_it_lowers_for_every_platform(function, task):
     value = experiment(task)
     program, hyperparameters = split(value)
-    traced = compile_for(function, program).trace(hyperparameters, abstract_state(value), spec(value))
+    given = hyperparameters, abstract_state(value), spec(value), abstract_references(value)
+    traced = compile_for(function, program).trace(*given)
     assert "stablehlo" in traced.lower(lowering_platforms=("cpu", "cuda", "tpu")).as_text()
