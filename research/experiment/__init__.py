@@ -14,12 +14,12 @@ from research.experiment.options import Placement, RunOptions
 from research.experiment.paths import leaves, value_at
 from research.experiment.program import Hyperparameters, join, split
 from research.experiment.replacing import difference, explain, replace
-from research.experiment.value import Experiment, Path, Pretrained, Safety, Start, spec
+from research.experiment.value import Experiment, ParameterPath, Pretrained, Safety, Start, spec
 
 __all__ = [
     "Experiment",
     "Hyperparameters",
-    "Path",
+    "ParameterPath",
     "Placement",
     "Pretrained",
     "RunOptions",

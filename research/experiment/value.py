@@ -11,7 +11,7 @@ from research.fields import Length, Seed, Size, Switch, validate
 from research.optimization import Optimizer
 from research.tasks import Task
 
-Path = str | tuple[str, str]
+ParameterPath = str | tuple[str, str]
 """A dotted path of parameters, the same in a source and here; or that in the source, and that here."""
 
 
@@ -76,7 +76,7 @@ class Start:
 
     experiment: Experiment
     """What is trained first."""
-    parameters: tuple[Path, ...]
+    parameters: tuple[ParameterPath, ...]
     """What is taken from it: dotted paths such as "bert" or "encoder.block_0", each with everything below it, or pairs
     of its path and the path here, such as ("encoder", "decoder")."""
 
@@ -92,7 +92,7 @@ class Pretrained:
     """FILE.safetensors with the names of torchvision or timm, or FILE.pth or FILE.pt as PyTorch writes them."""
     sha256: str
     """Digest of the file, as `sha256sum` prints it; another file is refused."""
-    parameters: tuple[Path, ...] | None = None
+    parameters: tuple[ParameterPath, ...] | None = None
     """What is taken from it: dotted paths such as "stem" or "stage_0", each with everything below it, or pairs of the
     path that the file has it under and the path here; None takes all, and refuses a file with more."""
 

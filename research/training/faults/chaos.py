@@ -113,7 +113,7 @@ class Faults:
         self._kills: list[threading.Timer] = []
 
     def before(self, step: int, count: int, state: TrainState) -> TrainState:
-        """Let strike what is due in the `count` steps from `step` on; return the state, damaged where that is due."""
+        """Inject the faults scheduled for the next `count` steps; return the state, spoilt if that is due."""
         for kind in KINDS:
             for at in range(step, step + count):
                 if (kind, at) not in self._struck and self._schedule.strikes(kind, at):
