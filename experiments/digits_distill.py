@@ -3,8 +3,8 @@
 Claim    Hinton et al. (2015) teach a small network by what a trained one says of every class. Here that gains nothing
          that eight seeds could show: the small network reads most digits without help.
 Command  python -m experiments.digits_distill
-Cost     7 s of `seconds.total` on two cores of a shared x86-64 virtual machine, once `digits_cnn` is trained; `ablate`
-         4 minutes, other work beside it.
+Cost     8 s from start to finish with the training of the teacher, on two cores of a shared x86-64 virtual machine;
+         `ablate` 4 minutes, other work beside it.
 Result   test accuracy 0.955, 95 % t interval 0.947 to 0.962 (seeds 0 to 7, by `ablate`; commit b5bc4fb); from labels
          alone 0.954. Of six cells the largest difference to that is 0.008 [-0.001, 0.018], at temperature 16 and share
          0.5, Holm p 0.48.

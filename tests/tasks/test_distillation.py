@@ -40,7 +40,9 @@ def test_agreement_is_that_of_the_likeliest_classes_and_what_is_masked_counts_no
     assert 0 < agrees.sum() < len(agrees)
     assert task.summarize(jax.device_get(task.measure(STUDENT, BATCH)))["agreement"] == int(agrees.sum()) / len(agrees)
     mask = np.arange(len(agrees)) < 6
-    spoilt = {**BATCH, "teacher": jnp.where(mask[:, None], BATCH["teacher"], jnp.nan), "mask": jnp.asarray(mask)}
+    # What is masked is spoilt, and agrees: argmax takes a NaN for the largest.
+    agreeing = jnp.where(jax.nn.one_hot(STUDENT.argmax(axis=1), STUDENT.shape[1]) > 0, jnp.nan, 0.0)
+    spoilt = {**BATCH, "teacher": jnp.where(mask[:, None], BATCH["teacher"], agreeing), "mask": jnp.asarray(mask)}
     short = {name: rows[:6] for name, rows in BATCH.items()}
     found, expected = task.measure(STUDENT, spoilt), task.measure(STUDENT[:6], short)
     for name in ("loss", "divergence", "agreement", "count"):

@@ -17,6 +17,7 @@ from research.planning.description import describe
 from research.planning.plan import plan
 from research.tasks import Classification
 from research.training import Interrupted, check, evaluate, predict, read_references, restore, train
+from research.training.initialization.beginning import begin
 from research.training.initialization.start import start_folder
 from research.training.storage.checkpoint import Checkpoints
 from research.training.update.step import evaluation_batch, training_batch
@@ -89,6 +90,12 @@ def test_another_network_in_its_place_is_refused_on_resume(distilled, run, optio
     shutil.copytree(tmp_path / "other" / "checkpoints", place / "checkpoints")
     with pytest.raises(RunError, match='was trained with another reference "teacher" than there is now'):
         train(distilled, folder, options)
+
+
+def test_a_state_that_was_written_before_any_step_has_looked_at_none(distilled, run, options, tmp_path):
+    begin(distilled, tmp_path / "run", options)
+    train(distilled, tmp_path / "run", options)
+    chex.assert_trees_all_equal(restore(tmp_path / "run")[1], restore(run)[1])
 
 
 def test_evaluation_and_prediction_look_at_it_too(distilled, run, options):

@@ -197,7 +197,7 @@ class Checkpoints:
     def _check_references(self, saved: Mapping[str, str], kind: Kind, step: int) -> None:
         """Raise `RunError` where a state was trained beside other frozen networks than this run's."""
         for name, digest in (self._references or {}).items():
-            if saved.get(name) != digest:
+            if saved.get(name, digest) != digest:  # a state that `begin` wrote, before any step, looked at none
                 raise OtherState(
                     f'{self._folder / kind / str(step)} was trained with another reference "{name}" than there is now: '
                     "put the one that it was trained with back, or choose another folder"
