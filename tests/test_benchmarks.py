@@ -20,7 +20,8 @@ from research.experiment import replace
 from research.models import MLP
 from research.planning.flops import work
 from research.planning.lowering import step_jaxpr
-from research.training.update.state import abstract_state, count_parameters
+from research.training.update.shapes import abstract_state
+from research.training.update.state import count_parameters
 
 COMMANDS = (
     "checkpoint",

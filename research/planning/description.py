@@ -12,7 +12,8 @@ from research.fields import children, is_value
 from research.kernels.choice import forward_mode
 from research.planning.flops import work
 from research.planning.lowering import step_jaxpr
-from research.training.update.state import abstract_state, count_parameters
+from research.training.update.shapes import abstract_state
+from research.training.update.state import count_parameters
 
 
 def describe(experiment: Experiment) -> str:

@@ -6,11 +6,12 @@ from typing import Any
 import jax
 
 from research.devices import ONE_DEVICE, Layout
-from research.experiment import Experiment, spec, split
+from research.experiment import Experiment, split
 from research.models.model import as_model
 from research.training.stepping import compiled_train_step
-from research.training.update.references import References, abstract_references
-from research.training.update.state import TrainState, abstract_state
+from research.training.update.references import References
+from research.training.update.shapes import shapes
+from research.training.update.state import TrainState
 from research.training.update.step import train_step
 
 
@@ -25,14 +26,14 @@ def lowered(experiment: Experiment, layout: Layout = ONE_DEVICE) -> jax.stages.L
 
 def arguments(experiment: Experiment, layout: Layout = ONE_DEVICE) -> tuple[TrainState, Any, References]:
     """Return state, batch and references of a training step as shapes, types and, on a mesh, shardings."""
-    state, batch, references = abstract_state(experiment), spec(experiment), abstract_references(experiment)
+    known = shapes(experiment)
     if layout.mesh is None:
-        return state, batch, references
+        return known.state, known.batch, known.references
     rules = {name: as_model(source.model).partition for name, source in experiment.references}
     divided = {
-        name: dataclasses.replace(layout, rules=rules[name]).described(tree) for name, tree in references.items()
+        name: dataclasses.replace(layout, rules=rules[name]).described(tree) for name, tree in known.references.items()
     }
-    return layout.described(state), layout.described(batch, "batch"), divided
+    return layout.described(known.state), layout.described(known.batch, "batch"), divided
 
 
 def step_jaxpr(experiment: Experiment) -> Any:

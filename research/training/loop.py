@@ -48,12 +48,12 @@ def train(
     folder.check(experiment)
     if (finished := folder.read_result()) is not None:
         return finished
-    check(experiment, begun=folder.checkpoints.exists())
+    shapes = check(experiment, begun=folder.checkpoints.exists())
     layout = lay_out(experiment, options.placement)
     records = splits or open_splits(experiment, options)
-    check_tokens(experiment, options)
-    before = dataclasses.replace(options, stop_after=None, profile=None, chaos=None)
+    check_tokens(experiment, shapes.state.params, options)
     for first in runs_before(experiment):
+        before = dataclasses.replace(options, stop_after=None, profile=None, chaos=None)
         train(first, start_folder(first, folder.root, options), before)
     references = read_references(experiment, folder.root, options, layout)
     with (
@@ -66,7 +66,7 @@ def train(
         with Checkpoints(
             folder.checkpoints, options.keep, errors=options.save_errors, references=digests_of(references)
         ) as checkpoints:
-            run = Run(experiment, options, folder, clock, records, checkpoints, layout, references)
+            run = Run(experiment, options, folder, clock, records, checkpoints, shapes, layout, references)
             profile = Profile(steps, folder.profile) if steps is not None and is_main_process() else None
             run.watch = Watch(run.progress.say, compilations, profile)
             run.faults = None if schedule is None else chaos.Faults(schedule, folder)

@@ -22,7 +22,7 @@ from research.training.storage.environment import commit, device, versions
 from research.training.storage.folder import Folder, Result
 from research.training.storage.journal import Journal, is_best
 from research.training.storage.liveness import host
-from research.training.update.state import TrainState, abstract_state, count_parameters
+from research.training.update.state import TrainState, count_parameters
 
 Evaluated = tuple[dict[str, float], dict[str, Any]]
 """Metrics of a split, and what is worth keeping besides."""
@@ -34,6 +34,7 @@ class Recorder:
     journal: Journal
     progress: Progress
     sentry: NonFiniteMonitor
+    parameters: int
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class Recorder:
     def begin(self, state: TrainState) -> None:
         """Say and write down from which state this process starts."""
         experiment, layout, step = self.experiment, self.layout, int(state.step)
+        self.parameters = count_parameters(state)
         self.journal = Journal(self.folder.metrics, step, writes=is_main_process())
         self.progress = progress(
             self.options.progress if is_main_process() else "none", experiment.steps, step, experiment.batch_size
@@ -68,7 +70,7 @@ class Recorder:
         self.sentry.begin(state)
         self.progress.say(
             f"{fingerprint(experiment)} seed {experiment.seed} on {device(layout.devices)}{layout}, "
-            f"{count_parameters(state):,} parameters, {self.examples:,} training examples, {self.folder.root}"
+            f"{self.parameters:,} parameters, {self.examples:,} training examples, {self.folder.root}"
         )
         if step:
             self.progress.say(f"resumed at step {step}")
@@ -154,7 +156,7 @@ class Recorder:
             metrics={name: metrics for name, (metrics, _) in evaluated.items()},
             details={name: details for name, (_, details) in evaluated.items()},
             seconds=seconds,
-            parameters=count_parameters(abstract_state(self.experiment)),
+            parameters=self.parameters,
             device=device(self.layout.devices),
             versions=versions(),
             commit=commit(),

@@ -23,7 +23,8 @@ from research.training.stepping import Call, Stepping, compiled_train_step, step
 from research.training.storage.checkpoint import Checkpoints, Kind
 from research.training.storage.folder import Folder, Result
 from research.training.update.references import NONE, References
-from research.training.update.state import TrainState, abstract_state
+from research.training.update.shapes import Shapes
+from research.training.update.state import TrainState
 from research.training.update.step import Metrics
 
 Splits = dict[Split, Records]
@@ -42,12 +43,13 @@ class Run(Stepping):
         clock: Clock,
         records: Splits,
         checkpoints: Checkpoints,
+        shapes: Shapes,
         layout: Layout = ONE_DEVICE,
         references: References = NONE,
     ) -> None:
         self.experiment, self.options, self.clock = experiment, options, clock
         self.records, self.checkpoints, self.total = records, checkpoints, experiment.steps
-        self.layout, self.references = layout, references
+        self.shapes, self.layout, self.references = shapes, layout, references
         self.program, hyperparameters = split(experiment)
         self.hyperparameters = layout.numbers(hyperparameters)
         self.recorder = Recorder(experiment, options, folder, clock, checkpoints, len(records["train"]), layout)
@@ -70,7 +72,7 @@ class Run(Stepping):
         """Return the latest saved state and the seconds spent up to it; None where nothing is saved."""
         known = len(self.checkpoints.left_out)
         with self.clock.phase("checkpoint"):
-            restored = self.checkpoints.restore("latest", abstract_state(self.experiment), self.layout.jitted())
+            restored = self.checkpoints.restore("latest", self.shapes.state, self.layout.jitted())
         for kind, damaged, reason in self.checkpoints.left_out[known:]:
             self.recorder.lineage.add("damaged", kind=kind, step=damaged, reason=reason)
         return restored
@@ -95,10 +97,7 @@ class Run(Stepping):
             self.records["train"], experiment.batch_size, experiment.seed, self.options.residency, rows, put
         )
 
-        @functools.cache
-        def take(count: int) -> Any:
-            """Return the compiled program that takes `count` steps in one call."""
-            return compiled_train_step(self.program, layout, count)
+        take = functools.cache(functools.partial(compiled_train_step, self.program, layout))
 
         def batches_at(step: int, count: int) -> Any:
             """Return the input of `count` steps from `step` on."""

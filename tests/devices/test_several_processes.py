@@ -11,7 +11,7 @@ import pytest
 
 from research.experiment import replace
 from research.layers.partition import LEAST_ELEMENTS
-from research.training.update.state import abstract_state
+from research.training.update.shapes import abstract_state
 from tests.devices.eight_devices import ONE, assert_same, lines, small, trained
 
 ROOT = Path(__file__).parents[2]

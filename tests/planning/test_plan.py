@@ -13,7 +13,8 @@ from research.planning.collectives import Collective, Communication
 from research.planning.memory import Memory
 from research.planning.meshes import Candidate, best, largest, placements
 from research.planning.plan import plan
-from research.training.update.state import abstract_state, count_parameters
+from research.training.update.shapes import abstract_state
+from research.training.update.state import count_parameters
 
 
 def test_parameters_optimizer_and_batch_are_accounted_for(experiment, data_dir):

@@ -12,7 +12,8 @@ from research.models import TransformerLanguageModel
 from research.optimization import Optimizer
 from research.planning.plan import plan
 from research.tasks import LanguageModeling
-from research.training.update.state import abstract_state, count_parameters
+from research.training.update.shapes import abstract_state
+from research.training.update.state import count_parameters
 from tests.planning.compilers import gpu_compiler, tpu_compiler
 
 EXPERIMENTS = [module.name for module in pkgutil.iter_modules(experiments.__path__) if not module.ispkg]

@@ -12,7 +12,8 @@ from research.experiment import Experiment, fingerprint, replace, split, to_json
 from research.models import InceptionV1
 from research.tasks import Classification, MultiLabel
 from research.training import check
-from research.training.update.state import abstract_state, init
+from research.training.update.shapes import abstract_state
+from research.training.update.state import init
 from research.training.update.step import eval_step, train_step
 
 B, C = 7, 5

@@ -17,8 +17,8 @@ from research.optimization import Optimizer
 from research.tasks import Task
 from research.training import eval_step, evaluate, init, predict, predict_step, train_step
 from research.training.initialization.checking import check
-from research.training.update.references import abstract_references, collections
-from research.training.update.state import abstract_state
+from research.training.update.references import collections
+from research.training.update.shapes import shapes
 
 N, L, V, K = 23, 5, 11, 3
 RNG = np.random.default_rng(0)
@@ -176,6 +176,6 @@ def test_it_trains_and_batches_change_no_number(task, monkeypatch):
 def test_it_lowers_for_every_platform(function, task):
     value = experiment(task)
     program, hyperparameters = split(value)
-    given = hyperparameters, abstract_state(value), spec(value), abstract_references(value)
+    given = hyperparameters, shapes(value).state, spec(value), shapes(value).references
     traced = compile_for(function, program).trace(*given)
     assert "stablehlo" in traced.lower(lowering_platforms=("cpu", "cuda", "tpu")).as_text()

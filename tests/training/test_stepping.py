@@ -12,7 +12,7 @@ import pytest
 from research.experiment import RunOptions, spec, split
 from research.training import Interrupted, restore, train
 from research.training.stepping import steps_per_call
-from research.training.update.state import abstract_state
+from research.training.update.shapes import abstract_state
 from research.training.update.step import train_steps
 
 pytestmark = pytest.mark.optimized

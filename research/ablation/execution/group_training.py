@@ -30,7 +30,7 @@ from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.environment import environment
 from research.training.storage.folder import Folder
 from research.training.update.references import References
-from research.training.update.state import abstract_state
+from research.training.update.shapes import shapes
 from research.training.update.step import Metrics, eval_step, train_step, train_steps
 
 Ended = Callable[[int, Result | Exception], None]
@@ -284,7 +284,7 @@ def common_states(
     """
     saved = {}
     if all(folder.checkpoints.exists() for folder in folders.values()):
-        abstract = abstract_state(experiments[0])  # that of any run of the program
+        abstract = shapes(experiments[0]).state  # that of any run of the program
         for index, folder in folders.items():
             with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
                 try:

@@ -18,7 +18,7 @@ from research.devices.cpu_cores import cores
 from research.experiment import Experiment, RunOptions, split
 from research.training.run import Splits
 from research.training.stepping import compiled_train_step, steps_per_call
-from research.training.update.references import abstract_references
+from research.training.update.shapes import shapes
 from research.training.update.state import TrainState
 from research.training.update.step import init_state, train_step, train_steps
 
@@ -63,7 +63,7 @@ def measure(
     alone = jax.device_put(alone)
     steps = steps_per_call(0, experiments[0].steps, options)
     step, hyperparameters, batches_at, close = _prepared(experiments, splits, options, mode, size, steps)
-    held = abstract_references(experiments[0])
+    held = shapes(experiments[0]).references
 
     def for_all(state: TrainState) -> TrainState:
         """Give all the state of the first trial: time and memory do not depend on its numbers."""

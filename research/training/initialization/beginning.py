@@ -8,7 +8,7 @@ from research.training.initialization.start import first_state
 from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.environment import environment
 from research.training.storage.folder import Folder
-from research.training.update.state import TrainState, abstract_state
+from research.training.update.state import TrainState
 
 
 def begin(experiment: Experiment, workdir: str | Path, options: RunOptions | None = None) -> TrainState:
@@ -22,11 +22,11 @@ def begin(experiment: Experiment, workdir: str | Path, options: RunOptions | Non
     options = options or RunOptions()
     folder = Folder(workdir)
     folder.check(experiment)
-    check(experiment, begun=folder.checkpoints.exists())
+    shapes = check(experiment, begun=folder.checkpoints.exists())
     with folder.claimed():
         folder.create(experiment, environment(), experiment.data.files(options.data_dir))
         with Checkpoints(folder.checkpoints, options.keep) as checkpoints:
-            saved = checkpoints.restore("latest", abstract_state(experiment))
+            saved = checkpoints.restore("latest", shapes.state)
             if saved is not None:
                 return saved[0]
             state = first_state(experiment, folder.root, options)

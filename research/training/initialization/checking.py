@@ -1,42 +1,34 @@
 """Whether the parts of an experiment fit together, found before anything is computed."""
 
-from typing import Any
-
-import jax
-
-from research.data import Batch
 from research.data.schema import Schema, Tokens
 from research.errors import UsageError
-from research.experiment import Experiment, leaves, spec
+from research.experiment import Experiment, leaves
 from research.models.model import as_model
 from research.optimization.paths import check_path, flat
 from research.tasks import Classification
 from research.training.initialization.references import check_references
 from research.training.initialization.start import check_start
-from research.training.update.references import References, abstract_references, observed
-from research.training.update.state import TrainState, abstract_state
-from research.training.update.tracing import traced_once
+from research.training.update.shapes import Shapes, outputs_of_training, shapes
 
 
-def check(experiment: Experiment, begun: bool = False) -> None:
-    """Raise `UsageError` unless model, task and data fit together; traces the model and computes nothing.
+def check(experiment: Experiment, begun: bool = False) -> Shapes:
+    """Raise `UsageError` unless model, task and data fit together; return the shapes, for which the model is traced.
 
-    A run that has `begun` does not need again what it began with.
+    A run that has `begun` does not need again what it began with. Nothing is computed.
     """
     check_references(experiment)
     check_parts(experiment)
-    given, outputs = evaluated(
-        experiment, abstract_state(experiment), spec(experiment), abstract_references(experiment)
-    )
+    found = shapes(experiment)
     schema = experiment.data.schema()
-    experiment.task.check(schema, outputs)
-    experiment.task.check_references(given, outputs)
+    experiment.task.check(schema, found.outputs)
+    experiment.task.check_references(found.given, found.outputs)
     check_vocabularies(experiment, schema)
-    check_mixing(experiment)
-    check_auxiliary(experiment)
-    check_groups(experiment)
+    check_mixing(experiment, found)
+    check_auxiliary(experiment, found)
+    check_groups(experiment, found)
     if not begun:
-        check_start(experiment)
+        check_start(experiment, found)
+    return found
 
 
 def check_parts(experiment: Experiment) -> None:
@@ -53,29 +45,6 @@ def check_parts(experiment: Experiment) -> None:
         )
 
 
-@traced_once
-def evaluated(
-    experiment: Experiment, state: TrainState, batch: Batch, references: References
-) -> tuple[dict[str, Any], Any]:
-    """Return what each reference gives for a batch by its name, and the outputs of evaluation mode."""
-    batch = observed(experiment, experiment.data.preprocess(batch), references)
-    outputs, _ = experiment.task.forward(experiment.model, state.params, state.variables, batch)
-    return {name: batch[name] for name in references}, outputs
-
-
-@traced_once
-def augmented(experiment: Experiment, batch: Batch) -> Batch:
-    """Return a batch as it is prepared for training."""
-    return experiment.data.preprocess(batch, jax.random.key(0))
-
-
-@traced_once
-def trained(experiment: Experiment, state: TrainState, batch: Batch, references: References) -> Any:
-    """Return the outputs of training mode, the only one that has auxiliary classifiers."""
-    batch = observed(experiment, experiment.data.preprocess(batch), references)
-    return experiment.task.forward(experiment.model, state.params, state.variables, batch, jax.random.key(0))
-
-
 def check_vocabularies(experiment: Experiment, schema: Schema) -> None:
     """Raise `UsageError` where the data has token ids that the model does not know."""
     for entry, known in as_model(experiment.model).vocabularies().items():
@@ -86,16 +55,16 @@ def check_vocabularies(experiment: Experiment, schema: Schema) -> None:
             raise UsageError(f"the data has {given.ids} token ids, the model knows {known}: set {remedy}")
 
 
-def check_mixing(experiment: Experiment) -> None:
+def check_mixing(experiment: Experiment, shapes: Shapes) -> None:
     """Raise `UsageError` where training examples are mixed and the task would learn from one label of two."""
-    if "share" in augmented(experiment, spec(experiment)) and not experiment.task.mixes:
+    if "share" in shapes.augmented and not experiment.task.mixes:
         raise UsageError(
             f"{type(experiment.task).__name__} does not know the labels of mixed examples: "
             "set data.mixup and data.cutmix to 0"
         )
 
 
-def check_auxiliary(experiment: Experiment) -> None:
+def check_auxiliary(experiment: Experiment, shapes: Shapes) -> None:
     """Raise `UsageError` where auxiliary classifiers of the model would not be trained, or there are none to train."""
     weight = experiment.task.auxiliary if isinstance(experiment.task, Classification) else None
     if as_model(experiment.model).auxiliary and not weight:
@@ -103,12 +72,12 @@ def check_auxiliary(experiment: Experiment) -> None:
         remedy = f"{name} does not train them: set" if weight is None else "set task.auxiliary to 0.3, say, or"
         raise UsageError(f"the model has auxiliary classifiers that nothing trains: {remedy} model.auxiliary to False")
     if weight:
-        trained(experiment, abstract_state(experiment), spec(experiment), abstract_references(experiment))
+        outputs_of_training(experiment, shapes)
 
 
-def check_groups(experiment: Experiment) -> None:
+def check_groups(experiment: Experiment, shapes: Shapes) -> None:
     """Raise `UsageError` where a group of the optimizer names parameters that the model does not have."""
     paths = [path for group in experiment.optimizer.groups for path in group.parameters]
-    keys = flat(abstract_state(experiment).params) if paths else {}
+    keys = flat(shapes.state.params) if paths else {}
     for path in paths:
         check_path(path, keys, "model")

@@ -13,7 +13,8 @@ from research.experiment import Experiment, Pretrained, RunOptions, Start, finge
 from research.optimization.paths import check_path, flat, source_of, under
 from research.training.initialization.pretrained import take_pretrained
 from research.training.storage.restoration import restore
-from research.training.update.state import TrainState, abstract_state
+from research.training.update.shapes import Shapes
+from research.training.update.state import TrainState
 from research.training.update.step import init_state
 
 
@@ -37,7 +38,7 @@ def first_state(experiment: Experiment, root: Path, options: RunOptions, layout:
 
 def graft(experiment: Experiment, state: TrainState, root: Path, options: RunOptions) -> TrainState:
     """Return a new state with what `experiment.start` names taken from finished runs and from files."""
-    check_tokens(experiment, options)
+    check_tokens(experiment, state.params, options)
     found = {"params": state.params, **state.variables}
     for index, start in enumerate(experiment.start):
         if isinstance(start, Pretrained):
@@ -52,24 +53,27 @@ def graft(experiment: Experiment, state: TrainState, root: Path, options: RunOpt
     )
 
 
-def check_start(experiment: Experiment) -> None:
+def check_start(experiment: Experiment, shapes: Shapes) -> None:
     """Raise `UsageError` unless what `experiment.start` names is there and fits the model; computes nothing."""
     if not experiment.start:
         return
-    state = abstract_state(experiment)
+    state = shapes.state
     own = flat(state.params)
     check_once(experiment, own)
-    for index, start in enumerate(experiment.start):
+    for index, (start, other) in enumerate(zip(experiment.start, shapes.starts, strict=True)):
         where = f"start.{index}"
         if isinstance(start, Pretrained):
             take_pretrained(start, experiment.model, {"params": state.params, **state.variables}, where)
         else:
-            _check_run(start, own, f"{where}.experiment.model")
+            assert other is not None
+            _check_run(start, own, flat(other.params), f"{where}.experiment.model")
 
 
-def _check_run(start: Start, own: dict[tuple[str, ...], Any], model: str) -> None:
-    """Raise `UsageError` unless the run's model has what is to be taken, in the shapes of `own`; `model` names it."""
-    other = flat(abstract_state(start.experiment).params)
+def _check_run(start: Start, own: dict[tuple[str, ...], Any], other: dict[tuple[str, ...], Any], model: str) -> None:
+    """Raise `UsageError` unless `other`, of the run's model, has what is to be taken as `own` has it.
+
+    `model` is the path of that model in the experiment.
+    """
     for path in start.parameters:
         source, here = (path, path) if isinstance(path, str) else path
         check_path(here, own, "model")
@@ -99,12 +103,15 @@ def check_once(experiment: Experiment, own: dict[tuple[str, ...], Any]) -> None:
             raise UsageError(f'parameters "{".".join(key)}" are brought by {both}: leave them out of one')
 
 
-def check_tokens(experiment: Experiment, options: RunOptions) -> None:
-    """Raise `UsageError` where embeddings are taken from a run whose token ids mean other text; reads both texts."""
+def check_tokens(experiment: Experiment, params: Any, options: RunOptions) -> None:
+    """Raise `UsageError` where embeddings are taken from a run whose token ids mean other text; reads both texts.
+
+    `params` are those of the experiment, abstract or not.
+    """
     for index, start in enumerate(experiment.start):
         if not isinstance(start, Start):
             continue
-        taken = [key for key in flat(abstract_state(experiment).params) if source_of(key, start.parameters)]
+        taken = [key for key in flat(params) if source_of(key, start.parameters)]
         own, other = (data.trained(options.data_dir) for data in (experiment.data, start.experiment.data))
         if own is not None and other is not None and own != other and any(key[-1] == "embedding" for key in taken):
             raise UsageError(

@@ -7,7 +7,8 @@ from research.errors import RunError
 from research.experiment import Experiment, Placement
 from research.training.storage.checkpoint import Checkpoints, Kind
 from research.training.storage.folder import Folder
-from research.training.update.state import TrainState, abstract_state
+from research.training.update.shapes import abstract_state
+from research.training.update.state import TrainState
 
 
 def restore(

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from research.experiment import Experiment
-from research.training.update.state import TrainState, abstract_state
+from research.training.update.state import TrainState
 
 References = dict[str, Any]
 """The collections of each network by its name: {"teacher": {"params": ..., ...}}."""
@@ -30,8 +30,3 @@ def observed(experiment: Experiment, batch: Any, references: References) -> Any:
 def collections(state: TrainState) -> Any:
     """Return what a finished run is as a reference: its parameters as they are evaluated, and its variables."""
     return {"params": state.evaluated, **state.variables}
-
-
-def abstract_references(experiment: Experiment) -> References:
-    """Return the shapes and types of an experiment's references, without computing anything."""
-    return {name: collections(abstract_state(source)) for name, source in experiment.references}

@@ -9,7 +9,6 @@ from research.experiment import Experiment, spec
 from research.fields import is_static_zero
 from research.kernels.choice import forward_mode
 from research.training.update.skipping import WINDOW, may_skip
-from research.training.update.tracing import traced_once
 
 # Streams of randomness. A key is fold_in(fold_in(key(seed), stream), step): no generator state exists, none is saved.
 INIT, DROPOUT, AUGMENTATION = range(3)
@@ -60,12 +59,6 @@ def init(experiment: Experiment, key: jax.Array) -> TrainState:
         skipped=jnp.zeros(2, jnp.int32) if may_skip(experiment) else None,
         losses=None if is_static_zero(experiment.safety.spike) else jnp.zeros(WINDOW, jnp.float32),
     )
-
-
-@traced_once
-def abstract_state(experiment: Experiment) -> TrainState:
-    """Return the shapes and types of a state, without computing anything."""
-    return init(experiment, jax.random.key(0))
 
 
 def count_parameters(state: TrainState) -> int:

@@ -12,7 +12,7 @@ from research.devices import compile_for
 from research.experiment import replace, spec, split
 from research.kernels.choice import forward_mode
 from research.models.images.fields import ImageClassifierFields
-from research.training.update.state import abstract_state
+from research.training.update.shapes import abstract_state
 from research.training.update.step import init_state, train_step
 
 INVERTED = {"channels": (8, 8), "strides": (1, 2), "stem": "small", "stochastic_depth": 0.1}

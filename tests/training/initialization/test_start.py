@@ -18,6 +18,7 @@ from research.optimization import Optimizer
 from research.tasks import LanguageModeling
 from research.training import Interrupted, check, restore, train
 from research.training.initialization.start import check_tokens, start_folder
+from research.training.update.shapes import shapes
 from research.training.update.state import init
 
 
@@ -123,10 +124,13 @@ def test_embeddings_are_taken_only_where_tokens_are_the_same(tmp_path, options):
         batch_size=2,
     )
     after = replace(before, {"start": (Start(before, ("embed",)),)})
-    check_tokens(after, options)
+    check_tokens(after, shapes(after).state.params, options)
     other = replace(after, {"data.name": second})
-    check_tokens(replace(other, {"start.0.parameters": ("recurrence",)}), options)
-    for refuse in (lambda: check_tokens(other, options), lambda: train(other, tmp_path / "run", options)):
+    check_tokens(replace(other, {"start.0.parameters": ("recurrence",)}), shapes(other).state.params, options)
+    for refuse in (
+        lambda: check_tokens(other, shapes(other).state.params, options),
+        lambda: train(other, tmp_path / "run", options),
+    ):
         with pytest.raises(UsageError, match="the tokenizers of data and start.0.experiment.data differ"):
             refuse()
     assert not (tmp_path / "run").exists()

@@ -16,7 +16,7 @@ from research.training import Interrupted, init, restore, train
 from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.journal import Journal, is_best, read
 from research.training.storage.manifest import digests
-from research.training.update.state import abstract_state
+from research.training.update.shapes import _shapes, abstract_state
 
 
 @pytest.fixture
@@ -102,11 +102,8 @@ def test_other_code_is_no_damage(damaged, tiny, options, monkeypatch):
             return nn.Dense(10, name="other")(x.reshape(len(x), -1))
 
     monkeypatch.setattr(CNN, "__call__", Renamed.__call__)
-    for module in ("run", "storage.restoration"):  # as in a new process, which remembers no shapes
-        monkeypatch.setattr(
-            f"research.training.{module}.abstract_state",
-            lambda experiment: jax.eval_shape(lambda: init(experiment, jax.random.key(0))),
-        )
+    # As in a new process, which remembers no shapes.
+    monkeypatch.setattr("research.training.update.shapes._shapes", _shapes.__wrapped__)
     for action in (lambda: restore(damaged), lambda: train(tiny, damaged, options)):
         with pytest.raises(RunError, match=r"saved by other code: .*block_0.* not there now"):
             action()

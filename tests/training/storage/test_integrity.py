@@ -22,7 +22,8 @@ from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.folder import Folder
 from research.training.storage.journal import is_best
 from research.training.storage.manifest import ALGORITHM, digest_json, digests, leaves, manifest
-from research.training.update.state import TrainState, abstract_state
+from research.training.update.shapes import abstract_state
+from research.training.update.state import TrainState
 from tests.families import FAMILIES, QUICK
 from tests.training.faults.poisoned import experiment
 

@@ -14,7 +14,7 @@ from research.kernels.convolution import convolve
 from research.planning.description import describe
 from research.tasks import Classification
 from research.training import predict, restore, train
-from research.training.update.state import abstract_state
+from research.training.update.shapes import abstract_state
 from research.training.update.step import eval_step, predict_step, train_step
 
 

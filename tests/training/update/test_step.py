@@ -11,7 +11,8 @@ from research.data import Batches, gather
 from research.devices import compile_for
 from research.experiment import replace, spec, split
 from research.training import eval_step, init, predict_step, train, train_step
-from research.training.update.state import AUGMENTATION, DROPOUT, INIT, abstract_state, stream
+from research.training.update.shapes import abstract_state
+from research.training.update.state import AUGMENTATION, DROPOUT, INIT, stream
 
 ARGUMENTS = {
     "optimizer.learning_rate": 0.003,

@@ -1,0 +1,99 @@
+"""What the shapes of an experiment decide: derived once for all experiments of a program, and handed on."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+
+from research.data import Batch
+from research.experiment import Experiment, Start, join, spec, split
+from research.kernels.choice import forward_mode
+from research.training.update.references import References, collections, observed
+from research.training.update.state import TrainState, init
+
+PROGRAMS = 64
+"""How many are remembered."""
+
+
+class Shapes(NamedTuple):
+    """Shapes and types of what a run computes with, each leaf a `jax.ShapeDtypeStruct`."""
+
+    batch: Batch
+    """A raw batch."""
+    augmented: Batch
+    """The batch as it is prepared for training."""
+    given: dict[str, Any]
+    """What each reference gives for the batch in evaluation, by its name."""
+    outputs: Any
+    """What the model gives in evaluation."""
+    state: TrainState
+    """The state between two steps."""
+    references: References
+    """The collections of each frozen network."""
+    starts: tuple[TrainState | None, ...]
+    """The state of each run that this one starts from; None for a file."""
+
+
+def shapes(experiment: Experiment) -> Shapes:
+    """Return the shapes of an experiment, and compute nothing; a sweep asks for them several times a trial.
+
+    Raises:
+        UsageError: model, task or data do not fit together.
+    """
+    program, hyperparameters = split(experiment)
+    kinds = tuple((path, type(argument)) for path, argument in hyperparameters.items())
+    return _shapes(program, kinds, tuple(sorted(spec(experiment).items())))
+
+
+def abstract_state(experiment: Experiment) -> TrainState:
+    """Return the shapes and types of a state alone, without computing anything."""
+    return _traced(_state, *split(experiment))
+
+
+def outputs_of_training(experiment: Experiment, shapes: Shapes) -> Any:
+    """Return the shapes of what the model gives in training mode, the only one that has auxiliary classifiers."""
+
+    def outputs(experiment: Experiment, state: TrainState, batch: Batch, references: References) -> Any:
+        """Return what the model gives for a raw batch."""
+        batch = observed(experiment, experiment.data.preprocess(batch), references)
+        return experiment.task.forward(experiment.model, state.params, state.variables, batch, jax.random.key(0))[0]
+
+    return _traced(outputs, *split(experiment), shapes.state, shapes.batch, shapes.references)
+
+
+@functools.lru_cache(maxsize=PROGRAMS)
+def _shapes(program: Experiment, kinds: tuple[tuple[str, type], ...], batch: tuple[tuple[str, Any], ...]) -> Shapes:
+    """Return the shapes of all experiments of a program whose arguments are of these kinds."""
+    return _traced(_of_all, program, {path: kind() for path, kind in kinds}, dict(batch))
+
+
+def _traced(trace: Any, program: Experiment, hyperparameters: dict[str, Any], *shapes: Any) -> Any:
+    """Return shapes and types of what `trace` returns of an experiment whose arguments are tracers, as in a step."""
+    with forward_mode(program.forward_mode):
+        return jax.eval_shape(
+            lambda given, *rest: trace(join(program, given), *rest),
+            hyperparameters,
+            *shapes,
+        )
+
+
+def _of_all(experiment: Experiment, batch: Batch) -> Shapes:
+    """Return all of whose shapes a run is to know."""
+    state = _state(experiment)
+    references = {name: collections(_state(source)) for name, source in experiment.references}
+    prepared = observed(experiment, experiment.data.preprocess(batch), references)
+    outputs, _ = experiment.task.forward(experiment.model, state.params, state.variables, prepared)
+    return Shapes(
+        batch=batch,
+        augmented=experiment.data.preprocess(batch, jax.random.key(0)),
+        given={name: prepared[name] for name in references},
+        outputs=outputs,
+        state=state,
+        references=references,
+        starts=tuple(_state(start.experiment) if isinstance(start, Start) else None for start in experiment.start),
+    )
+
+
+def _state(experiment: Experiment) -> TrainState:
+    """Return a state as it is before the first step."""
+    return init(experiment, jax.random.key(0))
