@@ -149,10 +149,6 @@ class GroupTraining(Stepping):
         """Return the state of one run before its first step, on the host."""
         return jax.device_get(first_state(experiment, root, self.options))
 
-    def _together(self, step: Callable[..., Any], axes: tuple[Any, ...], donate_state: bool = False) -> Any:
-        """Return a step of this program, compiled for all runs."""
-        return compile_together(step, self.program, self.mode, axes, donate_state)
-
     def train(self, interrupted: Callable[[], bool]) -> None:
         """Take the steps that are left."""
         self.take_steps(functools.cache(self._compiled), self._feeds.at, interrupted)
@@ -160,7 +156,7 @@ class GroupTraining(Stepping):
     def _compiled(self, count: int) -> Callable[..., Any]:
         """Return the compiled program that takes `count` steps of all runs in one call."""
         step = train_step if count == 1 else train_steps
-        return self._together(step, (0, 0, self._feeds.axes, None), donate_state=True)
+        return compile_together(step, self.program, self.mode, (0, 0, self._feeds.axes, None), donate_state=True)
 
     def wait(self, call: Call) -> None:
         """Wait until the device has done a call; what is not finite stays in its own run."""
@@ -227,7 +223,7 @@ class GroupTraining(Stepping):
 
     def _evaluate(self, name: Split) -> None:
         """Compute the sums of all runs over a split."""
-        evaluate = self._together(eval_step, (0, 0, None, None))
+        evaluate = compile_together(eval_step, self.program, self.mode, (0, 0, None, None))
         with self.clock.phase("evaluate"):
             self._sums[name] = [
                 jax.device_get(evaluate(self.hyperparameters, self.state, batch, self.references))
