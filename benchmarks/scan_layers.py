@@ -19,7 +19,7 @@ from experiments.text_transformer import experiment
 from research.devices import compile_for
 from research.experiment import Experiment, replace, spec, split
 from research.training import train_step
-from research.training.update.state import abstract_state
+from research.training.update.shapes import abstract_state
 
 
 def seconds_to_compile(experiment: Experiment) -> float:

@@ -64,7 +64,8 @@ from research.tasks import Classification, LanguageModeling
 from research.training.evaluation import evaluation_sums
 from research.training.loop import open_splits
 from research.training.storage.environment import device
-from research.training.update.state import abstract_state, count_parameters
+from research.training.update.shapes import abstract_state
+from research.training.update.state import count_parameters
 from research.training.update.step import init_state, train_step
 
 SEEDS = 4

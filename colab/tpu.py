@@ -121,7 +121,7 @@ plt.show()
 
 # %%
 from research.devices import lay_out
-from research.training.update.state import abstract_state
+from research.training.update.shapes import abstract_state
 
 tensor = 2 if mesh.size % 2 == 0 else 1
 layout = lay_out(experiment, Placement(fsdp=mesh.size // tensor, tensor=tensor), jax.devices())

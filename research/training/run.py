@@ -205,7 +205,7 @@ class Run(Stepping):
 class Again:
     """The steps of a run once more, from where it stands."""
 
-    def __init__(self, run: Run, batches_at: Callable[[int, int], Any], take: Callable[[int], Any]) -> None:
+    def __init__(self, run: Run, batches_at: Callable[[int, int], Any], take: Callable[[int, bool], Any]) -> None:
         self._run, self._feeds_at, self._take = run, batches_at, take
 
     @property
@@ -226,7 +226,7 @@ class Again:
         """Take so many steps in one call."""
         run = self._run
         feed = self._feeds_at(run.step, count)
-        run.state, _ = self._take(count)(run.hyperparameters, run.state, feed, run.references)
+        run.state, _ = self._take(count, True)(run.hyperparameters, run.state, feed, run.references)
         run.step += count
 
     def examined(self) -> tuple[dict[str, Any], list[int]]:

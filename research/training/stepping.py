@@ -16,7 +16,7 @@ from research.training.display.watch import Watch
 from research.training.faults.guard import Interrupted
 from research.training.update.references import References
 from research.training.update.state import TrainState
-from research.training.update.step import Metrics, replica_batches, train_step, train_steps, update
+from research.training.update.step import Metrics, replica_batches, step_of, update
 
 Report = tuple[int, Metrics, float]  # step, metrics still on the device, seconds of training
 
@@ -28,6 +28,9 @@ class Call(NamedTuple):
     metrics: Metrics
 
 
+# Compiling a program anew takes as long as some thousand steps of a network that is small enough for its metrics to be
+# felt; reading it from the folder of compiled programs, some hundred.
+MANY = 2000
 IN_FLIGHT = 2  # steps dispatched ahead of the device: enough to keep it busy, few enough to stop promptly
 
 
@@ -60,10 +63,16 @@ def steps_per_call(step: int, total: int, options: RunOptions) -> int:
     return count if step + count <= total else 1
 
 
-def compiled_train_step(program: Experiment, layout: Layout, count: int = 1) -> Any:
-    """Return the compiled program that takes `count` steps in one call."""
+def may_be_silent(total: int, options: RunOptions) -> bool:
+    """Return whether a run has enough steps for a second program, which computes no metrics, to be worth compiling."""
+    profiled = options.profile is not None  # of one program, which each step of the trace is to be a call of
+    return total >= MANY and options.log_every > 1 and options.placement.method != "pmap" and not profiled
+
+
+def compiled_train_step(program: Experiment, layout: Layout, count: int = 1, reports: bool = True) -> Any:
+    """Return the compiled program that takes `count` steps in one call; by `pmap` every call `reports` metrics."""
     if layout.method != "pmap":
-        step = train_step if count == 1 else train_steps
+        step = step_of(count, reports)
         return compile_for(step, program, layout, out_shardings=("state", "everywhere"), donate_state=True)
     prepare = compile_for(replica_batches, program, layout, out_shardings="batch")
     advance = compile_replicas(update, program, layout, donate_state=True)
@@ -113,29 +122,31 @@ class Stepping(abc.ABC):
         """Wait until all is saved and return what to raise for a run that ends early."""
 
     def take_steps(
-        self, take: Callable[[int], Any], batches_at: Callable[[int, int], Any], interrupted: Callable[[], bool]
+        self, take: Callable[[int, bool], Any], batches_at: Callable[[int, int], Any], interrupted: Callable[[], bool]
     ) -> None:
         """Take the steps that are left, reporting, evaluating and saving on the way.
 
-        `take` gives the compiled program that takes so many steps in one call, `batches_at` the input of so many from a
-        step on.
+        `take` gives the compiled program that takes so many steps in one call, with metrics or without, `batches_at`
+        the input of so many from a step on.
         """
         clock = self.clock
-        compiled: set[int] = set()
+        compiled: set[tuple[int, bool]] = set()
+        silent = may_be_silent(self.total, self.options)
         in_flight: deque[Call] = deque()
         unread: Report | None = None  # read one report late, so that the device never waits for the host
         while self.step < self.total:
             count = steps_per_call(self.step, self.total, self.options)
             with clock.phase("input"):
                 feed = batches_at(self.step, count)
-            call = take(count)
-            with clock.phase("step" if count in compiled else "compile"):
+            kind = count, not silent or due(self.step + count, self.total, self.options).report
+            call = take(*kind)
+            with clock.phase("step" if kind in compiled else "compile"):
                 with self.watch.call(self.step, count, self.state):
                     self.state, metrics = call(self.hyperparameters, self.state, feed, self.references)
                 in_flight.append(Call(self.step, metrics))
-                if len(in_flight) > IN_FLIGHT or count not in compiled:
+                if len(in_flight) > IN_FLIGHT or kind not in compiled:
                     self.wait(in_flight.popleft())
-                compiled.add(count)
+                compiled.add(kind)
                 self.step += count
                 self.progress.advance(self.step)
                 self.watch.after(self.step, self.state, call, self.hyperparameters, self.state, feed, self.references)

@@ -31,7 +31,7 @@ from research.training.storage.environment import environment
 from research.training.storage.folder import Folder
 from research.training.update.references import References
 from research.training.update.shapes import shapes
-from research.training.update.step import Metrics, eval_step, train_step, train_steps
+from research.training.update.step import Metrics, eval_step, step_of
 
 Ended = Callable[[int, Result | Exception], None]
 
@@ -153,10 +153,11 @@ class GroupTraining(Stepping):
         """Take the steps that are left."""
         self.take_steps(functools.cache(self._compiled), self._feeds.at, interrupted)
 
-    def _compiled(self, count: int) -> Callable[..., Any]:
-        """Return the compiled program that takes `count` steps of all runs in one call."""
-        step = train_step if count == 1 else train_steps
-        return compile_together(step, self.program, self.mode, (0, 0, self._feeds.axes, None), donate_state=True)
+    def _compiled(self, count: int, reports: bool) -> Callable[..., Any]:
+        """Return the compiled program that takes `count` steps of all runs in one call, with metrics or without."""
+        return compile_together(
+            step_of(count, reports), self.program, self.mode, (0, 0, self._feeds.axes, None), donate_state=True
+        )
 
     def wait(self, call: Call) -> None:
         """Wait until the device has done a call; what is not finite stays in its own run."""

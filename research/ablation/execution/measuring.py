@@ -17,10 +17,10 @@ from research.devices import ONE_DEVICE, SweepMode, compile_for, compile_togethe
 from research.devices.cpu_cores import cores
 from research.experiment import Experiment, RunOptions, split
 from research.training.run import Splits
-from research.training.stepping import compiled_train_step, steps_per_call
+from research.training.stepping import compiled_train_step, may_be_silent, steps_per_call
 from research.training.update.shapes import shapes
 from research.training.update.state import TrainState
-from research.training.update.step import init_state, train_step, train_steps
+from research.training.update.step import init_state, step_of
 
 Mode = Literal["loop"] | SweepMode
 
@@ -100,13 +100,14 @@ def _prepared(
     """Return the compiled step, its hyperparameters, what gives its input, and what stops reading ahead."""
     first = experiments[0]
     program, alone = split(first)
+    reports = not may_be_silent(first.steps, options)  # else few steps do
     if mode == "loop":
         batches = Batches(splits["train"], first.batch_size, first.seed, options.residency)
-        return compiled_train_step(program, ONE_DEVICE, steps), jax.device_put(alone), batches.batches_at, batches.close
+        step = compiled_train_step(program, ONE_DEVICE, steps, reports)
+        return step, jax.device_put(alone), batches.batches_at, batches.close
     several = [experiments[index % len(experiments)] for index in range(size)]
     feeds = SweepBatches(several, splits["train"], options.residency, mode)
-    update = train_step if steps == 1 else train_steps
-    step = compile_together(update, program, mode, (0, 0, feeds.axes, None), donate_state=True)
+    step = compile_together(step_of(steps, reports), program, mode, (0, 0, feeds.axes, None), donate_state=True)
     return step, stacked_hyperparameters(several), feeds.at, feeds.close
 
 

@@ -6,7 +6,7 @@ keys, `relative` and `alibi` are added to the attention scores, [b, h, l, s] for
 """
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -21,16 +21,27 @@ Positions = Literal["none", "sinusoidal", "learned", "rotary", "relative", "alib
 RotaryBase = Annotated[float, Range(1.0)]
 
 
-def sinusoidal(positions: jax.Array, width: int) -> jax.Array:
-    """Return sines and cosines of positions, [b, l] -> [b, l, width], float32.
+def consecutive(length: int, first: int = 0) -> np.ndarray:
+    """Return the positions of a whole sequence, first, first + 1, ..., as [1, length].
+
+    They are known while a program is traced, so what depends on them alone need not be computed at each step.
+    """
+    return np.arange(first, first + length, dtype=np.int32)[None, :]
+
+
+def sinusoidal(positions: jax.Array | np.ndarray, width: int) -> jax.Array:
+    """Return sines and cosines of positions, [b, l] -> [b, l, width], float32; of `consecutive` ones a constant.
 
     Even features are sin(p / 10000^(2i / width)), odd ones the cosine of the same angle. Source: Vaswani et al. (2017,
     section 3.5).
     """
+    # XLA computes what it can while it reads: the sines of traced positions once for each operation that reads the
+    # embeddings, a tenth of the time of a step of a small language model.
+    numpy: Any = np if isinstance(positions, np.ndarray) else jnp
     feature = np.arange(width)
-    frequency = jnp.asarray(10000.0 ** (-(feature // 2 * 2) / width), jnp.float32)
-    angle = positions[:, :, None].astype(jnp.float32) * frequency[None, None, :]  # [b, l, width]
-    return jnp.where(feature[None, None, :] % 2 == 0, jnp.sin(angle), jnp.cos(angle))
+    frequency = (10000.0 ** (-(feature // 2 * 2) / width)).astype(np.float32)
+    angle = positions[:, :, None].astype(np.float32) * frequency[None, None, :]  # [b, l, width]
+    return jnp.asarray(numpy.where(feature[None, None, :] % 2 == 0, numpy.sin(angle), numpy.cos(angle)))
 
 
 def sinusoidal_2d(height: int, width: int, features: int) -> jax.Array:
@@ -64,10 +75,13 @@ class LearnedPositions(nn.Module):
     embedding_init: Initializer = nn.initializers.normal(0.02)
 
     @nn.compact
-    def __call__(self, positions: jax.Array) -> jax.Array:
+    def __call__(self, positions: jax.Array | np.ndarray) -> jax.Array:
         b, l = positions.shape
-        check_length(l, self.max_length)
+        first = int(positions[0, 0]) if isinstance(positions, np.ndarray) else None
+        check_length(l + (first or 0), self.max_length)
         table = self.param("table", self.embedding_init, (self.max_length, self.width))
+        if first is not None:  # `consecutive`: a slice, whose gradient is no scatter
+            return table[None, first : first + l]  # [1, l, width]
         return table[positions]  # [b, l, width]
 
 

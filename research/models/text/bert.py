@@ -15,6 +15,7 @@ from research.layers.dropout import Dropout
 from research.layers.normalization import Normalization
 from research.layers.partition import Rules
 from research.layers.sequences.lengths import SequenceInputs
+from research.layers.sequences.positions import consecutive
 from research.models.model import Model
 from research.models.sizes import variant
 from research.models.transformer.fields import TransformerFields, initializers, shared
@@ -71,7 +72,7 @@ class Bert(BertFields):
             raise UsageError(f"segments must be [b, l] = {[b, l]}, like tokens, not {list(segments.shape)}")
         elif mask is not None:
             segments = jnp.where(mask, segments, 0)
-        x = self.embedding(tokens, jnp.arange(l)[None, :]) + self.segment_embedding(segments)  # [b, l, width]
+        x = self.embedding(tokens, consecutive(l)) + self.segment_embedding(segments)  # [b, l, width]
         x = self.embedding_dropout(self.embedding_norm(x), train)
         x, _ = self.encoder(x, mask=mask, train=train)
         return x, jnp.tanh(self.pooler(x[:, 0]))

@@ -10,7 +10,7 @@ from research.errors import UsageError
 from research.fields import Size
 from research.layers.partition import Rules
 from research.layers.sequences.lengths import SequenceInputs, pool_steps
-from research.layers.sequences.positions import check_length
+from research.layers.sequences.positions import check_length, consecutive
 from research.models.model import Model
 from research.models.transformer.fields import TransformerFields, shared
 from research.models.transformer.parts import Cache, TokenEmbedding, head, new_cache, read
@@ -58,10 +58,10 @@ class TransformerClassifier(TransformerFields, Model):
             scale=self.embedding_scale,
             name="embedding",
         )
-        x = embedding(x, first + jnp.arange(l)[None, :], train)  # [b, l, width]
+        x = embedding(x, consecutive(l, first), train)  # [b, l, width]
         if self.pooling == "class":
             token = self.param("class", nn.initializers.normal(0.02), (self.width,)).astype(x.dtype)
-            token = embedding.place(token[None, None, :], jnp.zeros((1, 1), jnp.int32))
+            token = embedding.place(token[None, None, :], consecutive(1))
             x = jnp.concatenate([jnp.broadcast_to(token, (b, 1, self.width)), x], axis=1)  # [b, 1 + l, width]
             mask = None if mask is None else jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
         x, _ = TransformerStack(**shared(self), name="encoder")(x, mask=mask, train=train)
@@ -111,7 +111,7 @@ class TransformerLanguageModel(TransformerFields, Model):
 
     def __call__(self, inputs: SequenceInputs, train: bool = False) -> jax.Array:
         tokens, _ = read(inputs)
-        x = self.embedding(tokens, jnp.arange(tokens.shape[1])[None, :], train)  # [b, l, width]
+        x = self.embedding(tokens, consecutive(tokens.shape[1]), train)  # [b, l, width]
         x, _ = self.decoder(x, train=train)
         return self._logits(x)
 

@@ -6,11 +6,13 @@ from typing import Any, ClassVar, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from research.errors import UsageError
 from research.fields import Size
 from research.layers.partition import Rules
 from research.layers.sequences.lengths import SequenceInputs
+from research.layers.sequences.positions import consecutive
 from research.models.model import Model
 from research.models.sizes import variant
 from research.models.transformer.fields import TransformerFields, shared
@@ -68,7 +70,7 @@ class TransformerSeq2Seq(TransformerFields, Model):
             raise UsageError('an encoder-decoder is called with a mapping of "tokens", "targets" and maybe "lengths"')
         memory, mask = self._encode(inputs, train)
         targets, _ = read(inputs["targets"])
-        x = self._embed(targets, jnp.arange(targets.shape[1])[None, :], train)  # [b, l, width]
+        x = self._embed(targets, consecutive(targets.shape[1]), train)  # [b, l, width]
         x, _ = self.decoder(x, memory, memory_mask=mask, train=train)
         return self._logits(x)
 
@@ -82,7 +84,7 @@ class TransformerSeq2Seq(TransformerFields, Model):
         b = len(memory)
         cache = new_cache(self, self.max_length, b, capacity)
         # One token is decoded and forgotten: what stays are the keys and values of the memory, projected once.
-        x = self._embed(jnp.zeros((b, 1), jnp.int32), jnp.zeros((1, 1), jnp.int32))
+        x = self._embed(jnp.zeros((b, 1), jnp.int32), consecutive(1))
         _, layers = self.decoder(x, memory, memory_mask=mask, cache=cache.layers)
         return cache._replace(layers=layers, memory_mask=mask)
 
@@ -101,11 +103,11 @@ class TransformerSeq2Seq(TransformerFields, Model):
     def _encode(self, inputs: SequenceInputs, train: bool = False) -> tuple[jax.Array, jax.Array | None]:
         """Return the encoder's output [b, s, width], and where it counts [b, s]."""
         tokens, mask = read(inputs)
-        x = self.embedding(tokens, jnp.arange(tokens.shape[1])[None, :], train)  # [b, s, width]
+        x = self.embedding(tokens, consecutive(tokens.shape[1]), train)  # [b, s, width]
         x, _ = self.encoder(x, mask=mask, train=train)
         return x, mask
 
-    def _embed(self, targets: jax.Array, positions: jax.Array, train: bool = False) -> jax.Array:
+    def _embed(self, targets: jax.Array, positions: jax.Array | np.ndarray, train: bool = False) -> jax.Array:
         """Embed what the decoder reads, [b, l] -> [b, l, width]."""
         return self._target_embedding()(targets, positions, train)
 

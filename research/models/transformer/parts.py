@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from research.fields import Size
 from research.layers.dense import Dense
@@ -48,7 +49,7 @@ class TokenEmbedding(TransformerFields):
             self.learned = LearnedPositions(self.max_length, self.width, embedding_init)
         self.drop = Dropout(self.dropout)
 
-    def __call__(self, x: jax.Array, positions: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, positions: jax.Array | np.ndarray, train: bool = False) -> jax.Array:
         if self.vocabulary is None:
             x = self.project(x)  # [b, l, d]
         else:
@@ -56,7 +57,7 @@ class TokenEmbedding(TransformerFields):
         x = x * self.width**0.5 if self.scale else x
         return self.drop(self.place(x, positions), train)
 
-    def place(self, x: jax.Array, positions: jax.Array) -> jax.Array:
+    def place(self, x: jax.Array, positions: jax.Array | np.ndarray) -> jax.Array:
         """Add what is added for positions [b, l] to x [b, l, d]."""
         match self.positions:
             case "sinusoidal":

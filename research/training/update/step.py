@@ -1,5 +1,6 @@
 """One step of training, evaluation and prediction: pure functions of program, hyperparameters, state and batch."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -46,6 +47,14 @@ def train_step(
     """
     prepared = training_batch(program, hyperparameters, state.step, batch, references)
     return update(program, hyperparameters, state, prepared)
+
+
+def silent_step(
+    program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any, references: References = NONE
+) -> tuple[TrainState, Metrics]:
+    """Return what `train_step` does, of the metrics `fault` alone: compiled, the others are never computed."""
+    state, metrics = train_step(program, hyperparameters, state, batch, references)
+    return state, {"fault": metrics["fault"]}
 
 
 def update(
@@ -127,6 +136,25 @@ def train_steps(
     state, faults = jax.lax.fori_loop(0, last, take_silently, (state, jnp.zeros(last + 1, jnp.int32)))
     state, metrics = take(last, state)
     return state, {**metrics, "fault": faults.at[last].set(metrics["fault"])}
+
+
+def silent_steps(
+    program: Experiment,
+    hyperparameters: Hyperparameters,
+    state: TrainState,
+    batches: Any,
+    references: References = NONE,
+) -> tuple[TrainState, Metrics]:
+    """Return what `train_steps` does, of the metrics `fault` alone: compiled, the others are never computed."""
+    state, metrics = train_steps(program, hyperparameters, state, batches, references)
+    return state, {"fault": metrics["fault"]}
+
+
+def step_of(count: int, reports: bool) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Return what takes `count` steps in one call, with metrics where the call `reports`."""
+    if count == 1:
+        return train_step if reports else silent_step
+    return train_steps if reports else silent_steps
 
 
 def evaluation_batch(

@@ -1,6 +1,7 @@
 import math
 import pathlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ from research.layers.sequences.positions import (
     RelativePositions,
     alibi,
     alibi_slopes,
+    consecutive,
     relative_buckets,
     rotary,
     sinusoidal,
@@ -29,6 +31,24 @@ def test_sinusoidal_positions_are_their_formula(width):
         angle = POSITIONS[b, l] / 10000 ** ((feature - feature % 2) / width)
         expected = math.cos(angle) if feature % 2 else math.sin(angle)
         assert abs(float(found[b, l, feature]) - expected) < 5e-5
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_known_positions_are_those_that_are_traced(first):
+    """Sines become a constant and learned positions a slice of their table: no operation computes them at a step."""
+    known, model = consecutive(5, first), LearnedPositions(max_length=11, width=3)
+    np.testing.assert_array_equal(known, [[first, first + 1, first + 2, first + 3, first + 4]])
+    np.testing.assert_allclose(sinusoidal(known, 6), sinusoidal(jnp.asarray(known), 6), rtol=1e-6, atol=1e-6)
+    assert not jax.make_jaxpr(lambda: sinusoidal(known, 6))().eqns
+    variables = model.init(jax.random.key(0), known)
+    chex.assert_trees_all_equal(variables, model.init(jax.random.key(0), jnp.asarray(known)))
+
+    def learned(variables, positions):
+        return (model.apply(variables, positions) * jnp.arange(15.0).reshape(1, 5, 3)).sum()
+
+    chex.assert_trees_all_equal(jax.grad(learned)(variables, known), jax.grad(learned)(variables, jnp.asarray(known)))
+    with pytest.raises(UsageError, match=f"a sequence of {7 + first} positions"):
+        LearnedPositions(max_length=6 + first, width=3).init(jax.random.key(0), consecutive(7, first))
 
 
 def test_two_dimensional_positions_are_their_formula():
