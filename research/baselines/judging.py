@@ -10,7 +10,7 @@ from research.baselines.baseline import Columns, Examples, Fitted
 from research.data import Data, Records, evaluation_batches
 from research.experiment import Experiment
 from research.tasks.task import Batch, Sums, Task
-from research.training.evaluation import added, evaluation_size
+from research.training.evaluation import RunningSums, evaluation_size
 
 PADDING = ("mask", "row")  # entries of an evaluation's batches that are no part of an example
 
@@ -29,14 +29,15 @@ def metrics(experiment: Experiment, fitted: Fitted, records: Records) -> dict[st
     Raises:
         UsageError: the predictions do not fit the task or the dataset.
     """
-    task, sums = experiment.task, list[Sums]()
+    task, sums = experiment.task, RunningSums(experiment.task)
+    shapes = None
     for batch in _batches(experiment.data, records):
         columns = fitted.predict({name: entry for name, entry in batch.items() if name not in PADDING})
-        if not sums:
+        if shapes is None:
             shapes = jax.eval_shape(task.outputs_from, columns, batch)
             task.check(experiment.data.schema(), shapes)
-        sums.append(jax.device_get(_sums(task, columns, batch)))
-    return task.summarize(added(task, sums))
+        sums.add(jax.device_get(_sums(task, columns, batch)))
+    return task.summarize(sums.total())
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,6 +1,6 @@
 """Exact evaluation and prediction of a split."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -68,27 +68,50 @@ def evaluation_sums(
     references: References = NONE,
 ) -> Any:
     """Return the task's sums over all records."""
-    outputs = _outputs(eval_step, experiment, state, records, layout, references)
-    return added(experiment.task, [jax.device_get(output) for _, output in outputs])
+    sums = RunningSums(experiment.task)
+    for _, output in _outputs(eval_step, experiment, state, records, layout, references):
+        sums.add(jax.device_get(output))
+    return sums.total()
 
 
-def added(task: Task, sums: Sequence[Any]) -> Any:
-    """Return the sums of several batches as one: integers exactly, floats added up in float64.
+class RunningSums:
+    """The sums of several batches as one: integers exactly, floats added up in float64.
 
-    What the task calls `concatenated` is not added: the rows of all batches follow each other.
+    What the task calls `concatenated` is not added: the rows of all batches follow each other. A batch's own sums are
+    not kept: of many classes they hold a large matrix.
     """
-    parts, rows = [jax.tree.map(_wide, part) for part in sums], task.concatenated
-    return {
-        name: np.concatenate([part[name] for part in parts])
-        if name in rows
-        else jax.tree.map(lambda *terms: sum(terms), *(part[name] for part in parts))
-        for name in parts[0]
-    }
+
+    def __init__(self, task: Task) -> None:
+        self._rows: dict[str, list[Any]] = {name: [] for name in task.concatenated}
+        self._total: dict[str, Any] = {}
+        self._names: list[str] = []
+
+    def add(self, sums: Any) -> None:
+        """Add those of a batch, arrays on the host."""
+        self._names = list(sums)
+        for name, item in sums.items():
+            if name in self._rows:
+                self._rows[name].append(_wide(item))
+            elif name in self._total:
+                jax.tree.map(_add_to, self._total[name], item)
+            else:
+                self._total[name] = jax.tree.map(_wide, item)
+
+    def total(self) -> dict[str, Any]:
+        """Return the sums of all that was added."""
+        return {
+            name: np.concatenate(self._rows[name]) if name in self._rows else self._total[name] for name in self._names
+        }
 
 
 def _wide(x: np.ndarray) -> np.ndarray:
-    """Return integers as int64 and floats, bfloat16 too, as float64."""
-    return x.astype(np.int64 if x.dtype.kind in "iub" else np.float64)
+    """Return a copy of integers as int64 and of floats, bfloat16 too, as float64."""
+    return np.array(x, np.int64 if np.asarray(x).dtype.kind in "iub" else np.float64)
+
+
+def _add_to(total: np.ndarray, x: np.ndarray) -> None:
+    """Add to a total in place."""
+    total += x if np.asarray(x).dtype.kind in "iub" else np.asarray(x, np.float64)
 
 
 def _outputs(

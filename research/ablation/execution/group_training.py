@@ -20,7 +20,7 @@ from research.training import Interrupted, Result, TrainState
 from research.training.clock import Clock
 from research.training.display.pictures import draw
 from research.training.display.progress import progress
-from research.training.evaluation import added, evaluation_size
+from research.training.evaluation import RunningSums, evaluation_size
 from research.training.initialization.references import digests_of, read_references
 from research.training.initialization.start import first_state
 from research.training.recorder import Recorder
@@ -126,7 +126,7 @@ class GroupTraining(Stepping):
             with self.clock.phase("compile"):
                 self.state = self._initial(next(iter(folders.values())).root)
         self._host: tuple[int, TrainState] | None = None
-        self._sums: dict[Split, list[Any]] = {}
+        self._sums: dict[Split, list[RunningSums]] = {}
         self.step = int(self.state.step[0])
         self.members: dict[int, Recorder] = {}
         for index, folder in folders.items():
@@ -220,16 +220,17 @@ class GroupTraining(Stepping):
 
     def _sums_of(self, index: int, name: Split) -> Any:
         """Return one run's sums over the split that was evaluated last."""
-        return added(self.experiments[index].task, [select(part, index) for part in self._sums[name]])
+        return self._sums[name][index].total()
 
     def _evaluate(self, name: Split) -> None:
         """Compute the sums of all runs over a split."""
         evaluate = compile_together(eval_step, self.program, self.mode, (0, 0, None, None))
+        self._sums[name] = [RunningSums(experiment.task) for experiment in self.experiments]
         with self.clock.phase("evaluate"):
-            self._sums[name] = [
-                jax.device_get(evaluate(self.hyperparameters, self.state, batch, self.references))
-                for batch in evaluation_batches(self.splits[name], evaluation_size(self.splits[name]))
-            ]
+            for batch in evaluation_batches(self.splits[name], evaluation_size(self.splits[name])):
+                sums = jax.device_get(evaluate(self.hyperparameters, self.state, batch, self.references))
+                for index, running in enumerate(self._sums[name]):
+                    running.add(select(sums, index))
 
     def _each(self, action: Callable[[int, Recorder], Any]) -> None:
         """Let every run do something; one that cannot is at its end, the others continue.
