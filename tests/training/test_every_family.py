@@ -171,8 +171,8 @@ def test_not_finite(alone, stopped, tmp_path, monkeypatch):
         assert first_not_finite(spoilt(state, path)) == jax.tree_util.keystr(path, simple=True, separator=".")
     hit, compiled = parts[0][generator.integers(len(parts[0]))], run.compiled_train_step
 
-    def poisoned(program, layout, count):
-        call = compiled(program, layout, count)
+    def poisoned(program, layout, count, reports=True):
+        call = compiled(program, layout, count, reports)
 
         def spoiling(hyperparameters, state, feed, references):
             faults.append(int(call(hyperparameters, spoilt(state, *parts[0]), feed, references)[1]["fault"]))

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from research.experiment import RunOptions, spec, split
-from research.training import Interrupted, restore, train
-from research.training.stepping import steps_per_call
+from research.devices import ONE_DEVICE
+from research.experiment import Placement, RunOptions, spec, split
+from research.training import Interrupted, restore, run, stepping, train
+from research.training.stepping import MANY, compiled_train_step, may_be_silent, steps_per_call
 from research.training.update.shapes import abstract_state
 from research.training.update.step import train_steps
 
@@ -48,6 +49,44 @@ def test_only_the_last_step_of_a_call_computes_metrics(tiny):
     jaxpr = jax.make_jaxpr(train_steps, static_argnums=0)(program, hyperparameters, state, batches)
     (loop,) = [equation for equation in jaxpr.eqns if equation.primitive.name == "scan"]
     assert len(loop.outvars) == len(jax.tree.leaves(state)) + 2
+
+
+@pytest.mark.parametrize("several", [1, 2])
+def test_steps_between_reports_are_the_same_steps(several, tiny, options, tmp_path, monkeypatch):
+    """A second program, which computes no metrics, leads to the same state and journal to the last bit."""
+    chosen = dataclasses.replace(options, log_every=4, evaluate_every=6, checkpoint_every=6, steps_per_call=several)
+    taken, compiled = [], run.compiled_train_step
+
+    def noted(program, layout, count, reports):
+        taken.append((count, reports))
+        return compiled(program, layout, count, reports)
+
+    monkeypatch.setattr(run, "compiled_train_step", noted)
+    for name, many, kinds in (("reported", 13, {True}), ("silent", 12, {True, False})):
+        monkeypatch.setattr(stepping, "MANY", many)
+        train(tiny, tmp_path / name, chosen)
+        assert sorted(taken) == sorted((several, reports) for reports in kinds)  # each compiled once
+        taken.clear()
+    for kind in ("latest", "best"):
+        chex.assert_trees_all_equal(*(restore(tmp_path / name, kind)[1] for name in ("reported", "silent")))
+    journals = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("reported", "silent")]
+    assert journals[0] == journals[1] and journals[0].count(b'"train"') == 3
+
+
+def test_a_silent_step_computes_less(tiny):
+    program, hyperparameters = split(tiny)
+    given = hyperparameters, abstract_state(tiny), spec(tiny), {}
+    reported, silent = (compiled_train_step(program, ONE_DEVICE, 1, reports).lower(*given) for reports in (True, False))
+    assert set(silent.out_info[1]) == {"fault"} and set(reported.out_info[1]) > {"fault", "gradient_norm", "sums"}
+    flops = [each.compile().cost_analysis()["flops"] for each in (reported, silent)]
+    assert flops[1] < flops[0]
+
+
+def test_few_steps_are_not_worth_a_second_program():
+    options = RunOptions()
+    assert may_be_silent(MANY, options) and not may_be_silent(MANY - 1, options)
+    for other in ({"log_every": 1}, {"profile": "2:4"}, {"placement": Placement(method="pmap")}):
+        assert not may_be_silent(MANY, dataclasses.replace(options, **other))
 
 
 def test_an_interrupted_run_takes_the_same_calls(tiny, options, tmp_path):

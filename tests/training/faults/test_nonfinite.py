@@ -17,7 +17,7 @@ from research.errors import UsageError
 from research.experiment import RunOptions, fingerprint, replace, split
 from research.models import MLP
 from research.tasks import Classification
-from research.training import Diverged, Interrupted, init, run, train, train_step
+from research.training import Diverged, Interrupted, init, run, stepping, train, train_step
 from research.training.faults.nonfinite import NonFiniteMonitor, NotFinite, first_not_finite
 from research.training.initialization.start import first_state
 from research.training.stepping import compiled_train_step
@@ -56,8 +56,8 @@ def poison(monkeypatch):
     def after(step, part="params", every_time=False):
         compiled, struck = run.compiled_train_step, []
 
-        def poisoned(program, layout, count):
-            call = compiled(program, layout, count)
+        def poisoned(program, layout, count, reports=True):
+            call = compiled(program, layout, count, reports)
 
             def spoilt(hyperparameters, state, feed, references):
                 if int(state.step) <= step < int(state.step) + count and (every_time or not struck):
@@ -103,6 +103,14 @@ def test_stop_names_row_and_step_and_saves_nothing_bad(options, saved, tmp_path)
         assert str(raised.value).endswith(f"checkpoint of step {before}" if before else "nothing is saved yet")
     assert all(step < FIRST for _, step in saved)
     assert not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.fault("F21")
+def test_stop_names_the_step_between_two_reports(options, tmp_path, monkeypatch):
+    """Where a step computes no metrics it still says whether the run may continue."""
+    monkeypatch.setattr(stepping, "MANY", 1)
+    with pytest.raises(Diverged, match=f"is not finite at step {FIRST} of 12, row {ROW} of"):
+        train(experiment(nan=(ROW,)), tmp_path, dataclasses.replace(options, log_every=100))
 
 
 @pytest.mark.fault("F21")
