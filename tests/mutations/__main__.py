@@ -57,11 +57,11 @@ class Copy:
 
     def attempt(self, mutation: Mutation, whole: bool) -> Verdict:
         """Return what the tests make of a mutation."""
-        paths = touched(mutation.file)
+        tried = stages(touched(mutation.file), self.root, whole, mutation.tests)
         if said := reason(apply(mutation.file, self.root)):
             return Verdict("error", f"it does not apply: {said}")
         try:
-            found = self._first_failure(stages(paths, self.root, whole))
+            found = self._first_failure(tried)
         finally:
             if said := reason(apply(mutation.file, self.root, "-R")):
                 raise RuntimeError(f"the copy cannot be mended after {mutation.name}: {said}")
@@ -142,14 +142,21 @@ def link_programs(source: Path, target: Path) -> None:
                 shutil.copy2(program, target / program.name)
 
 
-def stages(paths: Sequence[str], root: Path, whole: bool) -> list[list[str]]:
-    """Return what to hand to pytest for mutated files: tests that bear their names, their rooms, and all others."""
-    named = unique(test for path in paths for test in named_tests(path, root))
-    room = unique(test for path in paths for test in room_tests(path, root) if test not in named)
-    found = [["-n", "0", *named] if named else [], room]  # one process begins sooner than two, and in the same order
+def stages(paths: Sequence[str], root: Path, whole: bool, told: Sequence[str] = ()) -> list[list[str]]:
+    """Return what to hand to pytest for mutated files, from the likeliest to notice to the longest to run.
+
+    First the tests that the patch names, then those that bear the names of the files, those of their wings, those of
+    their rooms, and all others where `whole` asks for them; each once.
+    """
+    tried = list(told)
+    found = [["-n", "0", *told]]  # one process begins sooner than two, and in the same order
+    for tests, options in ((named_tests, ["-n", "0"]), (wing_tests, []), (room_tests, [])):
+        new = unique(test for path in paths for test in tests(path, root) if test not in tried)
+        tried += new
+        found.append([*options, *new] if new else [])
     if whole:
-        found.append(["tests", *(f"--ignore={test}" for test in [*named, *room])])
-    return [arguments for arguments in found if arguments]
+        found.append(["tests", *(f"--ignore={test}" for test in tried if "::" not in test)])
+    return [arguments for arguments in found if any(argument.startswith("tests") for argument in arguments)]
 
 
 def named_tests(path: str, root: Path) -> list[str]:
@@ -162,6 +169,13 @@ def named_tests(path: str, root: Path) -> list[str]:
         for file in sorted((tests.rglob if packages else tests.glob)(f"test_{word}.py"))
     )
     return unique(str(file.relative_to(root)) for file in found)
+
+
+def wing_tests(path: str, root: Path) -> list[str]:
+    """Return the test files in the folder that mirrors a module's own: tests/ROOM/WING for research/ROOM/WING."""
+    _, *packages, _ = Path(path).parts
+    files = (root / "tests").joinpath(*packages).glob("test_*.py") if packages else ()
+    return sorted(str(file.relative_to(root)) for file in files)
 
 
 def room_tests(path: str, root: Path) -> list[str]:
