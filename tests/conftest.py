@@ -24,6 +24,7 @@ from research.experiment import Experiment
 from research.models import CNN
 from research.optimization import Optimizer
 from research.tasks import Classification
+from tests.balance import balanced
 
 PROGRAMS = Path(__file__).parents[1] / "build" / "test-programs"
 LARGEST = 2**30  # bytes of that folder, several runs of the whole suite
@@ -99,6 +100,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if configured("jax_enable_compilation_cache") != cached:
         configure("jax_enable_compilation_cache", cached)
         reset_cache()  # JAX asks once
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have several workers begin with what is slow; each of them collects, and has to come to the same order."""
+    if hasattr(config, "workerinput"):
+        items[:] = balanced(
+            items,
+            config.workerinput["workercount"],
+            file=lambda item: item.path,
+            slow=lambda item: item.get_closest_marker("slow") is not None,
+        )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
