@@ -1,7 +1,6 @@
 """Try mutations: break a copy of the checkout with one after the other, and see whether its tests notice."""
 
 import argparse
-import contextlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from tests.mutations.patches import FOLDER, ROOT, Mutation, apply, fault, mutations, reason, touched
+from tests.programs import link
 
 PROGRAMS = Path("build", "test-programs")  # where tests/conftest.py keeps compiled programs
 LONGEST = 2 * 3600  # seconds of one run of pytest, after which it hangs
@@ -42,7 +42,7 @@ class Copy:
         self.root = root
         self._sound: dict[str, Outcome] = {}
         copy_checkout(root)
-        link_programs(ROOT / PROGRAMS, root / PROGRAMS)
+        link(ROOT / PROGRAMS, root / PROGRAMS)
         # The installed project is the checkout, not this copy, unless the path says otherwise.
         self._environment = {**os.environ, "PYTHONPATH": str(root)}
         self._check_import()
@@ -126,20 +126,6 @@ def copy_checkout(root: Path) -> None:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target, follow_symlinks=False)
-
-
-def link_programs(source: Path, target: Path) -> None:
-    """Let the tests of a copy begin with the programs that those of the checkout have compiled.
-
-    By links to each, not to the folder: JAX never writes over a program, and what mutations compile stays in the copy.
-    """
-    target.mkdir(parents=True)
-    for program in source.glob("*-cache"):
-        with contextlib.suppress(FileNotFoundError):  # another run of the tests tidies the folder
-            try:
-                os.link(program, target / program.name)
-            except OSError:  # on another disk, or where there are no links
-                shutil.copy2(program, target / program.name)
 
 
 def stages(paths: Sequence[str], root: Path, whole: bool, told: Sequence[str] = ()) -> list[list[str]]:
