@@ -71,6 +71,12 @@ def test_processes_whose_devices_take_turns_feed_their_own_rows():
     assert finished(process).splitlines()[-1] == "holds"
 
 
+def test_nothing_is_connected_behind_a_call_that_has_returned():
+    """A process that ended meanwhile would wait for minutes for devices of another that has gone."""
+    process = launched(2, 8, sys.executable, "-m", "tests.devices.connected")
+    assert finished(process).splitlines()[-1] == "connected"
+
+
 @pytest.mark.fault("F9")
 def test_two_processes_save_both_kinds_of_checkpoint_without_waiting_in_between(tmp_path):
     """What one thread of each waits for is not what another of them waits for."""
