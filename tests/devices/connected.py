@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -20,21 +21,29 @@ def sockets() -> int:
     return sum(os.readlink(link).startswith("socket") for link in links if link.is_symlink())
 
 
-def gather(offset: int) -> None:
-    """Gather what each device of one process has and one of the other, which are connected for it."""
-    here, there = np.array(jax.devices()).reshape(jax.process_count(), -1)
-    divided = NamedSharding(Mesh([here, np.roll(there, offset)], ("processes", "devices")), PartitionSpec("processes"))
-    numbers = np.arange(2)
-    array = jax.make_array_from_callback(numbers.shape, divided, numbers.__getitem__)
-    assert whole({"array": array})["array"].tolist() == numbers.tolist()
+@jax.jit
+def late(one: jax.Array) -> jax.Array:
+    """Return a one, after a while."""
+    product = jax.lax.fori_loop(0, 100, lambda _, x: jnp.tanh(x @ x), jnp.full((400, 400), one[0]))
+    return jnp.where(product.mean() > 2, 0.0, one)
+
+
+def started() -> list[jax.Array]:
+    """Return a one on each device of this process: the first has it, the others compute theirs yet."""
+    first, *others = (jax.device_put(jnp.ones(1), device) for device in jax.local_devices())
+    return [first, *map(late, others)]
 
 
 if __name__ == "__main__":
     join()
-    for offset in range(jax.local_device_count()):
-        before = sockets()
-        gather(offset)
-        returned = sockets()
-        time.sleep(0.2)
-        assert before < returned == sockets(), "some devices were still connecting"
+    jax.block_until_ready(started())  # compiled
+    mesh = Mesh(np.array(jax.devices()).reshape(jax.process_count(), -1), ("processes", "devices"))
+    divided, before = NamedSharding(mesh, PartitionSpec("processes")), sockets()
+    pieces = started()
+    array = jax.make_array_from_single_device_arrays((jax.process_count(),), divided, pieces)
+    assert whole({"array": array})["array"].tolist() == [1.0] * jax.process_count()
+    returned = sockets()
+    jax.block_until_ready(pieces)
+    time.sleep(1)
+    assert before < returned == sockets(), "some devices were still connecting"
     print("connected")

@@ -73,7 +73,7 @@ def test_processes_whose_devices_take_turns_feed_their_own_rows():
 
 def test_nothing_is_connected_behind_a_call_that_has_returned():
     """A process that ended meanwhile would wait for minutes for devices of another that has gone."""
-    process = launched(2, 8, sys.executable, "-m", "tests.devices.connected")
+    process = launched(2, 3, sys.executable, "-m", "tests.devices.connected")
     assert finished(process).splitlines()[-1] == "connected"
 
 
