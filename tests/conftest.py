@@ -7,7 +7,6 @@ that was changed since. `make test-as-users` has some tests compile all the same
 
 import gc
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +23,8 @@ from research.experiment import Experiment
 from research.models import CNN
 from research.optimization import Optimizer
 from research.tasks import Classification
+from tests import programs as copies
+from tests.balance import balanced
 
 PROGRAMS = Path(__file__).parents[1] / "build" / "test-programs"
 LARGEST = 2**30  # bytes of that folder, several runs of the whole suite
@@ -101,6 +102,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         reset_cache()  # JAX asks once
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have several workers begin with what is slow; each of them collects, and has to come to the same order."""
+    if hasattr(config, "workerinput"):
+        items[:] = balanced(
+            items,
+            config.workerinput["workercount"],
+            file=lambda item: item.path,
+            slow=lambda item: item.get_closest_marker("slow") is not None,
+        )
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Look for garbage less often, and not among what is imported: an eighth of all time went into looking."""
     gc.collect()
@@ -116,11 +129,17 @@ def fresh_trace_counts():
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """A copy of the folder of programs, used by the commands of a module that kills them or fills their disk."""
-    folder = shutil.copytree(PROGRAMS, tmp_path_factory.mktemp("programs") / "programs")
+    """A copy of the folder of programs, used by the commands of a module that kills them or fills their disk.
+
+    What they compile is kept for the next run of the suite; nothing else may compile it.
+    """
+    folder = tmp_path_factory.mktemp("programs") / "programs"
+    copies.link(PROGRAMS, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
         yield folder
+    if not AS_USERS:
+        copies.keep(folder, PROGRAMS)
 
 
 @pytest.fixture(scope="session")

@@ -226,6 +226,7 @@ def test_quickstart(executed):
 @pytest.mark.slow
 @pytest.mark.optimized
 def test_ablation(executed):
+    """56 trials of seven variants, sharded over eight devices, in one session as a reader runs them: twenty seconds."""
     found = executed("ablation", devices=8)
     assert found.warned == []
     assert "shard {'trial': 8}\n" in found.text and "56 trials: 56 done\n" in found.text
@@ -251,7 +252,7 @@ def test_ablation(executed):
 @pytest.mark.optimized
 @pytest.mark.parametrize("devices", [1, 8])
 def test_tpu(executed, devices):
-    """Five runs of a small GPT under three placements, each compiled for its own: half a minute on eight devices."""
+    """Five runs of 50 or 100 steps of a small GPT under three placements, and a plan: half a minute of mere steps."""
     found = executed("tpu", devices)
     assert found.warned == []
     assert f"{devices} x CPU\n" in found.text

@@ -86,14 +86,15 @@ def test_all_start_again_after_a_kill_of_a_worker_and_of_the_coordinator(program
 
 @pytest.mark.slow
 def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path):
+    """The worker alone is asked to stop in tests/devices/test_several_processes.py."""
     flags, last = ("--processes", 2, "--devices_per_process", 3), 0
-    for part, to in enumerate(["coordinator", "worker", "launcher"]):
+    for part, to in enumerate(["coordinator", "launcher"]):
         process = start(*flags, command=[*COUNTING, tmp_path, "--steps", 1000])
         wait_for(lambda last=last: saved(tmp_path) > last)
         if to == "launcher":
             process.send_signal(signal.SIGINT)
         else:
-            os.kill(int(lines(tmp_path / f"pids-{to == 'worker':d}")[part]), signal.SIGTERM)
+            os.kill(int(lines(tmp_path / "pids-0")[part]), signal.SIGTERM)
         _, err = ended(process)
         assert process.returncode == 75 and "starting all again" not in err, err
         stopped = [int((tmp_path / f"stopped-{index}").read_text()) for index in range(2)]

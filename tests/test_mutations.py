@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutations.__main__ import Outcome, named_tests, outcome, room_tests, stages
-from tests.mutations.patches import ROOT, fault, mutations, touched
+from tests.mutations.__main__ import Outcome, named_tests, outcome, room_tests, stages, wing_tests
+from tests.mutations.patches import ROOT, fault, mutations, read, touched
 
 MUTATIONS = mutations()
 
@@ -30,6 +30,8 @@ def test_it_says_what_it_breaks_and_applies_to_research_alone(mutation):
     assert fault(mutation.file) is None
     paths = touched(mutation.file)
     assert paths and all(path.startswith("research/") and (ROOT / path).is_file() for path in paths)
+    for file, _, name in (test.partition("::") for test in mutation.tests):
+        assert f"def {name.partition('[')[0]}" in (ROOT / file).read_text()
 
 
 def test_no_two_are_the_same():
@@ -47,6 +49,14 @@ diff --git a/research/part.py b/research/part.py
 +too
  three
 """
+
+
+def test_a_second_line_may_name_tests(tmp_path):
+    patch = tmp_path / "mutation.patch"
+    patch.write_text(PATCH)
+    assert read(patch).tests == ()
+    patch.write_text(PATCH.replace("\n", "\nTests: tests/test_a.py::test_b tests/c\n", 1))
+    assert read(patch).tests == ("tests/test_a.py::test_b", "tests/c") and touched(patch) == ["research/part.py"]
 
 
 @pytest.mark.parametrize("around", [False, True])
@@ -82,10 +92,16 @@ def test_the_tests_that_are_tried_are_those_of_the_room():
     assert room_tests("research/cli/runs.py", ROOT) == of_commands
     assert {"tests/test_fields.py", "tests/test_cli.py"} < set(room_tests("research/launch.py", ROOT))
     assert {Path(test).parts[1] for test in room_tests("research/data/batching/order.py", ROOT)} == {"data"}
-    named, room, others = stages(["research/data/batching/order.py"], ROOT, whole=True)
-    assert named == ["-n", "0", "tests/data/batching/test_order.py"]
-    assert "tests/data/batching/test_order.py" not in room and "--ignore=tests/data/batching/test_order.py" in others
-    assert others[0] == "tests" and {f"--ignore={test}" for test in room} < set(others)
+    assert wing_tests("research/data/files.py", ROOT) == ["tests/data/test_schema.py"]
+    assert wing_tests("research/launch.py", ROOT) == []
+    path, mine = "research/data/batching/order.py", "tests/data/batching/test_order.py"
+    told = "tests/test_cli.py::test_a"
+    first, named, wing, room, others = stages([path], ROOT, whole=True, told=[told])
+    assert (first, named) == (["-n", "0", told], ["-n", "0", mine])
+    assert wing and {Path(test).parent for test in wing} == {Path(mine).parent}
+    assert mine not in [*wing, *room] and not set(wing) & set(room)
+    assert others == ["tests", *(f"--ignore={test}" for test in [mine, *wing, *room])]
+    assert stages([path], ROOT, whole=False) == [named, wing, room]
 
 
 def test_only_a_test_that_fails_catches():

@@ -71,6 +71,12 @@ def test_processes_whose_devices_take_turns_feed_their_own_rows():
     assert finished(process).splitlines()[-1] == "holds"
 
 
+def test_nothing_is_connected_behind_a_call_that_has_returned():
+    """A process that ended meanwhile would wait for minutes for devices of another that has gone."""
+    process = launched(2, 3, sys.executable, "-m", "tests.devices.connected")
+    assert finished(process).splitlines()[-1] == "connected"
+
+
 @pytest.mark.fault("F9")
 def test_two_processes_save_both_kinds_of_checkpoint_without_waiting_in_between(tmp_path):
     """What one thread of each waits for is not what another of them waits for."""
@@ -100,7 +106,7 @@ def test_what_two_processes_saved_goes_on_on_any_devices(data_dir, tmp_path):
 
 
 def test_a_signal_to_one_process_saves_all_at_one_step(data_dir, tmp_path):
-    """Twice, and then to the end: three starts of two processes that import and compile for themselves."""
+    """Twice, each time two processes that import and compile for themselves; and then to the end in this one."""
     folder, flags = tmp_path / "run", ("--steps", 400, "--checkpoint_every", 1000)
     process = launched(2, 1, *command("digits_cnn", folder, data_dir, *flags))
     wait_until(process, folder, 20)
@@ -114,8 +120,8 @@ def test_a_signal_to_one_process_saves_all_at_one_step(data_dir, tmp_path):
     os.kill(children(process)[1], signal.SIGTERM)
     assert f"resumed at step {saved}" in finished(process, code=75)
     assert lines(folder)[-1]["step"] < 400
-    finished(launched(2, 1, *command("digits_cnn", folder, data_dir, *flags)))
     experiment = replace(small("digits_cnn"), {"steps": 400})
+    trained(experiment, folder, data_dir, ONE)
     assert_same(folder, trained(experiment, tmp_path / "undisturbed", data_dir, ONE))
 
 

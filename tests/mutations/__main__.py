@@ -1,7 +1,6 @@
 """Try mutations: break a copy of the checkout with one after the other, and see whether its tests notice."""
 
 import argparse
-import contextlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from tests.mutations.patches import FOLDER, ROOT, Mutation, apply, fault, mutations, reason, touched
+from tests.programs import link
 
 PROGRAMS = Path("build", "test-programs")  # where tests/conftest.py keeps compiled programs
 LONGEST = 2 * 3600  # seconds of one run of pytest, after which it hangs
@@ -42,7 +42,7 @@ class Copy:
         self.root = root
         self._sound: dict[str, Outcome] = {}
         copy_checkout(root)
-        link_programs(ROOT / PROGRAMS, root / PROGRAMS)
+        link(ROOT / PROGRAMS, root / PROGRAMS)
         # The installed project is the checkout, not this copy, unless the path says otherwise.
         self._environment = {**os.environ, "PYTHONPATH": str(root)}
         self._check_import()
@@ -57,11 +57,11 @@ class Copy:
 
     def attempt(self, mutation: Mutation, whole: bool) -> Verdict:
         """Return what the tests make of a mutation."""
-        paths = touched(mutation.file)
+        tried = stages(touched(mutation.file), self.root, whole, mutation.tests)
         if said := reason(apply(mutation.file, self.root)):
             return Verdict("error", f"it does not apply: {said}")
         try:
-            found = self._first_failure(stages(paths, self.root, whole))
+            found = self._first_failure(tried)
         finally:
             if said := reason(apply(mutation.file, self.root, "-R")):
                 raise RuntimeError(f"the copy cannot be mended after {mutation.name}: {said}")
@@ -128,28 +128,21 @@ def copy_checkout(root: Path) -> None:
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def link_programs(source: Path, target: Path) -> None:
-    """Let the tests of a copy begin with the programs that those of the checkout have compiled.
+def stages(paths: Sequence[str], root: Path, whole: bool, told: Sequence[str] = ()) -> list[list[str]]:
+    """Return what to hand to pytest for mutated files, from the likeliest to notice to the longest to run.
 
-    By links to each, not to the folder: JAX never writes over a program, and what mutations compile stays in the copy.
+    First the tests that the patch names, then those that bear the names of the files, those of their wings, those of
+    their rooms, and all others where `whole` asks for them; each once.
     """
-    target.mkdir(parents=True)
-    for program in source.glob("*-cache"):
-        with contextlib.suppress(FileNotFoundError):  # another run of the tests tidies the folder
-            try:
-                os.link(program, target / program.name)
-            except OSError:  # on another disk, or where there are no links
-                shutil.copy2(program, target / program.name)
-
-
-def stages(paths: Sequence[str], root: Path, whole: bool) -> list[list[str]]:
-    """Return what to hand to pytest for mutated files: tests that bear their names, their rooms, and all others."""
-    named = unique(test for path in paths for test in named_tests(path, root))
-    room = unique(test for path in paths for test in room_tests(path, root) if test not in named)
-    found = [["-n", "0", *named] if named else [], room]  # one process begins sooner than two, and in the same order
+    tried = list(told)
+    found = [["-n", "0", *told]]  # one process begins sooner than two, and in the same order
+    for tests, options in ((named_tests, ["-n", "0"]), (wing_tests, []), (room_tests, [])):
+        new = unique(test for path in paths for test in tests(path, root) if test not in tried)
+        tried += new
+        found.append([*options, *new] if new else [])
     if whole:
-        found.append(["tests", *(f"--ignore={test}" for test in [*named, *room])])
-    return [arguments for arguments in found if arguments]
+        found.append(["tests", *(f"--ignore={test}" for test in tried if "::" not in test)])
+    return [arguments for arguments in found if any(argument.startswith("tests") for argument in arguments)]
 
 
 def named_tests(path: str, root: Path) -> list[str]:
@@ -162,6 +155,13 @@ def named_tests(path: str, root: Path) -> list[str]:
         for file in sorted((tests.rglob if packages else tests.glob)(f"test_{word}.py"))
     )
     return unique(str(file.relative_to(root)) for file in found)
+
+
+def wing_tests(path: str, root: Path) -> list[str]:
+    """Return the test files in the folder that mirrors a module's own: tests/ROOM/WING for research/ROOM/WING."""
+    _, *packages, _ = Path(path).parts
+    files = (root / "tests").joinpath(*packages).glob("test_*.py") if packages else ()
+    return sorted(str(file.relative_to(root)) for file in files)
 
 
 def room_tests(path: str, root: Path) -> list[str]:

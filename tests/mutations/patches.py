@@ -7,14 +7,19 @@ from typing import NamedTuple
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
+TESTS = "Tests: "
 
 
 class Mutation(NamedTuple):
-    """One patch: its name, its file, and its first line, which says what is broken and whom that would hurt."""
+    """One patch: its name, its file, its first line, which says what is broken and whom that would hurt, and tests.
+
+    These are the ones that its second line may name, after `TESTS`.
+    """
 
     name: str
     file: Path
     prose: str
+    tests: tuple[str, ...] = ()
 
 
 def mutations(folder: Path = FOLDER) -> list[Mutation]:
@@ -24,7 +29,8 @@ def mutations(folder: Path = FOLDER) -> list[Mutation]:
 
 def read(file: Path) -> Mutation:
     """Return the mutation that a file describes."""
-    return Mutation(file.stem, file, file.read_text(encoding="utf-8").partition("\n")[0])
+    prose, second, *_ = file.read_text(encoding="utf-8").split("\n", 2)
+    return Mutation(file.stem, file, prose, tuple(second[len(TESTS) :].split()) if second.startswith(TESTS) else ())
 
 
 def touched(patch: Path) -> list[str]:
