@@ -86,7 +86,7 @@ def _gathered(here: np.ndarray) -> np.ndarray:
 def _replicated(array: jax.Array, mesh: Mesh | AbstractMesh) -> np.ndarray:
     """Return all of an array whose parts lie on a mesh of several processes, once every device here has it.
 
-    One would do to go on with. But the others may be connecting to their like in other processes yet, over Gloo, and
+    One would do to continue. But the others may be connecting to their like in other processes yet, over Gloo, and
     where the process ends meanwhile they wait for minutes for those that have gone: 189 s were measured. Hence not
     `process_allgather` and `sync_global_devices` of jax, which return as soon as the first device is done.
     """
