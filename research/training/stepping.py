@@ -75,6 +75,12 @@ def compiled_train_step(program: Experiment, layout: Layout, count: int = 1) -> 
     return of_replicas
 
 
+def shapes(feed: Any) -> Any:
+    """Return what of the input of a step decides which program takes it; batches may be cut to several lengths."""
+    leaves, structure = jax.tree.flatten(feed)
+    return structure, tuple(leaf.shape for leaf in leaves)
+
+
 class Stepping(abc.ABC):
     """Something that is trained step by step.
 
@@ -121,21 +127,21 @@ class Stepping(abc.ABC):
         step on.
         """
         clock = self.clock
-        compiled: set[int] = set()
+        compiled: set[Any] = set()
         in_flight: deque[Call] = deque()
         unread: Report | None = None  # read one report late, so that the device never waits for the host
         while self.step < self.total:
             count = steps_per_call(self.step, self.total, self.options)
             with clock.phase("input"):
                 feed = batches_at(self.step, count)
-            call = take(count)
-            with clock.phase("step" if count in compiled else "compile"):
+            call, program = take(count), (count, shapes(feed))
+            with clock.phase("step" if program in compiled else "compile"):
                 with self.watch.call(self.step, count, self.state):
                     self.state, metrics = call(self.hyperparameters, self.state, feed, self.references)
                 in_flight.append(Call(self.step, metrics))
-                if len(in_flight) > IN_FLIGHT or count not in compiled:
+                if len(in_flight) > IN_FLIGHT or program not in compiled:
                     self.wait(in_flight.popleft())
-                compiled.add(count)
+                compiled.add(program)
                 self.step += count
                 self.progress.advance(self.step)
                 self.watch.after(self.step, self.state, call, self.hyperparameters, self.state, feed, self.references)
