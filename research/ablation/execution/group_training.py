@@ -12,7 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from research.data import Batches, IndexedBatch, Records, Residency, Split, evaluation_batches, stacked_batches
+from research.data import (
+    Batches,
+    IndexedBatch,
+    Records,
+    Residency,
+    Split,
+    TrainingOrder,
+    evaluation_batches,
+    stacked_batches,
+)
 from research.devices import SweepMode, compile_together, replicate
 from research.errors import RunError
 from research.experiment import Experiment, Hyperparameters, RunOptions, split
@@ -136,7 +145,9 @@ class GroupTraining(Stepping):
             if saved:
                 checkpoints.forget_best_after(self.step)
             clock = Clock(whole=self.clock, among=len(folders))
-            recorder = Recorder(self.experiments[index], self.options, folder, clock, checkpoints, len(splits["train"]))
+            one = self.experiments[index]
+            order = TrainingOrder(one.data, splits["train"], one.batch_size, one.seed)
+            recorder = Recorder(one, self.options, folder, clock, checkpoints, order)
             recorder.carry(saved.get(index))
             recorder.begin(select(self.host_state(), index))
             self.members[index] = recorder

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import flax
 import jax
 
-from research.data import Batch
+from research.data import Batch, Uniform
+from research.data.batching.training_order import full_steps
 from research.data.schema import Schema, Tokens
 from research.errors import UsageError
-from research.experiment import Experiment, leaves, spec
+from research.experiment import Experiment, RunOptions, join, leaves, spec, split
 from research.models.model import as_model
 from research.optimization.paths import check_path, flat
 from research.tasks import Classification
@@ -25,6 +27,7 @@ def check(experiment: Experiment, begun: bool = False) -> None:
     """
     check_references(experiment)
     check_parts(experiment)
+    check_order(experiment)
     given, outputs = evaluated(
         experiment, abstract_state(experiment), spec(experiment), abstract_references(experiment)
     )
@@ -35,6 +38,7 @@ def check(experiment: Experiment, begun: bool = False) -> None:
     check_mixing(experiment)
     check_auxiliary(experiment)
     check_groups(experiment)
+    check_cut(experiment)
     if not begun:
         check_start(experiment)
 
@@ -53,14 +57,69 @@ def check_parts(experiment: Experiment) -> None:
         )
 
 
-@traced_once
-def evaluated(
+def check_order(experiment: Experiment) -> None:
+    """Raise `UsageError` where examples are to be ordered by lengths that they lack, or by what are no boundaries."""
+    data = experiment.data
+    if isinstance(data.order, Uniform):
+        return
+    boundaries, full = data.order.boundaries, full_steps(data)
+    if not full:
+        raise UsageError(
+            f"{type(data).__name__} has no examples of differing lengths to put into buckets: set data.order to "
+            "Uniform()"
+        )
+    if not boundaries or list(boundaries) != sorted(set(boundaries)):
+        raise UsageError(f"data.order.boundaries must ascend, each above the one before, not {boundaries}")
+    if boundaries[-1] >= (longest := max(full.values())):
+        raise UsageError(
+            f"data.order.boundaries must be below the full length, and {boundaries[-1]} is not below {longest}"
+        )
+
+
+def check_calls(experiment: Experiment, options: RunOptions) -> None:
+    """Raise `UsageError` where a call is to take several steps whose batches differ in length."""
+    if options.steps_per_call > 1 and not isinstance(experiment.data.order, Uniform):
+        raise UsageError(
+            "a call takes several steps of one length, and the batches of a Bucketed order differ: set steps_per_call "
+            "to 1, or data.order to Uniform()"
+        )
+
+
+def check_cut(experiment: Experiment) -> None:
+    """Raise `UsageError` where the model cannot take batches that are cut, as if it lays steps side by side."""
+    order = experiment.data.order
+    if isinstance(order, Uniform):
+        return
+    batch, full, shortest = spec(experiment), full_steps(experiment.data), order.boundaries[0]
+    for name, steps in full.items():
+        b, _, *rest = batch[name].shape
+        batch[name] = jax.ShapeDtypeStruct((b, min(steps, shortest), *rest), batch[name].dtype)
+    program, arguments = split(experiment)
+    try:
+        jax.eval_shape(
+            lambda given, *rest: answers(join(program, given), *rest),
+            arguments,
+            abstract_state(experiment),
+            batch,
+            abstract_references(experiment),
+        )
+    except flax.errors.ScopeParamShapeError as error:
+        raise UsageError(
+            f"{type(experiment.model).__name__} does not take the {shortest} steps that a Bucketed order cuts batches "
+            "to in place of all: choose another model, or set data.order to Uniform()"
+        ) from error
+
+
+def answers(
     experiment: Experiment, state: TrainState, batch: Batch, references: References
 ) -> tuple[dict[str, Any], Any]:
     """Return what each reference gives for a batch by its name, and the outputs of evaluation mode."""
     batch = observed(experiment, experiment.data.preprocess(batch), references)
     outputs, _ = experiment.task.forward(experiment.model, state.params, state.variables, batch)
     return {name: batch[name] for name in references}, outputs
+
+
+evaluated = traced_once(answers)
 
 
 @traced_once
