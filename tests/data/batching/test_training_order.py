@@ -63,8 +63,8 @@ DATA = Translations(order=Bucketed(BOUNDARIES))
 gathered = jax.jit(gather)
 
 
-def feed(residency, rows=slice(None), source=None):
-    return Batches(Records(source or Source(), DATA.spec()), BATCH, 9, residency, rows, data=DATA)
+def feed(residency, rows=slice(None)):
+    return Batches(Records(Source(), DATA.spec()), BATCH, 9, residency, rows, data=DATA)
 
 
 @pytest.mark.parametrize("residency", ["ram", "device", "stream"])
@@ -123,12 +123,14 @@ def test_a_step_is_traced_once_for_each_boundary():
 
 def test_lengths_are_read_once_where_the_split_is_streamed():
     source = Source()
-    batches = feed("stream", source=source)
+    records = Records(source, DATA.spec())
+    TrainingOrder(DATA, records, BATCH, 9)
+    batches = Batches(records, BATCH, 9, "stream", data=DATA)
     assert source.decoded == SIZE
     for step in range(12):
         batches.batch_at(step)
     batches.close()
-    assert batches._records._arrays is None and source.decoded <= SIZE + (12 + 8) * BATCH
+    assert records._arrays is None and source.decoded <= SIZE + (12 + 8) * BATCH
 
 
 def test_full_steps_are_those_of_every_entry_with_lengths():
