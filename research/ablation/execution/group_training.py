@@ -270,7 +270,9 @@ class SweepBatches:
     ) -> None:
         size, put = experiments[0].batch_size, replicate if mode == "shard" else jax.device_put
         self._seeds = [experiment.seed for experiment in experiments]
-        self._batches = {seed: Batches(records, size, seed, residency, place=put) for seed in self._seeds}
+        self._batches = {
+            seed: Batches(records, size, seed, residency, place=put, data=experiments[0].data) for seed in self._seeds
+        }
         on_device = self._batches[self._seeds[0]].residency == "device"
         self.axes: Any = IndexedBatch(None, 0) if on_device else 0  # type: ignore[arg-type]
         """Which parts of a feed each run has of its own: the split is shared, the rows are not."""
