@@ -8,8 +8,9 @@ Result   exact match 0.996 on 1,000 unseen dates, the mean of seeds 0 to 2 (0.99
          over the dates 0.989 to 0.998 (commit 0dd389f).
 """
 
+from research.ablation import Study, one_at_a_time
 from research.cli import main
-from research.data import Pairs, Trained
+from research.data import Bucketed, Pairs, Trained
 from research.experiment import Experiment
 from research.models import TransformerSeq2Seq
 from research.optimization import Optimizer
@@ -34,5 +35,14 @@ smoke = {
     "data.test": "test[:64]",
 }
 
+studies = {
+    "order": Study(
+        one_at_a_time({"data.order": (Bucketed((16, 24)),)}),
+        fixed={"steps": 400},
+        seeds=3,
+        description="Do batches of dates of about one length cost accuracy within 400 steps?",
+    )
+}
+
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, file=__file__, doc=__doc__)

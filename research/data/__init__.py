@@ -7,8 +7,10 @@ batch = gather(batches.input_at(step))                     # the same numbers wh
 
 from research.data.batching.batches import Batches, IndexedBatch, Residency, evaluation_batches, gather, stacked_batches
 from research.data.batching.order import indices_at
+from research.data.batching.training_order import TrainingOrder
 from research.data.dataset import Dataset
 from research.data.images.images import Images
+from research.data.orders import Bucketed, Uniform
 from research.data.series.sequences import Sequences
 from research.data.series.series import Series
 from research.data.source import Batch, Data
@@ -25,6 +27,7 @@ from research.data.text.tokenization import FromFile, Trained
 __all__ = [
     "Batch",
     "Batches",
+    "Bucketed",
     "Data",
     "Dataset",
     "FromFile",
@@ -41,6 +44,8 @@ __all__ = [
     "Table",
     "Text",
     "Trained",
+    "TrainingOrder",
+    "Uniform",
     "count_duplicates",
     "evaluation_batches",
     "gather",

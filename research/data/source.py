@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from research.data.orders import Order, Uniform
 from research.data.schema import Schema
 from research.data.splits import Split
 from research.data.storage.records import Records
@@ -19,6 +20,9 @@ Batch = dict[str, Any]
 class Data:
     """Where examples come from."""
 
+    order: Order = dataclasses.field(default=Uniform(), kw_only=True)
+    """In which order they are trained on: each once an epoch, by chance alone, or batches of about one length."""
+
     def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Return shape and type of each entry of one raw example, without prepared data or network."""
         raise NotImplementedError
@@ -26,6 +30,13 @@ class Data:
     def schema(self) -> Schema:
         """Return what each entry of an evaluation batch means, as `preprocess` returns it; as pure as `spec`."""
         raise NotImplementedError
+
+    def lengths(self) -> dict[str, tuple[str, ...]]:
+        """Return the raw entries that hold lengths [b], each with those [b, l, ...] whose steps it counts; pure too.
+
+        There are none where examples have no lengths, or where steps past them are read all the same.
+        """
+        return {}
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to a split; raise `UsageError` naming what is missing and how to get it."""

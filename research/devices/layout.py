@@ -117,7 +117,7 @@ class Layout:
         if self.mesh is None:
             return feed
         if isinstance(feed, IndexedBatch):
-            return IndexedBatch(feed.arrays, self.feed(feed.indices, stacked))
+            return feed._replace(indices=self.feed(feed.indices, stacked))
         sharding = NamedSharding(self.mesh, PartitionSpec(*[None] * stacked, BATCH))
         return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), feed)
 

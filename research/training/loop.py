@@ -17,6 +17,7 @@ from research.training.evaluation import open_split
 from research.training.faults import chaos
 from research.training.faults.guard import interruptible
 from research.training.initialization.checking import check
+from research.training.initialization.order import check_calls
 from research.training.initialization.references import digests_of, read_references
 from research.training.initialization.start import check_tokens, runs_before, start_folder
 from research.training.run import Run, Splits
@@ -48,6 +49,7 @@ def train(
     folder.check(experiment)
     if (finished := folder.read_result()) is not None:
         return finished
+    check_calls(experiment, options)
     shapes = check(experiment, begun=folder.checkpoints.exists())
     layout = lay_out(experiment, options.placement)
     records = splits or open_splits(experiment, options)

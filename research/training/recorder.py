@@ -9,7 +9,7 @@ import math
 import os
 from typing import Any
 
-from research.data import Split
+from research.data import Split, TrainingOrder
 from research.devices import ONE_DEVICE, Layout, is_main_process
 from research.experiment import Experiment, RunOptions, fingerprint
 from research.training.clock import Clock, goodput
@@ -43,12 +43,12 @@ class Recorder:
         folder: Folder,
         clock: Clock,
         checkpoints: Checkpoints,
-        examples: int,
+        order: TrainingOrder,
         layout: Layout = ONE_DEVICE,
     ) -> None:
-        """Take the parts together; `examples` are those of the training split, `layout` says on which devices."""
+        """Take the parts together; `order` is that of the training examples, `layout` says on which devices."""
         self.experiment, self.options, self.folder, self.clock = experiment, options, folder, clock
-        self.checkpoints, self.examples, self.layout = checkpoints, examples, layout
+        self.checkpoints, self.order, self.layout = checkpoints, order, layout
         self.lineage = lineage.Lineage(folder.lineage, writes=is_main_process())
         self._before = self.lineage.events()
 
@@ -66,11 +66,11 @@ class Recorder:
         self.progress = progress(
             self.options.progress if is_main_process() else "none", experiment.steps, step, experiment.batch_size
         )
-        self.sentry = NonFiniteMonitor(experiment, self.examples, self.progress.say)
+        self.sentry = NonFiniteMonitor(experiment, self.order, self.progress.say)
         self.sentry.begin(state)
         self.progress.say(
             f"{fingerprint(experiment)} seed {experiment.seed} on {device(layout.devices)}{layout}, "
-            f"{self.parameters:,} parameters, {self.examples:,} training examples, {self.folder.root}"
+            f"{self.parameters:,} parameters, {len(self.order):,} training examples, {self.folder.root}"
         )
         if step:
             self.progress.say(f"resumed at step {step}")

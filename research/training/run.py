@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from research.data import Batches, Records, Split, gather
+from research.data import Batches, Records, Split, TrainingOrder, gather
 from research.devices import ONE_DEVICE, Layout, compile_for, first_replica, is_main_process, replicated, whole
 from research.experiment import Experiment, RunOptions, split
 from research.training.clock import Clock
@@ -52,7 +52,8 @@ class Run(Stepping):
         self.shapes, self.layout, self.references = shapes, layout, references
         self.program, hyperparameters = split(experiment)
         self.hyperparameters = layout.numbers(hyperparameters)
-        self.recorder = Recorder(experiment, options, folder, clock, checkpoints, len(records["train"]), layout)
+        order = TrainingOrder(experiment.data, records["train"], experiment.batch_size, experiment.seed)
+        self.recorder = Recorder(experiment, options, folder, clock, checkpoints, order, layout)
         restored = self._restore()
         self.recorder.carry(restored)
         self._stand_at(self._first() if restored is None else restored[0])
@@ -94,7 +95,13 @@ class Run(Stepping):
         experiment, layout = self.experiment, self.layout
         rows, put = layout.rows(experiment.batch_size), layout.everywhere()
         batches = Batches(
-            self.records["train"], experiment.batch_size, experiment.seed, self.options.residency, rows, put
+            self.records["train"],
+            experiment.batch_size,
+            experiment.seed,
+            self.options.residency,
+            rows,
+            put,
+            experiment.data,
         )
 
         take = functools.cache(functools.partial(compiled_train_step, self.program, layout))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from research.data import IndexedBatch
 from research.devices import Layout, compile_for, compile_replicas
 from research.experiment import Experiment, Hyperparameters, RunOptions
 from research.training.clock import Clock
@@ -84,6 +85,11 @@ def compiled_train_step(program: Experiment, layout: Layout, count: int = 1, rep
     return of_replicas
 
 
+def lengths(feed: Any) -> Any:
+    """Return what of the input of a call decides which program takes it: batches may be cut to several lengths."""
+    return feed.cut if isinstance(feed, IndexedBatch) else tuple(array.shape for array in feed.values())
+
+
 class Stepping(abc.ABC):
     """Something that is trained step by step.
 
@@ -130,7 +136,7 @@ class Stepping(abc.ABC):
         the input of so many from a step on.
         """
         clock = self.clock
-        compiled: set[tuple[int, bool]] = set()
+        compiled: set[Any] = set()
         silent = may_be_silent(self.total, self.options)
         in_flight: deque[Call] = deque()
         unread: Report | None = None  # read one report late, so that the device never waits for the host
@@ -138,15 +144,15 @@ class Stepping(abc.ABC):
             count = steps_per_call(self.step, self.total, self.options)
             with clock.phase("input"):
                 feed = batches_at(self.step, count)
-            kind = count, not silent or due(self.step + count, self.total, self.options).report
-            call = take(*kind)
-            with clock.phase("step" if kind in compiled else "compile"):
+            reports = not silent or due(self.step + count, self.total, self.options).report
+            call, program = take(count, reports), (count, reports, lengths(feed))
+            with clock.phase("step" if program in compiled else "compile"):
                 with self.watch.call(self.step, count, self.state):
                     self.state, metrics = call(self.hyperparameters, self.state, feed, self.references)
                 in_flight.append(Call(self.step, metrics))
-                if len(in_flight) > IN_FLIGHT or kind not in compiled:
+                if len(in_flight) > IN_FLIGHT or program not in compiled:
                     self.wait(in_flight.popleft())
-                compiled.add(kind)
+                compiled.add(program)
                 self.step += count
                 self.progress.advance(self.step)
                 self.watch.after(self.step, self.state, call, self.hyperparameters, self.state, feed, self.references)

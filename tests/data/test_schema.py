@@ -8,6 +8,7 @@ import pytest
 
 from research import data
 from research.data import Data, Dataset, Images, LabelledText, Pairs, Sentences, Sequences, Series, Table, Text, Trained
+from research.data.batching.training_order import full_steps
 from research.data.schema import Categorical, Image, Integer, Labels, Length, Presence, Real, Tokens
 from research.data.source import Batch
 from research.data.storage import catalog
@@ -89,6 +90,26 @@ def test_what_is_opened_keeps_to_what_is_said(value, data_dir):
                 assert array.min() > 0 and array.max() <= batch[of].shape[1]
             case Presence(of):
                 assert np.isfinite(batch[of][array]).all()
+    arrays = raw.arrays()
+    for lengths, counted in value.lengths().items():
+        for entry in counted:  # what may be cut is padding
+            past = np.arange(arrays[entry].shape[1]) >= arrays[lengths][:, None]  # [n, l]
+            assert not arrays[entry][past].any() and arrays[entry][~past].any()
+
+
+@pytest.mark.parametrize("name", [name for name, value in VALUES.items() if value.lengths()])
+def test_no_step_past_a_cut_is_left_in_a_batch(name):
+    """Whatever has as many steps as an entry that is cut has as many as that was cut to, once it is prepared."""
+    value, full = VALUES[name], full_steps(VALUES[name])
+    raw = {name: jax.ShapeDtypeStruct((B, *item.shape), item.dtype) for name, item in value.spec().items()}
+    cut = {
+        name: jax.ShapeDtypeStruct((B, full[name] - 2, *item.shape[2:]), item.dtype) if name in full else item
+        for name, item in raw.items()
+    }
+    whole, short = (jax.eval_shape(value.preprocess, batch) for batch in (raw, cut))
+    for entry, item in whole.items():
+        less = 2 if item.ndim > 1 else 0
+        assert short[entry].shape[:2] == (B, *(steps - less for steps in item.shape[1:2])), entry
 
 
 def test_the_unit_that_repeats_is_named_where_it_is_known():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from research.data import Images
+from research.data import Images, Uniform
 from research.errors import UsageError, WrongTypeError
 from research.experiment import (
     Experiment,
@@ -151,7 +151,7 @@ def test_a_model_with_functions_in_its_fields_can_be_held_but_not_written():
 
 def test_a_class_of_ones_own_is_known_when_named():
     value = dataclasses.replace(BASE, model=Holder((1, ("a", None), CNN())))
-    assert classes(value) == {Experiment, Safety, Holder, CNN, Classification, Images, Optimizer}
+    assert classes(value) == {Experiment, Safety, Holder, CNN, Classification, Images, Uniform, Optimizer}
     assert from_json(to_json(value), known=classes(value)) == value
     with pytest.raises(UsageError, match='unknown class "Holder"'):
         from_json(to_json(value))

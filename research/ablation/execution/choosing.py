@@ -11,6 +11,7 @@ import jax
 
 from research.ablation.design.groups import TrialGroup
 from research.ablation.execution.measuring import FRACTION, Measurement, Mode, available, exhausted, measure
+from research.data import Uniform
 from research.devices.cpu_cores import cores
 from research.errors import RunError
 from research.experiment import Experiment, RunOptions
@@ -72,6 +73,8 @@ def choose(
     """
     if execution == "loop":
         return Choice("loop", 1, "asked for")
+    if not isinstance(experiments[0].data.order, Uniform):
+        return Choice("loop", 1, "the batches of a Bucketed order differ in length")
     if not shared:
         return Choice("loop", 1, "the trials do not share examples in memory")
     if execution != "auto":

@@ -12,7 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from research.data import Batches, IndexedBatch, Records, Residency, Split, evaluation_batches, stacked_batches
+from research.data import (
+    Batches,
+    IndexedBatch,
+    Records,
+    Residency,
+    Split,
+    TrainingOrder,
+    evaluation_batches,
+    stacked_batches,
+)
 from research.devices import SweepMode, compile_together, replicate
 from research.errors import RunError
 from research.experiment import Experiment, Hyperparameters, RunOptions, split
@@ -136,7 +145,9 @@ class GroupTraining(Stepping):
             if saved:
                 checkpoints.forget_best_after(self.step)
             clock = Clock(whole=self.clock, among=len(folders))
-            recorder = Recorder(self.experiments[index], self.options, folder, clock, checkpoints, len(splits["train"]))
+            one = self.experiments[index]
+            order = TrainingOrder(one.data, splits["train"], one.batch_size, one.seed)
+            recorder = Recorder(one, self.options, folder, clock, checkpoints, order)
             recorder.carry(saved.get(index))
             recorder.begin(select(self.host_state(), index))
             self.members[index] = recorder
@@ -257,7 +268,9 @@ class SweepBatches:
     ) -> None:
         size, put = experiments[0].batch_size, replicate if mode == "shard" else jax.device_put
         self._seeds = [experiment.seed for experiment in experiments]
-        self._batches = {seed: Batches(records, size, seed, residency, place=put) for seed in self._seeds}
+        self._batches = {
+            seed: Batches(records, size, seed, residency, place=put, data=experiments[0].data) for seed in self._seeds
+        }
         on_device = self._batches[self._seeds[0]].residency == "device"
         self.axes: Any = IndexedBatch(None, 0) if on_device else 0  # type: ignore[arg-type]
         """Which parts of a feed each run has of its own: the split is shared, the rows are not."""

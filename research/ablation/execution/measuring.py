@@ -52,8 +52,8 @@ def measure(
 ) -> Measurement:
     """Compile the step for `size` trials of one program, of which some are given, and time a few calls.
 
-    A call takes as many steps as `options` say. What is compiled stays so for the run itself. Where the step would take
-    more memory than there is, nothing runs.
+    A call takes as many steps as `options` say; batches have the full length, the most that they have in any order.
+    What is compiled stays so for the run itself. Where the step would take more memory than there is, nothing runs.
 
     Raises:
         Exception: whatever compilation or the step raises, `exhausted` among it.

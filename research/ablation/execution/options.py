@@ -2,8 +2,11 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
+from research.ablation.design.study import Cell
 from research.ablation.execution.choosing import Choice, Execution
+from research.data import Uniform
 from research.errors import UsageError
 from research.experiment import Placement, RunOptions
 
@@ -26,6 +29,16 @@ def for_trials(options: RunOptions, execution: Execution) -> tuple[RunOptions, E
     if execution not in ("auto", "loop"):
         raise UsageError(f'trials that run together, as "{execution}" does, are on one device each: choose loop')
     return options, "loop"
+
+
+def check_execution(cells: Iterable[Cell], execution: Execution) -> None:
+    """Raise `UsageError`, naming the cell, where trials are to run together whose batches differ in length."""
+    for cell in cells:
+        if execution not in ("auto", "loop") and not isinstance(cell.experiment.data.order, Uniform):
+            raise UsageError(
+                f'{cell.name}: trials that run together, as "{execution}" does, have batches of one length, and those '
+                "of a Bucketed order differ from seed to seed: choose auto or loop"
+            )
 
 
 def adapted(options: RunOptions, choice: Choice) -> RunOptions:

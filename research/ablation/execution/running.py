@@ -15,7 +15,7 @@ from research.ablation.execution.datasets import SharedSplits, in_memory
 from research.ablation.execution.decisions import Decisions
 from research.ablation.execution.group_training import train_together
 from research.ablation.execution.measuring import exhausted
-from research.ablation.execution.options import adapted, for_trials
+from research.ablation.execution.options import adapted, check_execution, for_trials
 from research.ablation.execution.pretraining import Pretraining
 from research.ablation.execution.progress import SweepProgress, sentence, summary
 from research.ablation.execution.queue import Job, Queue
@@ -136,7 +136,9 @@ class Sweep:
         queue = self._jobs.due(trials, phase)
         if not queue:
             return
-        check({job.trial.cell.name: job.trial.cell for job in queue}.values())
+        cells = {job.trial.cell.name: job.trial.cell for job in queue}.values()
+        check_execution(cells, self._execution)
+        check(cells)
         self._splits.of(trials[0].experiment)
         for job in queue:
             self._decisions.check(job.group, self._execution)

@@ -6,8 +6,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from research.data.batching.order import indices_at
 from research.data.batching.stream import Stream
+from research.data.batching.training_order import Cut, TrainingOrder
+from research.data.source import Data
 from research.data.storage.records import Place, Records
 from research.errors import UsageError
 
@@ -20,17 +21,19 @@ RAM_BYTES = 2 * 2**30
 
 
 class IndexedBatch(NamedTuple):
-    """A batch not yet gathered: a whole split on the device and the rows to take, int32 [b]."""
+    """A batch not yet gathered: a whole split on the device, the rows to take, int32 [b], and what they are cut to."""
 
     arrays: dict[str, jax.Array]
     indices: jax.Array | np.ndarray
+    cut: Cut = Cut()
 
 
 def gather(batch: Any) -> dict[str, Any]:
     """Return the batch that `IndexedBatch` stand for, inside the compiled step; a dict passes through unchanged."""
     if not isinstance(batch, IndexedBatch):
         return batch
-    return {name: array.at[batch.indices].get(mode="promise_in_bounds") for name, array in batch.arrays.items()}
+    taken = {name: array.at[batch.indices].get(mode="promise_in_bounds") for name, array in batch.arrays.items()}
+    return batch.cut(taken)
 
 
 class Batches:
@@ -47,6 +50,7 @@ class Batches:
             the same dropout.
         place: puts an array where "device" is, for instance replicated over a mesh; pass the same function to share
             the split between several `Batches` of the same records.
+        data: whose records they are; by default some in uniform order.
 
     Raises:
         UsageError: the split is empty.
@@ -60,26 +64,27 @@ class Batches:
         residency: Residency = "auto",
         rows: slice | np.ndarray = slice(None),
         place: Place = jax.device_put,
+        data: Data = Data(),
     ) -> None:
         if not len(records):
             raise UsageError("there are no examples to make batches of")
         self.residency = _residency(records) if residency == "auto" else residency
         self._records = records
-        self._batch_size = batch_size
-        self._seed = seed
+        self._order = TrainingOrder(data, records, batch_size, seed)
         self._rows = rows
         self._place = place
         self._stream = Stream(self._read)
 
     def batch_at(self, step: int) -> dict[str, Any]:
-        """Return this process's rows of the global batch of `step`: every entry is [rows, ...]."""
+        """Return this process's rows of the global batch of `step`, cut as a whole: every entry is [rows, ...]."""
         return gather(self.input_at(step))
 
     def input_at(self, step: int) -> dict[str, np.ndarray] | IndexedBatch:
         """Return what to hand to the compiled step, which calls `gather` on it: indices, or a dict of host arrays."""
         if self.residency == "device":
             # The numbers stay on the host: a compiled call moves them in less time than `device_put` takes alone.
-            return IndexedBatch(self._records.placed(self._place), self._indices(step))
+            indices = self._order.indices_at(step)
+            return IndexedBatch(self._records.placed(self._place), indices[self._rows], self._order.cut_of(indices))
         if self.residency == "ram":
             self._records.arrays()
             return self._read(step)
@@ -94,19 +99,20 @@ class Batches:
         """Stop reading ahead."""
         self._stream.close()
 
-    def _indices(self, step: int) -> np.ndarray:
-        """Return the rows of this process."""
-        return indices_at(self._seed, step, self._batch_size, len(self._records))[self._rows]
-
     def _read(self, step: int) -> dict[str, np.ndarray]:
         """Read the rows of this process, from memory where the split is there."""
-        return self._records[self._indices(step)]
+        indices = self._order.indices_at(step)
+        return self._order.cut_of(indices)(self._records[indices[self._rows]])
 
 
 def stacked_batches(feeds: Sequence[Any]) -> Any:
-    """Return several feeds of one kind as one, stacked along a first axis; of `IndexedBatch`, the indices alone are."""
+    """Return several feeds of one kind as one, stacked along a first axis; of `IndexedBatch`, the indices alone are.
+
+    All are cut alike, which no other order than a uniform one promises.
+    """
     if isinstance(feeds[0], IndexedBatch):
-        return IndexedBatch(feeds[0].arrays, np.stack([feed.indices for feed in feeds]))
+        assert all(feed.cut == feeds[0].cut for feed in feeds)
+        return feeds[0]._replace(indices=np.stack([feed.indices for feed in feeds]))
     return {name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]}
 
 

@@ -74,6 +74,10 @@ class Sequences(Dataset):
             None if files.is_file(self.name) else catalog.unit(self.name),
         )
 
+    def lengths(self) -> dict[str, tuple[str, ...]]:
+        """Return what holds lengths, and what they count the steps of."""
+        return {"lengths": ("features",)}
+
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to a split.
 

@@ -46,6 +46,7 @@ class Records:
         self.spec = spec
         self._source = source
         self._arrays: Arrays | None = None
+        self._columns: Arrays = {}
         self._placed: dict[Place, dict[str, jax.Array]] = {}
 
     @classmethod
@@ -87,6 +88,15 @@ class Records:
                     arrays[name][start:stop] = array
             self._arrays = arrays
         return self._arrays
+
+    def columns(self, names: Sequence[str]) -> Arrays:
+        """Return a few small entries of the whole split, [n, ...]; read once, then kept, without any other entry."""
+        if self._arrays is None and not self._columns.keys() >= set(names):
+            chunks = np.array_split(np.arange(len(self)), -(-len(self) // _CHUNK))
+            parts = [{name: array for name, array in self._read(chunk).items() if name in names} for chunk in chunks]
+            self._columns = {name: np.concatenate([part[name] for part in parts]) for name in names}
+        found = self._columns if self._arrays is None else self._arrays
+        return {name: found[name] for name in names}
 
     def placed(self, place: Place) -> dict[str, jax.Array]:
         """Return the whole split where `place` puts an array; put once per `place`, then kept and shared."""

@@ -54,6 +54,10 @@ class LabelledText(Documents):
             self._unit(),
         )
 
+    def lengths(self) -> dict[str, tuple[str, ...]]:
+        """Return what holds lengths, and what they count the steps of."""
+        return {"lengths": ("tokens",)}
+
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the classes, in the order of their labels."""
         import tensorflow_datasets as tfds

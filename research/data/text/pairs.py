@@ -73,6 +73,14 @@ class Pairs(Dataset):
             catalog.unit(self.name),
         )
 
+    def lengths(self) -> dict[str, tuple[str, ...]]:
+        """Return what holds lengths, and what they count the steps of.
+
+        In an order by length a pair is as long as the longer side, and both sides are cut to the same number of steps,
+        as far as they have it: a boundary is one program, where one for each side would be their product.
+        """
+        return {"lengths": ("tokens",), "label_lengths": ("labels",)}
+
     def check(self) -> None:
         """Raise `UsageError` where the dataset has no such texts, or a tokenizer no room; needs no prepared data."""
         self.source_tokenizer.check(special=True)
@@ -143,7 +151,7 @@ class Pairs(Dataset):
         """Return the batch with `targets` [b, t], all ids int32; nothing is random."""
         labels = batch["labels"].astype(jnp.int32)
         shifted = jnp.pad(labels[:, :-1], ((0, 0), (1, 0)), constant_values=START)
-        counts = jnp.arange(self.target_length)[None] < batch["label_lengths"][:, None]  # [b, t]
+        counts = jnp.arange(labels.shape[1])[None] < batch["label_lengths"][:, None]  # [b, t]
         return {
             **batch,
             "tokens": batch["tokens"].astype(jnp.int32),

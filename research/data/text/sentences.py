@@ -73,6 +73,10 @@ class Sentences(Documents):
             self._unit() or "document",
         )
 
+    def lengths(self) -> dict[str, tuple[str, ...]]:
+        """Return what holds lengths, and what they count the steps of."""
+        return {"lengths": ("tokens", "segments")}
+
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to the pairs of a split.
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from research.data import Batch, Records, Split, indices_at
+from research.data import Batch, Records, Split, TrainingOrder
 from research.devices import compile_for
 from research.experiment import Experiment, RunOptions, split
 from research.kernels.choice import forward_mode
@@ -36,7 +36,8 @@ def illustrate(
 def illustrate_data(experiment: Experiment, records: Records, folder: Path) -> dict[str, str]:
     """Let the data draw the first training batch, and what the steps of this run make of it."""
     program, hyperparameters = split(dataclasses.replace(experiment, references=()))
-    raw = _on_device(records, indices_at(experiment.seed, 0, experiment.batch_size, len(records)))
+    order = TrainingOrder(experiment.data, records, experiment.batch_size, experiment.seed)
+    raw = _on_device(records, order.indices_at(0))
 
     def augmented(step: int) -> Batch:
         """Prepare the batch with the keys of a training step."""

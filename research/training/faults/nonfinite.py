@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from research.data import indices_at
+from research.data import TrainingOrder
 from research.devices import agreed
 from research.errors import RunError
 from research.experiment import Experiment, Hyperparameters, join
@@ -38,10 +38,10 @@ class NotFinite(Diverged):
 
 
 class NonFiniteMonitor:
-    """Decides what follows a fault, by the experiment's `nonfinite`; `examples` are those of the training split."""
+    """Decides what follows a fault, by the experiment's `nonfinite`; `order` is that of the training examples."""
 
-    def __init__(self, experiment: Experiment, examples: int, say: Callable[[str], None]) -> None:
-        self._experiment, self._examples, self._say = experiment, examples, say
+    def __init__(self, experiment: Experiment, order: TrainingOrder, say: Callable[[str], None]) -> None:
+        self._experiment, self._order, self._say = experiment, order, say
         self._tried: set[tuple[str, int]] = set()
         self._row = 0
 
@@ -79,8 +79,7 @@ class NonFiniteMonitor:
 
     def rows(self, update: int) -> list[int]:
         """Return which rows of the training split make up the batch of an update."""
-        experiment = self._experiment
-        return indices_at(experiment.seed, update - 1, experiment.batch_size, self._examples).tolist()
+        return self._order.indices_at(update - 1).tolist()
 
     def _first_time(self, kind: str, step: int) -> bool:
         """Return whether a fault is to be tried again, and remember that it was."""

@@ -6,9 +6,10 @@ from research.experiment import Experiment, leaves
 from research.models.model import as_model
 from research.optimization.paths import check_path, flat
 from research.tasks import Classification
+from research.training.initialization.order import check_cut, check_order
 from research.training.initialization.references import check_references
 from research.training.initialization.start import check_start
-from research.training.update.shapes import Shapes, outputs_of_training, shapes
+from research.training.update.shapes import Shapes, outputs, shapes
 
 
 def check(experiment: Experiment, begun: bool = False) -> Shapes:
@@ -18,6 +19,7 @@ def check(experiment: Experiment, begun: bool = False) -> Shapes:
     """
     check_references(experiment)
     check_parts(experiment)
+    check_order(experiment)
     found = shapes(experiment)
     schema = experiment.data.schema()
     experiment.task.check(schema, found.outputs)
@@ -26,6 +28,7 @@ def check(experiment: Experiment, begun: bool = False) -> Shapes:
     check_mixing(experiment, found)
     check_auxiliary(experiment, found)
     check_groups(experiment, found)
+    check_cut(experiment, found)
     if not begun:
         check_start(experiment, found)
     return found
@@ -72,7 +75,7 @@ def check_auxiliary(experiment: Experiment, shapes: Shapes) -> None:
         remedy = f"{name} does not train them: set" if weight is None else "set task.auxiliary to 0.3, say, or"
         raise UsageError(f"the model has auxiliary classifiers that nothing trains: {remedy} model.auxiliary to False")
     if weight:
-        outputs_of_training(experiment, shapes)
+        outputs(experiment, shapes, shapes.batch, train=True)
 
 
 def check_groups(experiment: Experiment, shapes: Shapes) -> None:

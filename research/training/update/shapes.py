@@ -50,15 +50,20 @@ def abstract_state(experiment: Experiment) -> TrainState:
     return _traced(_state, *split(experiment))
 
 
-def outputs_of_training(experiment: Experiment, shapes: Shapes) -> Any:
-    """Return the shapes of what the model gives in training mode, the only one that has auxiliary classifiers."""
+def outputs(experiment: Experiment, shapes: Shapes, batch: Batch, train: bool = False) -> Any:
+    """Return the shapes of what the model gives for a raw batch, abstract too; only in training it has auxiliary heads.
 
-    def outputs(experiment: Experiment, state: TrainState, batch: Batch, references: References) -> Any:
-        """Return what the model gives for a raw batch."""
-        batch = observed(experiment, experiment.data.preprocess(batch), references)
-        return experiment.task.forward(experiment.model, state.params, state.variables, batch, jax.random.key(0))[0]
+    Raises:
+        Exception: whatever the model raises where it cannot take such a batch.
+    """
 
-    return _traced(outputs, *split(experiment), shapes.state, shapes.batch, shapes.references)
+    def forward(experiment: Experiment, state: TrainState, batch: Batch, references: References) -> Any:
+        """Return what the model gives."""
+        batch, key = observed(experiment, experiment.data.preprocess(batch), references), jax.random.key(0)
+        task, model = experiment.task, experiment.model
+        return task.forward(model, state.params, state.variables, batch, key if train else None)[0]
+
+    return _traced(forward, *split(experiment), shapes.state, batch, shapes.references)
 
 
 @functools.lru_cache(maxsize=PROGRAMS)

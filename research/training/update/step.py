@@ -121,7 +121,7 @@ def train_steps(
     def take(index: Any, state: TrainState) -> tuple[TrainState, Metrics]:
         """Take the step of one of the batches."""
         batch = jax.tree.map(lambda each: jax.lax.dynamic_index_in_dim(each, index, keepdims=False), stacked)
-        given = IndexedBatch(batches.arrays, batch) if rows else batch
+        given = batches._replace(indices=batch) if rows else batch
         return train_step(program, hyperparameters, state, given, references)
 
     def take_silently(index: Any, carried: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:

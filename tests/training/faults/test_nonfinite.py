@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from research.ablation.execution.running import for_trials
-from research.data import Batches, indices_at
+from research.data import Batches, TrainingOrder, indices_at
 from research.devices import ONE_DEVICE, compile_for
 from research.errors import UsageError
 from research.experiment import RunOptions, fingerprint, replace, split
@@ -366,7 +366,9 @@ def test_stop_names_the_norm_of_the_gradient(options, saved, tmp_path):
 @pytest.mark.fault("F21")
 def test_a_row_begins_anew_after_an_update_that_is_taken():
     said = []
-    sentry = NonFiniteMonitor(experiment(nonfinite="skip"), 1000, said.append)
+    value = experiment(nonfinite="skip")
+    order = TrainingOrder(value.data, value.data.open("train"), value.batch_size, value.seed)
+    sentry = NonFiniteMonitor(value, order, said.append)
     row = [NONFINITE] * IN_A_ROW
     sentry.look(0, np.array([*row, TAKEN, *row]))
     assert len(said) == 2 * IN_A_ROW and said[-1].startswith(f"step {2 * IN_A_ROW + 1} is left out: ")

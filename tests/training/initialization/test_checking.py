@@ -2,9 +2,9 @@
 
 import pytest
 
-from research.data import Images, LabelledText, Pairs, Sequences, Text, Trained
+from research.data import Bucketed, Images, LabelledText, Pairs, Sequences, Text, Trained
 from research.errors import UsageError
-from research.experiment import Experiment
+from research.experiment import Experiment, replace
 from research.models import CNN, CNN1D, MLP, RecurrentClassifier, Seq2Seq, TextCNN, TransformerSeq2Seq
 from research.optimization import Optimizer
 from research.tasks import Classification, LanguageModeling, SequenceToSequence
@@ -67,6 +67,32 @@ DATES = Pairs(source_tokenizer=Trained("characters", 80))
 def test_what_does_not_fit_is_said(experiment, message):
     with pytest.raises(UsageError, match=message):
         check(experiment)
+
+
+@pytest.mark.parametrize(
+    "model, data, boundaries, message",
+    [
+        (CNN(), Images("digits"), (7,), "Images has no examples of differing lengths to put into buckets"),
+        (Seq2Seq(), Text(length=7), (3,), "Text has no examples of differing lengths to put into buckets"),
+        (RecurrentClassifier(), Sequences(), (), r"boundaries must ascend, each above the one before, not \(\)"),
+        (RecurrentClassifier(), Sequences(), (9, 7), r"boundaries must ascend, .* not \(9, 7\)"),
+        (RecurrentClassifier(), Sequences(), (7, 7), r"boundaries must ascend, .* not \(7, 7\)"),
+        (RecurrentClassifier(), Sequences(), (7, 29), "below the full length, and 29 is not below 29"),
+        (MLP(classes=9), Sequences(), (7, 12), "MLP does not take the 7 steps that a Bucketed order cuts batches to"),
+    ],
+)
+def test_what_cannot_be_put_into_buckets_is_said(model, data, boundaries, message):
+    experiment = of(model, Classification(), data)
+    with pytest.raises(UsageError, match=message):
+        check(replace(experiment, {"data.order": Bucketed(boundaries)}))
+
+
+def test_pairs_are_as_long_as_the_longer_side():
+    model = Seq2Seq(source_vocabulary=80, target_vocabulary=16, hidden=3, embedding=3)
+    experiment = of(model, SequenceToSequence(), DATES)  # of 40 and 11 tokens
+    check(replace(experiment, {"data.order": Bucketed((5, 39))}))
+    with pytest.raises(UsageError, match="40 is not below 40"):
+        check(replace(experiment, {"data.order": Bucketed((5, 40))}))
 
 
 def test_a_larger_vocabulary_fits():
