@@ -168,7 +168,7 @@ def validate(value: Any, path: str = "") -> None:
 
 
 def _validate_items(node: Any, path: str) -> None:
-    """Go on into a nested value, or into the values in a tuple."""
+    """Descend into a nested value, or into the values in a tuple."""
     if is_value(node):
         validate(node, path)
     elif isinstance(node, tuple):

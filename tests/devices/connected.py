@@ -1,4 +1,4 @@
-"""Asks whether anything goes on behind a call that all processes have come to.
+"""Asks whether anything is under way behind a call that all processes have come to.
 
 python -m tests.devices.connected, in each process.
 """

@@ -1,4 +1,4 @@
-"""What a run does, at its smallest: it adds up numbers over all processes, saves, stops when told and goes on."""
+"""What a run does, at its smallest: it adds up numbers over all processes, saves, stops when told and resumes."""
 
 import argparse
 import os

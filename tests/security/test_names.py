@@ -208,7 +208,7 @@ def test_links_in_a_folder_of_texts(tmp_path):
     assert [file.text for file in read_files(str(tmp_path / "folder"))] == ["a text\n"]
     os.mkfifo(tmp_path / "folder/pipe.txt")  # would be waited for
     (tmp_path / "folder/device.txt").symlink_to("/dev/zero")
-    (tmp_path / "folder/outside.txt").symlink_to(tmp_path)  # no way to go on without end
+    (tmp_path / "folder/outside.txt").symlink_to(tmp_path)  # no way to descend without end
     assert [file.name for file in read_files(str(tmp_path / "folder"))] == ["a.txt"]
     for target in ("nothing", "loop.txt"):
         (tmp_path / "folder/loop.txt").symlink_to(target)

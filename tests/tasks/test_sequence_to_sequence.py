@@ -166,7 +166,7 @@ def test_predictions_are_what_is_likeliest(model, beams):
     assert exact == (found["prediction"] == found["target"]).all(1).sum()
 
     def scored(tokens):
-        """Log-probability of rows that go on with ends, up to and with the first."""
+        """Log-probability of rows that continue with ends, up to and with the first."""
         targets = np.pad(tokens[:, :-1], ((0, 0), (1, 0)), constant_values=START)
         logits = jax.nn.log_softmax(jax.jit(model.apply)({"params": params}, {**BATCH, "targets": targets}))
         each = np.take_along_axis(np.asarray(logits), tokens[..., None], axis=-1)[..., 0]

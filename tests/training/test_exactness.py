@@ -33,13 +33,13 @@ class LeftAlone:
         train(self.experiment, folder, dataclasses.replace(self.options, **changes), self.splits)
 
     def stop(self, folder, step):
-        """Go on in a folder and stop after a step; the run continues from a copy, which is returned."""
+        """Resume in a folder and stop after a step; the run continues from a copy, which is returned."""
         with pytest.raises(Interrupted, match=f"step {step} of"):
             self.train(folder, stop_after=step)
         return shutil.copytree(folder, folder.with_name(f"{folder.name} {step}"))
 
     def assert_same_end(self, folder, **changes):
-        """Go on in a folder: to every bit of the last and the best state, and every byte of the journal."""
+        """Resume in a folder: to every bit of the last and the best state, and every byte of the journal."""
         self.train(folder, **changes)
         for kind, expected in self.states.items():
             _, state = restore(folder, kind)
@@ -49,10 +49,10 @@ class LeftAlone:
 
 
 def assert_exact_after_every_step(experiment, options, folder, **changes):
-    """Stop after each step in turn and go on, from there with other options, to the end of a run left alone."""
+    """Stop after each step in turn and resume, from there with other options, to the end of a run left alone."""
     alone = LeftAlone(experiment, options, folder / "whole")
     for step in range(1, experiment.steps):
-        # It has come here in as many parts, and goes on from here in one.
+        # It has come here in as many parts, and resumes from here in one.
         alone.assert_same_end(alone.stop(folder / "parts", step), **changes)
 
 

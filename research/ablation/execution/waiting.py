@@ -1,4 +1,4 @@
-"""Going on until a signal comes, and waiting for what other processes are at."""
+"""Working until a signal comes, and waiting for what other processes are at."""
 
 import time
 from collections.abc import Callable

@@ -186,7 +186,7 @@ def test_stopped_together_go_on_together(experiments, together, alone, options):
 
 
 def test_stopped_apart_begin_again(experiments, together, alone, options):
-    """One was stopped after 5 steps, the others after 2: they share no step to go on from."""
+    """One was stopped after 5 steps, the others after 2: they share no step to resume from."""
     for number, stop in ((slice(0, 3), 2), (slice(0, 1), 5)):
         with pytest.raises(Interrupted):
             together(experiments[number], options=dataclasses.replace(options, stop_after=stop))
@@ -237,7 +237,7 @@ def test_seconds_are_shared(experiments, together):
 
 @pytest.mark.fault("F3")
 def test_seconds_that_came_to_nothing_are_shared(experiments, together, options, tmp_path):
-    """The process that went on at step 4 was killed after 400 s, before it saved."""
+    """The process that resumed at step 4 was killed after 400 s, before it saved."""
     with pytest.raises(Interrupted):
         together(experiments, options=dataclasses.replace(options, stop_after=4))
     for index in range(3):

@@ -1,4 +1,4 @@
-"""Screening: who goes on, and that whoever does is the run that nobody had stopped."""
+"""Screening: who advances, and that whoever does is the run that nobody had stopped."""
 
 import csv
 import json

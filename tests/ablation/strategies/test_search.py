@@ -1,4 +1,4 @@
-"""Searches: what is asked, run and told, and that a killed one goes on as if nothing had been."""
+"""Searches: what is asked, run and told, and that a killed one resumes as if nothing had been."""
 
 import csv
 import math

@@ -233,7 +233,7 @@ sys.exit(main(["prepare", "mnist", "--data-dir", sys.argv[1]]))
 
 
 def test_preparing_offline_fails_soon_and_leaves_nothing_behind(tmp_path):
-    """In a process of its own: TFDS goes on trying in threads that outlive the error."""
+    """In a process of its own: TFDS keeps trying in threads that outlive the error."""
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", OFFLINE, tmp_path], capture_output=True, text=True, timeout=60)
     assert time.perf_counter() - start < 20  # 200 s with the retries of TFDS; importing takes most of it

@@ -257,7 +257,7 @@ def killed(step, delay):
 
 @pytest.mark.slow
 def test_the_command(programs, data_dir, tmp_path):
-    """It starts itself again, says what struck, hands Ctrl-C on, and goes on from there."""
+    """It starts itself again, says what struck, hands Ctrl-C on, and resumes from there."""
     words = [sys.executable, "-m", "experiments.digits_cnn", *LONG.split(), "--workdir", str(tmp_path / "run")]
     words += ["--data_dir", data_dir, "--chaos", "term:0.03", "--steps", "3000"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -50,7 +50,7 @@ def assert_ends_as_if_left_alone(command, folder, left_alone):
     return ended
 
 
-# Where it goes on; steps are quicker than a save, which may be under way yet when the next few are done.
+# Where it resumes; steps are quicker than a save, which may be under way yet when the next few are done.
 KILLS = {
     "while compiling": (functools.partial(injected.while_compiling, KILL), (0,)),
     "at the first step": (functools.partial(injected.at_step, KILL, 1), (0,)),
@@ -65,7 +65,7 @@ KILLS = {
 @pytest.mark.fault("F2")
 @pytest.mark.parametrize("moment", KILLS)
 def test_killed(moment, command, left_alone, tmp_path):
-    """It goes on from the last checkpoint that was whole."""
+    """It resumes from the last checkpoint that was whole."""
     fault, steps = KILLS[moment]
     assert command(tmp_path, fault).code == -KILL
     ended = assert_ends_as_if_left_alone(command, tmp_path, left_alone)
@@ -83,7 +83,7 @@ SIGNALS = {
 @pytest.mark.fault("F5")
 @pytest.mark.parametrize("moment", SIGNALS)
 def test_asked_to_stop(moment, command, left_alone, tmp_path):
-    """It takes the step that is due, saves a whole checkpoint and says how to go on."""
+    """It takes the step that is due, saves a whole checkpoint and says how to resume."""
     fault, step = SIGNALS[moment]
     ended = command(tmp_path, fault)
     assert ended.code == 75 and "Traceback" not in ended.text, ended.text

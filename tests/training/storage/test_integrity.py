@@ -260,7 +260,7 @@ def test_a_state_without_its_manifest_is_not_whole(kind, folder, caplog):
     ("losses", "best"), [((1.0, 2.0, 3.0, 4.0, 5.0), 1), ((1.0, math.nan, 0.5, math.nan, 2.0), 3), ((2.0, 1.0, 1.0), 2)]
 )
 def test_latest_and_best_however_the_loss_goes(losses, best, tmp_path):
-    """Orbax, which keeps the best two, would go on from step 2 of the first, and take step 5 of the second for best."""
+    """Orbax, which keeps the best two, would resume from step 2 of the first, and take step 5 of the second for best."""
     with Checkpoints(tmp_path) as checkpoints:
         for step in range(1, len(losses) + 1):
             if is_best(list(losses[:step]), maximize=False):
@@ -305,7 +305,7 @@ def test_the_result_is_there_after_the_last_checkpoint(tmp_path, monkeypatch):
 @pytest.mark.fault("F2", "F5")
 @pytest.mark.usefixtures("slow_commits")
 def test_the_best_is_there_before_the_latest_after_it(tmp_path):
-    """A run that is killed after both goes on from the latest, and does not come to that best one again."""
+    """A run that is killed after both resumes from the latest, and does not come to that best one again."""
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save("best", STATES[1])
         assert not (tmp_path / "best" / "1").exists()

@@ -91,7 +91,7 @@ def test_a_disk_that_is_full_for_a_small_file(name, command, left_alone, tmp_pat
 @pytest.mark.slow
 @pytest.mark.fault("F14")
 def test_a_folder_that_is_deleted(command, left_alone, tmp_path):
-    """The run ends at the next line it writes, rather than going on in a folder that lacks what came before."""
+    """The run ends at the next line it writes, rather than continuing in a folder that lacks what came before."""
     folder = tmp_path / "run"
     ended = command(folder, functools.partial(injected.moved_at, str(folder), 6))
     assert_says(ended, f"(cannot write|saving step .* to) {folder}")
