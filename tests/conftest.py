@@ -123,7 +123,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(autouse=True)
 def fresh_trace_counts():
-    """Traces are counted by function and line, so a parametrized test would continue where the case before it stopped."""
+    """Traces are counted by function and line: a parametrized test would continue where the case before it stopped."""
     chex.clear_trace_counter()
 
 

@@ -260,7 +260,7 @@ def test_a_state_without_its_manifest_is_not_whole(kind, folder, caplog):
     ("losses", "best"), [((1.0, 2.0, 3.0, 4.0, 5.0), 1), ((1.0, math.nan, 0.5, math.nan, 2.0), 3), ((2.0, 1.0, 1.0), 2)]
 )
 def test_latest_and_best_however_the_loss_goes(losses, best, tmp_path):
-    """Orbax, which keeps the best two, would resume from step 2 of the first, and take step 5 of the second for best."""
+    """Orbax, which keeps the best two, would resume at step 2 of the first, and take step 5 of the second for best."""
     with Checkpoints(tmp_path) as checkpoints:
         for step in range(1, len(losses) + 1):
             if is_best(list(losses[:step]), maximize=False):
