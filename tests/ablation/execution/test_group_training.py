@@ -145,13 +145,12 @@ def test_data_in_host_memory(experiments, together, alone, options):
 def test_one_trace_for_a_sweep_of_arguments(base, together, monkeypatch):
     """Learning rate, decay, dropout, warm-up and seed are arguments of the compiled step."""
     traces = []
-    step = group_training.train_step
 
     def counted(*arguments):
         traces.append(arguments[0])
-        return step(*arguments)
+        return train_step(*arguments)
 
-    monkeypatch.setattr(group_training, "train_step", counted)
+    monkeypatch.setattr(group_training, "step_of", lambda count, reports: counted)
     changes = {
         "optimizer.learning_rate": 0.1,
         "optimizer.weight_decay": 0.2,
