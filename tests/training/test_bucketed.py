@@ -129,7 +129,7 @@ def test_a_program_is_compiled_for_each_length_and_counted_as_that(value, reside
             yield
 
     entered = Clock.phase
-    monkeypatch.setattr("research.training.stepping.train_step", counted)
+    monkeypatch.setattr("research.training.stepping.step_of", lambda count, reports: counted)
     monkeypatch.setattr(Clock, "phase", phase)
     train(value, tmp_path, dataclasses.replace(OPTIONS, residency=residency, evaluate_every=0))
     order = TrainingOrder(value.data, value.data.open("train"), value.batch_size, value.seed)

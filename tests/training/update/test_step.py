@@ -50,7 +50,7 @@ def test_one_trace_per_program(tiny, options, tmp_path, monkeypatch):
         traces.append(arguments[0])
         return train_step(*arguments)
 
-    monkeypatch.setattr("research.training.stepping.train_step", counted)
+    monkeypatch.setattr("research.training.stepping.step_of", lambda count, reports: counted)
     tiny = replace(tiny, {"steps": 2})
     train(tiny, tmp_path / "baseline", options)
     for index, (path, value) in enumerate(ARGUMENTS.items()):
