@@ -69,8 +69,12 @@ def update(
     optimizer = experiment.optimizer
     frozen = optimizer.frozen(state.params)
     loss, sums, variables, gradients = gradient(experiment, state, batch)
+    # Metrics read gradients and updates too. Each is computed apart from its readers, so that a program without metrics
+    # (`silent_step`) has the same state to the last bit.
+    gradients = jax.lax.optimization_barrier(gradients)
     learning_rate = optimizer.rate(state.step, experiment.steps)
     updates, opt_state = optimizer.transformation(learning_rate).update(gradients, state.opt_state, state.params)
+    updates = jax.lax.optimization_barrier(updates)
     params = where_frozen(frozen, state.params, optax.apply_updates(state.params, updates))
     variables = where_frozen(optimizer.frozen(variables, below=1), state.variables, variables)
     ema = None
