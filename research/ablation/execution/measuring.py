@@ -100,7 +100,7 @@ def _prepared(
     """Return the compiled step, its hyperparameters, what gives its input, and what stops reading ahead."""
     first = experiments[0]
     program, alone = split(first)
-    reports = not may_be_silent(first.steps, options)  # else few steps do
+    reports = not may_be_silent(first.steps, options)  # as most calls of a run do
     if mode == "loop":
         batches = Batches(splits["train"], first.batch_size, first.seed, options.residency)
         step = compiled_train_step(program, ONE_DEVICE, steps, reports)

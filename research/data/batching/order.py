@@ -1,6 +1,5 @@
 """The order of training examples: a pure function of seed, step and, where it goes by them, the examples' lengths."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -44,8 +43,6 @@ def _bucketed(
     return np.concatenate([drawn[:head], shuffled.ravel(), drawn[stop:]])
 
 
-# 64 so that the runs of a sweep, which take turns with different seeds, do not permute the split again at every step.
-@functools.lru_cache(maxsize=64)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     """Return the order of one epoch."""
     return np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)

@@ -75,11 +75,7 @@ def _shapes(program: Experiment, kinds: tuple[tuple[str, type], ...], batch: tup
 def _traced(trace: Any, program: Experiment, hyperparameters: dict[str, Any], *shapes: Any) -> Any:
     """Return shapes and types of what `trace` returns of an experiment whose arguments are tracers, as in a step."""
     with forward_mode(program.forward_mode):
-        return jax.eval_shape(
-            lambda given, *rest: trace(join(program, given), *rest),
-            hyperparameters,
-            *shapes,
-        )
+        return jax.eval_shape(lambda given, *rest: trace(join(program, given), *rest), hyperparameters, *shapes)
 
 
 def _of_all(experiment: Experiment, batch: Batch) -> Shapes:

@@ -1,5 +1,6 @@
 """One step of training, evaluation and prediction: pure functions of program, hyperparameters, state and batch."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from research.training.update.skipping import apply_skip_policy, loss_fault, may
 from research.training.update.state import AUGMENTATION, TrainState, init, stream
 
 Metrics = dict[str, Any]
+Step = Callable[..., tuple[TrainState, Metrics]]
 
 
 def init_state(program: Experiment, hyperparameters: Hyperparameters) -> TrainState:
@@ -47,14 +49,6 @@ def train_step(
     """
     prepared = training_batch(program, hyperparameters, state.step, batch, references)
     return update(program, hyperparameters, state, prepared)
-
-
-def silent_step(
-    program: Experiment, hyperparameters: Hyperparameters, state: TrainState, batch: Any, references: References = NONE
-) -> tuple[TrainState, Metrics]:
-    """Return what `train_step` does, of the metrics `fault` alone: compiled, the others are never computed."""
-    state, metrics = train_step(program, hyperparameters, state, batch, references)
-    return state, {"fault": metrics["fault"]}
 
 
 def update(
@@ -142,19 +136,22 @@ def train_steps(
     return state, {**metrics, "fault": faults.at[last].set(metrics["fault"])}
 
 
-def silent_steps(
-    program: Experiment,
-    hyperparameters: Hyperparameters,
-    state: TrainState,
-    batches: Any,
-    references: References = NONE,
-) -> tuple[TrainState, Metrics]:
-    """Return what `train_steps` does, of the metrics `fault` alone: compiled, the others are never computed."""
-    state, metrics = train_steps(program, hyperparameters, state, batches, references)
-    return state, {"fault": metrics["fault"]}
+def silent(step: Step) -> Step:
+    """Return what a step returns, of its metrics `fault` alone: compiled, the others are never computed."""
+
+    @functools.wraps(step)
+    def without_metrics(*arguments: Any) -> tuple[TrainState, Metrics]:
+        state, metrics = step(*arguments)
+        return state, {"fault": metrics["fault"]}
+
+    return without_metrics
 
 
-def step_of(count: int, reports: bool) -> Callable[..., tuple[TrainState, Metrics]]:
+# Made once: what is compiled is remembered by the function.
+silent_step, silent_steps = silent(train_step), silent(train_steps)
+
+
+def step_of(count: int, reports: bool) -> Step:
     """Return what takes `count` steps in one call, with metrics where the call `reports`."""
     if count == 1:
         return train_step if reports else silent_step
