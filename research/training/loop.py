@@ -66,7 +66,11 @@ def train(
         if is_main_process():
             folder.create(experiment, environment(), experiment.data.files(options.data_dir))
         with Checkpoints(
-            folder.checkpoints, options.keep, errors=options.save_errors, references=digests_of(references)
+            folder.checkpoints,
+            options.keep,
+            errors=options.save_errors,
+            references=digests_of(references),
+            experiment=experiment,
         ) as checkpoints:
             run = Run(experiment, options, folder, clock, records, checkpoints, shapes, layout, references)
             profile = Profile(steps, folder.profile) if steps is not None and is_main_process() else None

@@ -17,10 +17,10 @@ from research.training.display.progress import Progress, progress, shown
 from research.training.faults.guard import Interrupted
 from research.training.faults.nonfinite import NonFiniteMonitor
 from research.training.storage import lineage
-from research.training.storage.checkpoint import Checkpoints, Kind
+from research.training.storage.checkpoint import Checkpoints, Kind, Restored
 from research.training.storage.environment import commit, device, versions
 from research.training.storage.folder import Folder, Result
-from research.training.storage.journal import Journal, is_best
+from research.training.storage.journal import Journal, Mark
 from research.training.storage.liveness import host
 from research.training.update.state import TrainState, count_parameters
 
@@ -52,17 +52,17 @@ class Recorder:
         self.lineage = lineage.Lineage(folder.lineage, writes=is_main_process())
         self._before = self.lineage.events()
 
-    def carry(self, restored: tuple[TrainState, dict[str, float]] | None) -> None:
+    def carry(self, restored: Restored | None) -> None:
         """Let the clock know what was spent up to the state that is restored, and what other processes lost."""
-        spent = {} if restored is None else lineage.carried(self._before, int(restored[0].step), restored[1])
+        spent = {} if restored is None else lineage.carried(self._before, int(restored.state.step), restored.seconds)
         self.clock.carry(spent)
         self.clock.lose(lineage.total_process_seconds(self._before) - spent.get("total", 0.0))
 
-    def begin(self, state: TrainState) -> None:
-        """Say and write down from which state this process starts."""
+    def begin(self, state: TrainState, mark: Mark | None) -> None:
+        """Say and write down from which state this process starts, with the mark of the journal saved beside it."""
         experiment, layout, step = self.experiment, self.layout, int(state.step)
         self.parameters = count_parameters(state)
-        self.journal = Journal(self.folder.metrics, step, writes=is_main_process())
+        self.journal = self._journal(step, mark)
         self.progress = progress(
             self.options.progress if is_main_process() else "none", experiment.steps, step, experiment.batch_size
         )
@@ -84,11 +84,16 @@ class Recorder:
             share=self.clock.share,
         )
 
-    def rewind(self, state: TrainState, step: int, reason: str) -> None:
+    def _journal(self, step: int, mark: Mark | None) -> Journal:
+        """Open the journal at a step."""
+        task = self.experiment.task
+        return Journal(self.folder.metrics, step, task.monitor, task.maximize, mark, writes=is_main_process())
+
+    def rewind(self, state: TrainState, mark: Mark | None, step: int, reason: str) -> None:
         """Forget what came after `state`, as something was not finite at `step`."""
         to = int(state.step)
         self.checkpoints.forget_best_after(to)
-        self.journal = Journal(self.folder.metrics, to, writes=is_main_process())
+        self.journal = self._journal(to, mark)
         self.sentry.begin(state)
         self.progress.say(f"{reason}: once more from step {to}")
         self.lineage.add("rewound", step=step, to=to, reason=reason)
@@ -113,12 +118,10 @@ class Recorder:
             self.progress.say(f"{name} at step {step}: {', '.join(strange)} not finite, so never best; continuing")
         return metrics, task.details(sums)
 
-    def is_best(self) -> bool:
-        """Return whether the last evaluation on validation is the best of all, and the best state is to be kept."""
-        task = self.experiment.task
-        values = [line[task.monitor] for line in self.journal.lines if line["split"] == "validation"]
-        values = [value if math.isfinite(value) else math.nan for value in values]
-        return self.options.keep_best and is_best(values, task.maximize)
+    def is_best(self, step: int) -> bool:
+        """Return whether the evaluation on validation at this step is the best so far, and that state is to be kept."""
+        best = self.journal.best
+        return self.options.keep_best and best is not None and best.step == step
 
     def save(self, kind: Kind, state: TrainState, around: contextlib.AbstractContextManager[Any] | None = None) -> None:
         """Start to save a state, within `around`. Raises `NotFinite` where it is not finite and may not be."""
@@ -127,7 +130,7 @@ class Recorder:
             if self.options.stop_diverged:
                 self.sentry.check(state)
             with around or contextlib.nullcontext():
-                self.checkpoints.save(kind, state, self.clock.seconds())
+                self.checkpoints.save(kind, state, self.clock.seconds(), self.journal.mark())
 
     def stopped(self, step: int) -> Interrupted:
         """Wait until all is saved and return what to raise."""

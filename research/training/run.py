@@ -20,7 +20,7 @@ from research.training.faults.nonfinite import NotFinite, examine
 from research.training.initialization.start import first_state
 from research.training.recorder import Recorder
 from research.training.stepping import Call, Stepping, compiled_train_step, steps_per_call
-from research.training.storage.checkpoint import Checkpoints, Kind
+from research.training.storage.checkpoint import Checkpoints, Kind, Restored
 from research.training.storage.folder import Folder, Result
 from research.training.update.references import NONE, References
 from research.training.update.shapes import Shapes
@@ -56,21 +56,23 @@ class Run(Stepping):
         self.recorder = Recorder(experiment, options, folder, clock, checkpoints, order, layout)
         restored = self._restore()
         self.recorder.carry(restored)
-        self._stand_at(self._first() if restored is None else restored[0])
+        self._stand_at(restored)
         if restored is not None:
             checkpoints.forget_best_after(self.step)
-        self.recorder.begin(self.current)
+        self.recorder.begin(self.current, self._mark)
         self.progress = self.recorder.progress
         if idle := jax.device_count() - layout.devices:
             self.progress.say(f"{idle} other devices are not used: they do not divide the batch, or placement says so")
 
-    def _stand_at(self, state: TrainState) -> None:
-        """Continue from a state as it is restored."""
+    def _stand_at(self, restored: Restored | None) -> None:
+        """Continue from what was saved, or from the first state."""
+        state = self._first() if restored is None else restored.state
+        self._mark = None if restored is None else restored.journal
         self.state: Any = replicated(state, self.layout) if self.layout.method == "pmap" else state
         self.step = int(state.step)
 
-    def _restore(self) -> tuple[TrainState, dict[str, float]] | None:
-        """Return the latest saved state and the seconds spent up to it; None where nothing is saved."""
+    def _restore(self) -> Restored | None:
+        """Return the latest saved state and what was saved beside it; None where nothing is saved."""
         known = len(self.checkpoints.left_out)
         with self.clock.phase("checkpoint"):
             restored = self.checkpoints.restore("latest", self.shapes.state, self.layout.jitted())
@@ -87,8 +89,8 @@ class Run(Stepping):
     def _return(self) -> None:
         """Go back to the latest saved state, or the first one; what was spent since is lost."""
         restored = self._restore()
-        self.clock.repeat({} if restored is None else restored[1])
-        self._stand_at(self._first() if restored is None else restored[0])
+        self.clock.repeat({} if restored is None else restored.seconds)
+        self._stand_at(restored)
 
     def train(self, interrupted: Callable[[], bool]) -> None:
         """Take the steps that are left."""
@@ -128,7 +130,7 @@ class Run(Stepping):
                         self.progress.say(f"{found}: repeating from step {self.step} to find where it begins")
                         again = Again(self, batches_at, take)
                         raise locate(again, found, experiment, self.recorder.sentry, interrupted) from None
-                    self.recorder.rewind(self.current, found.step, str(found))
+                    self.recorder.rewind(self.current, self._mark, found.step, str(found))
         finally:
             batches.close()
 
@@ -176,7 +178,7 @@ class Run(Stepping):
 
     def _keep_best(self) -> None:
         """Save the state as the best one if its validation is better than all before."""
-        if self.recorder.is_best():
+        if self.recorder.is_best(self.step):
             self._save("best")
 
     def _save(self, kind: Kind) -> None:
@@ -205,8 +207,7 @@ class Run(Stepping):
             state, references = whole(state), whole(references)
         if not is_main_process():
             return {}
-        lines = recorder.journal.lines
-        return draw(self.experiment, state, self.records, self.options, recorder.folder, lines, references)
+        return draw(self.experiment, state, self.records, self.options, recorder.folder, references)
 
 
 class Again:

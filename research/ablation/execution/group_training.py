@@ -35,7 +35,7 @@ from research.training.initialization.start import first_state
 from research.training.recorder import Recorder
 from research.training.run import Splits
 from research.training.stepping import Call, Stepping
-from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.checkpoint import Checkpoints, Restored
 from research.training.storage.environment import environment
 from research.training.storage.folder import Folder
 from research.training.update.references import References
@@ -130,7 +130,7 @@ class GroupTraining(Stepping):
             saved = common_states(self.experiments, folders)
         if saved:
             slots = [min(index, max(saved)) for index in range(size)]
-            self.state = stacked([saved.get(slot, saved[min(saved)])[0] for slot in slots])
+            self.state = stacked([saved.get(slot, saved[min(saved)]).state for slot in slots])
         else:
             with self.clock.phase("compile"):
                 self.state = self._initial(next(iter(folders.values())).root)
@@ -139,17 +139,19 @@ class GroupTraining(Stepping):
         self.step = int(self.state.step[0])
         self.members: dict[int, Recorder] = {}
         for index, folder in folders.items():
+            one = self.experiments[index]
             checkpoints = stack.enter_context(
-                Checkpoints(folder.checkpoints, options.keep, errors=options.save_errors, references=digests)
+                Checkpoints(
+                    folder.checkpoints, options.keep, errors=options.save_errors, references=digests, experiment=one
+                )
             )
             if saved:
                 checkpoints.forget_best_after(self.step)
             clock = Clock(whole=self.clock, among=len(folders))
-            one = self.experiments[index]
             order = TrainingOrder(one.data, splits["train"], one.batch_size, one.seed)
             recorder = Recorder(one, self.options, folder, clock, checkpoints, order)
             recorder.carry(saved.get(index))
-            recorder.begin(select(self.host_state(), index))
+            recorder.begin(select(self.host_state(), index), saved[index].journal if saved else None)
             self.members[index] = recorder
 
     def _initial(self, root: Path) -> TrainState:
@@ -220,13 +222,13 @@ class GroupTraining(Stepping):
             member.checkpoints.wait()
         drawn = {}
         if self.options.pictures:
-            state, lines = select(self.host_state(), index), member.journal.lines
-            drawn = draw(member.experiment, state, self.splits, self.options, member.folder, lines, self.references)
+            state = select(self.host_state(), index)
+            drawn = draw(member.experiment, state, self.splits, self.options, member.folder, self.references)
         return member.finish(self.step, evaluated, drawn)
 
     def _keep_best(self, index: int, member: Recorder) -> None:
         """Save the state of one run as its best one if its validation is better than all before."""
-        if member.is_best():
+        if member.is_best(self.step):
             member.save("best", select(self.host_state(), index))
 
     def _sums_of(self, index: int, name: Split) -> Any:
@@ -286,10 +288,8 @@ class SweepBatches:
             batches.close()
 
 
-def common_states(
-    experiments: Sequence[Experiment], folders: dict[int, Folder]
-) -> dict[int, tuple[TrainState, dict[str, float]]]:
-    """Return each run's saved state and seconds spent, if all were saved at the same step.
+def common_states(experiments: Sequence[Experiment], folders: dict[int, Folder]) -> dict[int, Restored]:
+    """Return each run's saved state and what was saved beside it, if all were saved at the same step.
 
     Otherwise nothing is returned and all that was saved is removed: these runs begin again.
     """
@@ -297,15 +297,15 @@ def common_states(
     if all(folder.checkpoints.exists() for folder in folders.values()):
         abstract = shapes(experiments[0]).state  # that of any run of the program
         for index, folder in folders.items():
-            with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+            with Checkpoints(folder.checkpoints, read_only=True, experiment=experiments[index]) as checkpoints:
                 try:
                     one = checkpoints.restore("latest", abstract)
                 except RunError:  # damaged
                     one = None
             if one is None:
                 break
-            saved[index] = jax.device_get(one[0]), one[1]
-    if len(saved) == len(folders) and len({int(state.step) for state, _ in saved.values()}) == 1:
+            saved[index] = one._replace(state=jax.device_get(one.state))
+    if len(saved) == len(folders) and len({int(one.state.step) for one in saved.values()}) == 1:
         return saved
     for folder in folders.values():
         shutil.rmtree(folder.checkpoints, ignore_errors=True)

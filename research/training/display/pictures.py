@@ -1,13 +1,12 @@
 """The pictures that a run ends with: its learning curves, and what its data and its task draw."""
 
-from typing import Any
-
 from research.data import Records, Split
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions
 from research.training.display.curves import draw_curves
 from research.training.display.illustration import illustrate
 from research.training.storage.folder import Folder, writing
+from research.training.storage.journal import read
 from research.training.update.references import References
 from research.training.update.state import TrainState
 
@@ -18,17 +17,16 @@ def draw(
     records: dict[Split, Records],
     options: RunOptions,
     folder: Folder,
-    lines: list[dict[str, Any]],
     references: References,
 ) -> dict[str, str]:
-    """Draw into a run's folder; return {file name: what it shows}. `lines` are those of its journal.
+    """Draw into a run's folder; return {file name: what it shows}.
 
     Raises:
         UsageError: a task or data names a file that is none in the folder.
         RunError: the folder cannot be written.
     """
     with writing(folder.root):
-        draw_curves(lines, experiment.task.headline, folder.curves)
+        draw_curves(read(folder.metrics), experiment.task.headline, folder.curves)
         drawn = illustrate(experiment, state, records, options, folder.root, references)
     try:
         folder.check_names(drawn)

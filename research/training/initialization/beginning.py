@@ -25,10 +25,10 @@ def begin(experiment: Experiment, workdir: str | Path, options: RunOptions | Non
     shapes = check(experiment, begun=folder.checkpoints.exists())
     with folder.claimed():
         folder.create(experiment, environment(), experiment.data.files(options.data_dir))
-        with Checkpoints(folder.checkpoints, options.keep) as checkpoints:
+        with Checkpoints(folder.checkpoints, options.keep, experiment=experiment) as checkpoints:
             saved = checkpoints.restore("latest", shapes.state)
             if saved is not None:
-                return saved[0]
+                return saved.state
             state = first_state(experiment, folder.root, options)
             checkpoints.save("latest", state)
             return state

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ import numpy as np
 
 from research.devices import ONE_DEVICE, Layout, agreed, barrier, is_main_process
 from research.errors import RunError
+from research.experiment import Experiment, fingerprint
+from research.training.storage.journal import Mark
 from research.training.storage.manifest import (
     FIELDS_OF_0_1_0,
     OtherState,
@@ -32,6 +34,14 @@ log = logging.getLogger(__name__)
 Kind = Literal["latest", "best"]
 
 
+class Restored(NamedTuple):
+    """A state, the seconds spent up to it, and how far its run's journal was; None where it says nothing of one."""
+
+    state: TrainState
+    seconds: dict[str, float]
+    journal: Mark | None = None
+
+
 class Checkpoints:
     """The checkpoints of one run: the latest few, and apart from them the best one.
 
@@ -40,8 +50,9 @@ class Checkpoints:
     manifest that has one itself, and compared on restore. A damaged checkpoint is reported and the one before it is
     used; unless opened `read_only`, it is moved to `damaged/`, so that its step can be saved again.
 
-    `references` are digests by name of the frozen networks that the run looks at: they are saved in the manifest, and a
-    state that was trained beside others is refused. None, to read a state alone, does not compare them.
+    The manifest also ties a state to its run: `experiment` is that run's, and the state of another is refused.
+    `references` are digests by name of the frozen networks that the run looks at: a state that was trained beside
+    others is refused. None of either, to read a state alone, compares nothing.
 
     A save that fails is reported by the next call of any method, of which `look` costs nothing. With `errors` "stop" it
     raises; with "warn" a line is logged and only `wait` raises, where nothing has been saved since.
@@ -54,8 +65,10 @@ class Checkpoints:
         read_only: bool = False,
         errors: Literal["stop", "warn"] = "stop",
         references: Mapping[str, str] | None = None,
+        experiment: Experiment | None = None,
     ) -> None:
         self._references = references
+        self._run = None if experiment is None else run_of(experiment)
         self._folder, self._read_only, self._errors = folder.absolute(), read_only, errors
         self._keep: dict[Kind, int] = {"latest": keep, "best": 1}
         self._opened: dict[Kind, Any] = {}
@@ -106,7 +119,9 @@ class Checkpoints:
             return []
         return sorted(self._manager(kind).all_steps())
 
-    def save(self, kind: Kind, state: TrainState, seconds: dict[str, float] | None = None) -> None:
+    def save(
+        self, kind: Kind, state: TrainState, seconds: dict[str, float] | None = None, journal: Mark | None = None
+    ) -> None:
         """Start to save `state`; one already saved at its step stays. Raises `RunError` when a save fails."""
         import orbax.checkpoint as ocp
 
@@ -119,9 +134,14 @@ class Checkpoints:
         with self._failing(kind, step):
             if step in self._manager(kind).all_steps():
                 return
+            facts: dict[str, Mapping[str, Any]] = {
+                "run": self._run or {},
+                "seconds": seconds or {},
+                "references": self._references or {},
+                "journal": {} if journal is None else journal.saved(),
+            }
             arguments = ocp.args.Composite(
-                state=ocp.args.StandardSave(copied),
-                manifest=ocp.args.JsonSave(manifest(copied, seconds or {}, self._references or {})),
+                state=ocp.args.StandardSave(copied), manifest=ocp.args.JsonSave(manifest(copied, **facts))
             )
             if not self._manager(kind).save(step, args=arguments, force=True):
                 raise RunError(f"step {step} was not saved to {self._folder / kind}: a later checkpoint is there")
@@ -163,25 +183,27 @@ class Checkpoints:
         else:
             self._failed.pop(kind, None)
 
-    def restore(
-        self, kind: Kind, abstract: TrainState, layout: Layout = ONE_DEVICE
-    ) -> tuple[TrainState, dict[str, float]] | None:
-        """Return the newest undamaged state and the seconds spent up to it, or None where nothing was saved.
+    def restore(self, kind: Kind, abstract: TrainState, layout: Layout = ONE_DEVICE) -> Restored | None:
+        """Return the newest undamaged state and what was saved beside it, or None where nothing was saved.
 
         It may have been saved from any other layout, by any number of processes.
 
         Raises:
-            RunError: all that was saved is damaged, or it is the state of other code: a leaf differs from `abstract`.
+            RunError: all that was saved is damaged, or it is the state of another run or of other code: a leaf differs
+                from `abstract`.
         """
         with failures(self._folder):
             steps = self._steps(kind)
         for step in reversed(steps):
             try:
                 saved = self._read_manifest(kind, step)
+                self._check_run(saved.get("run"), kind, step)
                 if differing := first_difference(saved["leaves"], leaves(abstract)):
                     raise OtherState(f"{self._folder / kind / str(step)} was saved by other code: {differing}")
                 self._check_references(saved.get("references", {}), kind, step)
-                return self._read_state(kind, step, abstract, saved, layout), saved["seconds"]
+                state = self._read_state(kind, step, abstract, saved, layout)
+                mark = Mark.of(saved["journal"]) if "journal" in saved else None
+                return Restored(state, saved.get("seconds", {}), mark)
             except OtherState:
                 raise
             except Exception as error:  # whatever Orbax raises on a file that is truncated, missing or garbage
@@ -193,6 +215,15 @@ class Checkpoints:
         if steps or any((self._folder / "damaged").glob(f"{kind}-*")):
             raise RunError(f"every {kind} checkpoint in {self._folder} is damaged; delete the folder to start again")
         return None
+
+    def _check_run(self, saved: Mapping[str, Any] | None, kind: Kind, step: int) -> None:
+        """Raise `RunError` where a state is that of another run; those of older releases do not say."""
+        if saved is not None and self._run is not None and saved != self._run:
+            was, this = (f"{run['fingerprint']} seed {run['seed']}" for run in (saved, self._run))
+            raise OtherState(
+                f"{self._folder / kind / str(step)} is a state of the run {was}, and experiment.json is that of the "
+                f"run {this}: put back the one that belongs to the other, or choose another folder"
+            )
 
     def _check_references(self, saved: Mapping[str, str], kind: Kind, step: int) -> None:
         """Raise `RunError` where a state was trained beside other frozen networks than this run's."""
@@ -215,6 +246,8 @@ class Checkpoints:
             raise ValueError(f"its manifest cannot be read: {cause(error)}") from error
         if digest != digest_json(saved):
             raise ValueError("the digest of its manifest does not agree")
+        if saved.get("step", step) != step:
+            raise ValueError(f"it is the state of step {saved['step']}")
         return saved
 
     def _read_state(
@@ -281,6 +314,11 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or issubclass(kind, Exception):  # a second Ctrl-C does not wait
             self.close()
+
+
+def run_of(experiment: Experiment) -> dict[str, Any]:
+    """Return what tells a run from others: what is computed, and with which seed."""
+    return {"fingerprint": fingerprint(experiment), "seed": experiment.seed}
 
 
 def _in_all(read: Callable[[], Any]) -> Any:

@@ -24,15 +24,15 @@ class OtherState(RunError):
     """A sound checkpoint of another tree of parameters."""
 
 
-def manifest(state: Any, seconds: dict[str, float], references: Mapping[str, str]) -> dict[str, Any]:
-    """Return what is saved beside a state: its leaves, digests of them and of references, seconds, a digest of all."""
+def manifest(state: Any, **facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is saved beside a state: its leaves, a digest of each, facts about its run, and a digest of all."""
     content = {
         "fields": state._fields,
+        "step": int(state.step),
         "leaves": leaves(state),
         "algorithm": ALGORITHM,
         "digests": digests(state),
-        "seconds": seconds,
-        **({"references": dict(references)} if references else {}),
+        **{name: dict(fact) for name, fact in facts.items() if fact},
     }
     return {**content, "digest": digest_json(content)}
 

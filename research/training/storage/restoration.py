@@ -33,9 +33,9 @@ def restore(
     experiment = folder.read_experiment(known)
     if not (folder.checkpoints / checkpoint).is_dir():
         raise RunError(f"{folder.root} has no {checkpoint} checkpoint yet; train it first")
-    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+    with Checkpoints(folder.checkpoints, read_only=True, experiment=experiment) as checkpoints:
         layout = ONE_DEVICE if placement is None else lay_out(experiment, placement, trains=False).jitted()
         restored = checkpoints.restore(checkpoint, abstract_state(experiment), layout)
     if restored is None:
         raise RunError(f"{folder.root} has no {checkpoint} checkpoint yet; train it first")
-    return experiment, restored[0]
+    return experiment, restored.state

@@ -112,12 +112,12 @@ def files_no_larger_than(size: int, step: int) -> None:
 
     save = Checkpoints.save
 
-    def limited(self: Checkpoints, kind: Any, state: Any, seconds: Any = None) -> None:
+    def limited(self: Checkpoints, kind: Any, state: Any, *beside: Any) -> None:
         if int(state.step) == step:
             self.wait()  # what was saved before is on disk
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-        save(self, kind, state, seconds)
+        save(self, kind, state, *beside)
 
     Checkpoints.save = limited
 

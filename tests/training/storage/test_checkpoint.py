@@ -1,6 +1,7 @@
 """What is saved comes back, or is set aside; never something else."""
 
 import dataclasses
+import json
 import shutil
 
 import chex
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 
 from research.errors import RunError
+from research.experiment import replace, to_json
 from research.models import CNN
 from research.training import Interrupted, init, restore, train
 from research.training.storage.checkpoint import Checkpoints
-from research.training.storage.journal import Journal, is_best, read
+from research.training.storage.journal import Best, Journal, Mark, read
 from research.training.storage.manifest import digests
 from research.training.update.shapes import _shapes, abstract_state
 
@@ -163,7 +165,7 @@ def test_saved_state_is_not_changed_by_donation(tiny, tmp_path):
         overwrite(state)
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
         checkpoints.wait()
-        restored, _ = checkpoints.restore("latest", abstract_state(tiny))
+        restored = checkpoints.restore("latest", abstract_state(tiny)).state
     chex.assert_trees_all_equal(restored, expected)
 
 
@@ -195,24 +197,43 @@ def test_digests_see_path_type_shape_and_bytes():
         ([0.9, float("nan"), 0.8], True, False),
     ],
 )
-def test_nan_and_ties_are_never_best(history, maximize, best):
-    assert is_best(history, maximize) is best
+def test_nan_and_ties_are_never_best(history, maximize, best, tmp_path):
+    journal = Journal(tmp_path / "metrics.jsonl", 0, "loss", maximize)
+    for step, value in enumerate(history, 1):
+        journal.write(step, "train", {"loss": 0.0 if maximize else 1.0})
+        journal.write(step, "validation", {"loss": value})
+    assert (journal.best is not None and journal.best.step == len(history)) is best
 
 
 @pytest.mark.fault("F2")
 def test_journal_drops_what_is_about_to_be_repeated(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    journal = Journal(path, 0)
+    journal, marks = Journal(path, 0, "loss", maximize=True), {}
     for step in (1, 2, 3):
         journal.write(step, "train", {"loss": float("nan") if step == 2 else step / 3})
+        marks[step] = Mark.of(json.loads(json.dumps(journal.mark().saved())))
     whole = path.read_bytes()
-    path.write_bytes(whole + b'{"step": 4, "split": "tr')
-    journal = Journal(path, 2)
-    assert [line["step"] for line in journal.lines] == [1, 2]
-    journal.write(2, "train", {"loss": 9.0})
-    journal.write(3, "train", {"loss": 1.0})
-    assert path.read_bytes() == whole
     assert b"NaN" not in whole and b"null" in whole
+    for mark in (marks[2], None):  # without a mark, as older releases saved none, all lines are read
+        path.write_bytes(whole + b'{"step": 4, "split": "tr')
+        journal = Journal(path, 2, "loss", True, mark)
+        assert [line["step"] for line in read(path)] == [1, 2] and journal.mark() == marks[2]
+        journal.write(2, "train", {"loss": 9.0})
+        journal.write(3, "train", {"loss": 1.0})
+        assert path.read_bytes() == whole and journal.mark() == marks[3]
+
+
+@pytest.mark.fault("F12")
+def test_a_journal_opened_again_knows_its_best(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    journal, marks = Journal(path, 0, "loss", maximize=False), {}
+    for step, loss in enumerate((3.0, float("-inf"), 1.0, 2.0), 1):
+        journal.write(step, "validation", {"loss": loss})
+        marks[step] = journal.mark()
+    expected = {1: Best(3.0, 1), 2: Best(3.0, 1), 3: Best(1.0, 3), 4: Best(1.0, 3)}
+    for step in (4, 3, 2, 1):
+        for mark in (marks[step], None):
+            assert Journal(path, step, "loss", False, mark).best == expected[step]
 
 
 @pytest.mark.fault("F12")
@@ -225,3 +246,63 @@ def test_damaged_journal_is_named(garbage, damaged, tiny, options):
     with pytest.raises(RunError, match="line 2 of .*metrics.jsonl is damaged"):
         train(tiny, damaged, options)
     assert (damaged / "metrics.jsonl").read_bytes() == before
+
+
+LOSSES = {
+    "all of it": lambda lines: None,
+    "all lines": lambda lines: [],
+    "half": lambda lines: [*lines[: len(lines) // 2], lines[len(lines) // 2][:9]],
+    "the first line": lambda lines: lines[1:],
+    "a line in the middle": lambda lines: [*lines[:2], *lines[3:]],
+    "nothing, but one is there twice": lambda lines: [*lines[:2], *lines[1:]],
+    "a digit": lambda lines: [lines[0].replace(b'"loss": ', b'"loss": 1'), *lines[1:]],
+    "the order": lambda lines: [lines[1], lines[0], *lines[2:]],
+}
+
+
+@pytest.mark.fault("F12")
+@pytest.mark.parametrize("lost", LOSSES)
+def test_a_journal_that_lost_something_is_not_continued(lost, damaged, tiny, options):
+    """It ended well with another journal, and another state could become the best."""
+    (damaged / "result.json").unlink()
+    journal = damaged / "metrics.jsonl"
+    before = LOSSES[lost](journal.read_bytes().splitlines(keepends=True))
+    journal.unlink()
+    if before is not None:
+        journal.write_bytes(b"".join(before))
+    with pytest.raises(RunError, match="has lost lines or has others than were written when the state at step 12"):
+        train(tiny, damaged, options)
+    assert (journal.read_bytes() if journal.exists() else None) == (None if before is None else b"".join(before))
+    shutil.rmtree(damaged / "checkpoints")
+    train(tiny, damaged, options)
+
+
+@pytest.mark.fault("F11")
+def test_the_state_of_another_run_is_refused(damaged, tiny, options, tmp_path):
+    """Of another seed, under another step's name, or beside an experiment.json that was changed."""
+    other = replace(tiny, {"seed": tiny.seed + 1})
+    train(other, tmp_path / "other", options)
+    latest = damaged / "checkpoints" / "latest" / "12"
+    shutil.move(latest, tmp_path / "aside")
+    shutil.copytree(tmp_path / "other" / "checkpoints" / "latest" / "12", latest)
+    with pytest.raises(
+        RunError, match=f"latest/12 is a state of the run .* seed {other.seed}, and .* seed {tiny.seed}"
+    ):
+        restore(damaged)
+    shutil.rmtree(latest)
+    shutil.move(tmp_path / "aside", latest)
+    assert int(restore(damaged)[1].step) == 12
+    file = damaged / "experiment.json"
+    file.write_text(to_json(replace(tiny, {"optimizer.learning_rate": 0.5})))
+    with pytest.raises(RunError, match="latest/12 is a state of the run "):
+        restore(damaged)
+
+
+@pytest.mark.fault("F11")
+def test_a_checkpoint_under_the_name_of_another_step_is_damaged(damaged, caplog):
+    latest = damaged / "checkpoints" / "latest"
+    steps = sorted(int(path.name) for path in latest.iterdir())
+    shutil.rmtree(latest / "12")
+    shutil.copytree(latest / str(steps[0]), latest / "12")
+    assert int(restore(damaged)[1].step) == steps[0] < 12
+    assert f"latest/12 is damaged and left out: it is the state of step {steps[0]}" in caplog.text

@@ -20,7 +20,7 @@ from research.experiment import RunOptions
 from research.training import train
 from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.folder import Folder
-from research.training.storage.journal import is_best
+from research.training.storage.journal import Journal
 from research.training.storage.manifest import ALGORITHM, digest_json, digests, leaves, manifest
 from research.training.update.shapes import abstract_state
 from research.training.update.state import TrainState
@@ -73,7 +73,7 @@ def files(folder):
 def restored(folder, kind="latest", states=STATES):
     """The step of the state that a folder gives, which must be one of those that were saved, to the last bit."""
     with Checkpoints(folder, read_only=True) as checkpoints:
-        found, _ = checkpoints.restore(kind, jax.eval_shape(lambda: states[2]))
+        found = checkpoints.restore(kind, jax.eval_shape(lambda: states[2])).state
     chex.assert_trees_all_equal(found, states[int(found.step)])
     return int(found.step)
 
@@ -166,7 +166,7 @@ def test_the_leaf_that_differs_is_the_one_that_is_named(folder, caplog, monkeypa
         "research.training.storage.checkpoint.digests", lambda tree, algorithm: digests(STATES[2], algorithm)
     )
     with Checkpoints(folder, read_only=True) as checkpoints:
-        wrong, _ = checkpoints.restore("latest", ABSTRACT)  # what would be used if nobody looked
+        wrong = checkpoints.restore("latest", ABSTRACT).state  # what would be used if nobody looked
     same = jax.tree.map(np.array_equal, wrong, STATES[2])
     assert not same.params["block"]["kernel"]
     assert sum(not equal for equal in jax.tree.leaves(same)) == 1
@@ -238,7 +238,7 @@ def test_strays_among_the_checkpoints(stray, kind, folder):
 
 @pytest.mark.fault("F11")
 def test_every_leaf_has_a_digest():
-    assert manifest(STATES[1], {}, {})["digests"].keys() == leaves(STATES[1]).keys()
+    assert manifest(STATES[1])["digests"].keys() == leaves(STATES[1]).keys()
 
 
 @pytest.mark.fault("F2")
@@ -248,7 +248,7 @@ def test_a_state_without_its_manifest_is_not_whole(kind, folder, caplog):
     shutil.rmtree(folder / kind / "2" / "manifest")
     with Checkpoints(folder, read_only=True) as checkpoints:
         if kind == "latest":
-            assert int(checkpoints.restore(kind, ABSTRACT)[0].step) == 1
+            assert int(checkpoints.restore(kind, ABSTRACT).state.step) == 1
         else:
             with pytest.raises(RunError, match="every best checkpoint in .* is damaged"):
                 checkpoints.restore(kind, ABSTRACT)
@@ -261,15 +261,16 @@ def test_a_state_without_its_manifest_is_not_whole(kind, folder, caplog):
 )
 def test_latest_and_best_however_the_loss_goes(losses, best, tmp_path):
     """Orbax, which keeps the best two, would resume at step 2 of the first, and take step 5 of the second for best."""
+    journal = Journal(tmp_path / "metrics.jsonl", 0, "loss", maximize=False)
     with Checkpoints(tmp_path) as checkpoints:
-        for step in range(1, len(losses) + 1):
-            if is_best(list(losses[:step]), maximize=False):
+        for step, loss in enumerate(losses, 1):
+            journal.write(step, "validation", {"loss": loss})
+            if journal.best is not None and journal.best.step == step:
                 checkpoints.save("best", state(step))
             checkpoints.save("latest", state(step))
         checkpoints.wait()
         for kind, expected in (("latest", len(losses)), ("best", best)):
-            found, _ = checkpoints.restore(kind, ABSTRACT)
-            chex.assert_trees_all_equal(found, state(expected))
+            chex.assert_trees_all_equal(checkpoints.restore(kind, ABSTRACT).state, state(expected))
 
 
 @pytest.fixture

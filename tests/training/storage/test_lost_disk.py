@@ -152,11 +152,11 @@ def test_a_disk_that_is_really_full(errors, disk, caplog):
             with pytest.raises(RunError, match="saving step 2"):  # the last one is never lost in silence
                 checkpoints.wait()
         with Checkpoints(disk / "checkpoints", read_only=True) as read:
-            assert int(read.restore("latest", ABSTRACT)[0].step) == 1  # not the step that was never written
+            assert int(read.restore("latest", ABSTRACT).state.step) == 1  # not the step that was never written
         waste.unlink()
         checkpoints.save("latest", STATES[2])
         checkpoints.wait()
-        chex.assert_trees_all_equal(checkpoints.restore("latest", ABSTRACT)[0], STATES[2])
+        chex.assert_trees_all_equal(checkpoints.restore("latest", ABSTRACT).state, STATES[2])
 
 
 @pytest.mark.fault("F13")
@@ -190,7 +190,7 @@ def test_permission_that_is_lost(tmp_path, monkeypatch):
             settled(checkpoints)
         monkeypatch.undo()
         assert threading.active_count() <= threads  # none waits, as the process would at its end
-        assert int(checkpoints.restore("latest", ABSTRACT)[0].step) == 1
+        assert int(checkpoints.restore("latest", ABSTRACT).state.step) == 1
 
 
 def refused(path, *arguments, **keywords):
