@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -93,41 +93,45 @@ def work(jaxpr: Jaxpr | ClosedJaxpr) -> Work:
     derivatives and kernels is counted, and what `shard_map` divides is counted for all devices. Reading a convolution
     beyond the edge counts, as in published figures; the zeros that dilation puts in between do not.
     """
-    inner = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
-    return sum((_work(equation) for equation in inner.eqns), Work())
+    return sum((_work(equation) for equation in equations(jaxpr)), Work())
+
+
+def equations(jaxpr: Jaxpr | ClosedJaxpr) -> Sequence[Any]:
+    """Return the operations of a program."""
+    return (jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr).eqns
 
 
 def _work(equation: Any) -> Work:
     """Return the work of one equation."""
+    own, inside, count = parts(equation)
+    return sum((work(each) for each in inside), own).times(count)
+
+
+def parts(equation: Any) -> tuple[Work, Sequence[Jaxpr | ClosedJaxpr], int]:
+    """Return the work of an equation without the programs inside it, these, and how often all of that is done."""
     parameters = equation.params
     match equation.primitive.name:
         case "dot_general":
-            return _product(equation, _dot_flops(equation))
+            return _product(equation, _dot_flops(equation)), (), 1
         case "conv_general_dilated":
-            return _product(equation, _convolution_flops(equation))
+            return _product(equation, _convolution_flops(equation)), (), 1
         case "scan":
-            return work(parameters["jaxpr"]).times(parameters["length"])
+            return Work(), (parameters["jaxpr"],), parameters["length"]
         case "while":
-            count = trips(equation)
-            body = work(parameters["body_jaxpr"]) + work(parameters["cond_jaxpr"])
-            return body.times(count) if count is not None else body + Work(open_loops=1)
+            count, inside = trips(equation), (parameters["body_jaxpr"], parameters["cond_jaxpr"])
+            return (Work(open_loops=1), inside, 1) if count is None else (Work(), inside, count)
         case "cond":
-            return max((work(branch) for branch in parameters["branches"]), key=lambda each: each.flops)
+            return Work(), (max(parameters["branches"], key=lambda branch: work(branch).flops),), 1
         case "shard_map":
             devices = math.prod(parameters["mesh"].shape[axis] for axis in parameters["newly_manual_axes"])
-            return work(parameters["jaxpr"]).times(devices)
+            return Work(), (parameters["jaxpr"],), devices
         case "pallas_call":
-            return work(parameters["jaxpr"]).times(math.prod(parameters["grid_mapping"].grid))
-    inside = list(_jaxprs(parameters))
+            return Work(), (parameters["jaxpr"],), math.prod(parameters["grid_mapping"].grid)
+    inside = tuple(parameter for parameter in parameters.values() if isinstance(parameter, Jaxpr | ClosedJaxpr))
     # The program inside a reduction is that of one pair of elements.
     if inside and not equation.primitive.name.startswith(("reduce", "scatter", "sort", "cum", "arg")):
-        return sum((work(each) for each in inside), Work())
-    return Work(elementwise=_elements(equation))
-
-
-def _jaxprs(parameters: dict[str, Any]) -> Iterator[Jaxpr | ClosedJaxpr]:
-    """Yield the programs inside an equation."""
-    return (parameter for parameter in parameters.values() if isinstance(parameter, Jaxpr | ClosedJaxpr))
+        return Work(), inside, 1
+    return Work(elementwise=_elements(equation)), (), 1
 
 
 def _elements(equation: Any) -> int:
