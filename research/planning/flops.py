@@ -118,8 +118,8 @@ def parts(equation: Any) -> tuple[Work, Sequence[Jaxpr | ClosedJaxpr], int]:
         case "scan":
             return Work(), (parameters["jaxpr"],), parameters["length"]
         case "while":
-            count, inside = trips(equation), (parameters["body_jaxpr"], parameters["cond_jaxpr"])
-            return (Work(open_loops=1), inside, 1) if count is None else (Work(), inside, count)
+            count, body = trips(equation), (parameters["body_jaxpr"], parameters["cond_jaxpr"])
+            return (Work(open_loops=1), body, 1) if count is None else (Work(), body, count)
         case "cond":
             return Work(), (max(parameters["branches"], key=lambda branch: work(branch).flops),), 1
         case "shard_map":

@@ -51,9 +51,8 @@ def layers(experiment: Experiment, step: ClosedJaxpr) -> list[Layer]:
     found = _called(experiment)
     for path, (forward, backward) in _flops(step, found).items():
         for depth in range(len(path) + 1):
-            if (layer := found.get(path[:depth])) is not None:
-                layer.flops[FORWARD] += forward
-                layer.flops[BACKWARD] += backward
+            found[path[:depth]].flops[FORWARD] += forward
+            found[path[:depth]].flops[BACKWARD] += backward
     return list(found.values())
 
 
@@ -65,11 +64,11 @@ def table(found: list[Layer]) -> Iterator[str]:
         flops = (f"{layer.flops[FORWARD]:,}", f"{layer.flops[BACKWARD]:,}")
         rows.append(("/".join(layer.path) or "model", layer.module, outputs, f"{layer.size:,}", *flops))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row, layer in zip(rows, [None, *found], strict=True):
+    for row, of in zip(rows, [None, *found], strict=True):
         padded = zip(row, widths, strict=True)
         words = [text.ljust(width) if index < 3 else text.rjust(width) for index, (text, width) in enumerate(padded)]
         yield "  ".join(words).rstrip()
-        for name, array in layer.parameters.items() if layer else ():
+        for name, array in of.parameters.items() if of else ():
             yield f"    {name} {shape(array)}"
 
 

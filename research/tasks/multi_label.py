@@ -94,7 +94,7 @@ class MultiLabel(Task):
     def details(self, sums: Sums) -> dict[str, Any]:
         """Return accuracy and AUC of each label, null where it has no answers, or only one kind of them."""
         accuracy = [mean(correct, count) for correct, count in zip(sums["correct"], sums["count"], strict=True)]
-        return {"accuracy": accuracy, "auc": _areas(sums).tolist()}
+        return {"accuracy": accuracy, "auc": _areas(sums)}
 
     def predictions(self, outputs: jax.Array, batch: Batch) -> Columns:
         """Return `labels`, -1 where missing, `prediction` (0 or 1) and `probability`, [b, k] each."""

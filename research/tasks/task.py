@@ -67,7 +67,7 @@ class Task:
         raise NotImplementedError
 
     def details(self, sums: Sums) -> dict[str, Any]:
-        """Return what is worth keeping besides numbers, as JSON types."""
+        """Return what is worth keeping besides numbers, by name: arrays, or JSON types."""
         return {}
 
     def predictions(self, outputs: Any, batch: Batch) -> Columns:

@@ -151,13 +151,16 @@ class Recorder:
     def finish(self, step: int, evaluated: dict[Split, Evaluated], illustrations: dict[str, str]) -> Result:
         """Write and return the result."""
         seconds = self._say_goodput()
+        details: dict[str, dict[str, Any]] = {name: details for name, (_, details) in evaluated.items()}
+        if is_main_process():
+            details = self.folder.write_details(details)
         result = Result(
             experiment=json.loads(self.folder.experiment.read_text()),
             fingerprint=fingerprint(self.experiment),
             seed=self.experiment.seed,
             steps=step,
             metrics={name: metrics for name, (metrics, _) in evaluated.items()},
-            details={name: details for name, (_, details) in evaluated.items()},
+            details=details,
             seconds=seconds,
             parameters=self.parameters,
             device=device(self.layout.devices),

@@ -137,10 +137,10 @@ class Run(Stepping):
     def wait(self, call: Call) -> None:
         """Wait until the device has done a call. Raises `NotFinite` where the run cannot continue from there."""
         if not self.options.stop_diverged:
-            jax.block_until_ready(call.metrics)
+            jax.block_until_ready(call.fault)
             return
         # Reading what is ready takes a microsecond or two, less than waiting for each of the metrics.
-        faults = np.asarray(call.metrics["fault"])
+        faults = np.asarray(call.fault)
         self.recorder.sentry.look(
             call.step, faults[0].reshape(-1) if self.layout.method == "pmap" else faults.reshape(-1)
         )

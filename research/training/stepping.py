@@ -23,10 +23,13 @@ Report = tuple[int, Metrics, float]  # step, metrics still on the device, second
 
 
 class Call(NamedTuple):
-    """A call of the compiled program, made after `step` steps, which the device may still be at."""
+    """A call of the compiled program, made after `step` steps, which the device may still be at.
+
+    Of what it returns only this is kept: metrics that nobody reads are freed at once, and may be large.
+    """
 
     step: int
-    metrics: Metrics
+    fault: jax.Array
 
 
 # Compiling a program anew takes as long as some thousand steps of a network that is small enough for its metrics to be
@@ -149,7 +152,7 @@ class Stepping(abc.ABC):
             with clock.phase("step" if program in compiled else "compile"):
                 with self.watch.call(self.step, count, self.state):
                     self.state, metrics = call(self.hyperparameters, self.state, feed, self.references)
-                in_flight.append(Call(self.step, metrics))
+                in_flight.append(Call(self.step, metrics["fault"]))
                 if len(in_flight) > IN_FLIGHT or program not in compiled:
                     self.wait(in_flight.popleft())
                 compiled.add(program)

@@ -174,7 +174,7 @@ class GroupTraining(Stepping):
 
     def wait(self, call: Call) -> None:
         """Wait until the device has done a call; what is not finite stays in its own run."""
-        jax.block_until_ready(call.metrics)
+        jax.block_until_ready(call.fault)
 
     def host_state(self) -> TrainState:
         """Return the states of all, stacked, on the host; moved there once a step."""

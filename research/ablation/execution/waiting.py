@@ -8,6 +8,8 @@ from research.ablation.store.study_folder import Store
 from research.training import Interrupted
 
 PAUSES = (0.05, 0.25)  # seconds between two looks at what another process is doing, at first and at most
+SHARE = 0.1  # of the time that is spent looking, at most: where trials are many, one look at all of them takes long
+LONGEST = 2.0  # seconds of a pause
 
 
 def stopped(store: Store) -> Interrupted:
@@ -21,6 +23,7 @@ class Waiting:
     def __init__(self, store: Store, interrupted: Callable[[], bool]) -> None:
         self._store, self._interrupted = store, interrupted
         self._seconds = PAUSES[0]
+        self._since: float | None = None  # when the last pause ended, where nothing but looking followed
 
     def heed(self) -> None:
         """Raise `Interrupted` after a signal."""
@@ -30,9 +33,10 @@ class Waiting:
     def pause(self) -> None:
         """Let another process work. Raises `Interrupted` after a signal."""
         self.heed()
-        time.sleep(self._seconds)
-        self._seconds = min(2 * self._seconds, PAUSES[1])
+        looking = 0.0 if self._since is None else time.perf_counter() - self._since
+        time.sleep(min(max(self._seconds, looking * (1 - SHARE) / SHARE), LONGEST))
+        self._seconds, self._since = min(2 * self._seconds, PAUSES[1]), time.perf_counter()
 
     def reset(self) -> None:
         """Take note that something happened: the next pause is a short one."""
-        self._seconds = PAUSES[0]
+        self._seconds, self._since = PAUSES[0], None

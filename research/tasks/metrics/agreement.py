@@ -13,7 +13,7 @@ def of_confusion(confusion: np.ndarray) -> dict[str, float]:
     The means are over the classes that occur among labels or guesses; a quotient 0 / 0 counts as 0. Of no examples all
     are NaN.
     """
-    confusion = np.asarray(confusion, np.float64)
+    confusion = np.asarray(confusion)
     hits, labels, guesses = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     seen = labels + guesses > 0
     return {

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, classes, difference, explain, from_json, to_json
 from research.fields import validate
@@ -19,6 +21,9 @@ from research.training.storage.lock import Lock, held
 
 log = logging.getLogger(__name__)
 
+LARGE = 10_000
+"""Numbers of a detail beyond which it gets a file of its own: every report reads result.json."""
+
 LONGEST = 255
 """Bytes of a file's name, beyond which no common file system takes it."""
 
@@ -27,9 +32,9 @@ LONGEST = 255
 class Result:
     """What a finished run came to: the content of result.json.
 
-    `metrics` is {split: {name: value}}, `details` what a task keeps besides numbers, `seconds` the wall time by phase
-    over all parts of the run, with what came to nothing as `lost`, `illustrations` the pictures and samples in the
-    folder and what they show.
+    `metrics` is {split: {name: value}}, `details` what a task keeps besides numbers, as `Folder.write_details` returns
+    it, `seconds` the wall time by phase over all parts of the run, with what came to nothing as `lost`, `illustrations`
+    the pictures and samples in the folder and what they show.
     """
 
     experiment: dict[str, Any]
@@ -59,6 +64,7 @@ class Folder:
         self.profile = self.root / "profile"
         self.baselines = self.root / "baselines"
         self.result = self.root / "result.json"
+        self.details = self.root / "details.npz"
         self.lineage = self.root / "lineage.jsonl"
         self.chaos = self.root / "chaos.jsonl"
         self.archive = self.root / "archive"
@@ -182,6 +188,33 @@ class Folder:
                     f"{path} is not what the data says now: the dataset, or the package it comes from, has changed "
                     "since the run began; bring the old one back, or choose another folder"
                 )
+
+    def write_details(self, details: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return details by split and name as JSON types: of large arrays, which go into details.npz, where they are.
+
+        Raises:
+            RunError: that file cannot be written.
+        """
+        large: dict[str, Any] = {
+            f"{split}/{name}": detail
+            for split, of_split in details.items()
+            for name, detail in of_split.items()
+            if isinstance(detail, np.ndarray) and detail.size > LARGE
+        }
+        if large:
+            with writing(self.details), partial_file(self.details) as partial:
+                np.savez_compressed(partial, **large)
+
+        def plain(place: str, detail: Any) -> Any:
+            """Return a detail as JSON types."""
+            if place in large:
+                return {"file": self.details.name, "array": place, "shape": list(detail.shape)}
+            return detail.tolist() if isinstance(detail, np.ndarray) else detail
+
+        return {
+            split: {name: plain(f"{split}/{name}", detail) for name, detail in of_split.items()}
+            for split, of_split in details.items()
+        }
 
     def write_result(self, result: Result) -> None:
         """Write result.json. Raises `RunError` where that fails."""

@@ -35,7 +35,7 @@ def rollback(workdir: str | Path, step: int) -> Path:
         # that is left is one that the run has had.
         pictures = [folder.root / name for name in (result.illustrations if result else ())]  # plain names
         later = [path for kind in ("latest", "best") for path in _saved(folder, kind) if int(path.name) > step]
-        for path in (folder.result, folder.curves, *pictures, *reversed(later)):
+        for path in (folder.result, folder.details, folder.curves, *pictures, *reversed(later)):
             if path.is_file() or path in later:
                 target = archive / path.relative_to(folder.root)
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from research.errors import RunError, UsageError
@@ -40,6 +41,25 @@ def test_files_of_a_finished_run(tiny, undisturbed):
     assert [line["step"] for line in lines if line["split"] == "validation"] == [5, 10, 12]
     assert [line["step"] for line in lines if line["split"] == "test"] == [12]
     assert {"gradient_norm", "parameter_norm", "update_norm"} <= set(lines[0])
+
+
+def test_what_is_large_gets_a_file_of_its_own(tmp_path):
+    """Every report reads result.json: a matrix of 1,000 classes would make it 26 MB."""
+    small, large = np.arange(100 * 100).reshape(100, 100), np.arange(101 * 101).reshape(101, 101)
+    details = {
+        "validation": {"matrix": small, "names": ["a"]},
+        "test": {"matrix": large, "auc": np.array([0.5, np.nan])},
+    }
+    folder = Folder(tmp_path)
+    found = folder.write_details(details)
+    assert found["validation"] == {"matrix": small.tolist(), "names": ["a"]}
+    assert found["test"]["matrix"] == {"file": "details.npz", "array": "test/matrix", "shape": [101, 101]}
+    assert found["test"]["auc"][0] == 0.5 and len(json.dumps(found["test"])) < 200
+    with np.load(tmp_path / "details.npz") as written:
+        np.testing.assert_array_equal(written["test/matrix"], large)
+    folder.details.unlink()
+    folder.write_details({"test": {"matrix": small}})
+    assert not folder.details.exists()
 
 
 @pytest.mark.fault("F18")
