@@ -60,8 +60,8 @@ class Experiment:
     safety: Safety = Safety()
     """Which updates are left out, and what ends a run."""
     forward_mode: bool = False
-    """Whether `jax.jvp` and `jax.hessian` work through convolutions, as reverse mode always does: they are left to
-    XLA's own formulation, slower to train on a CPU. A part of the program, and so of what is compiled for it."""
+    """Whether `jax.jvp` and `jax.hessian` work through convolutions and attention, as reverse mode always does: they
+    are left to XLA's own formulation, slower to train on a CPU. A part of the program, and so of what is compiled."""
 
     def __post_init__(self) -> None:
         validate(self)

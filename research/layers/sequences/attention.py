@@ -9,12 +9,11 @@ from jax.nn.initializers import Initializer
 
 from research.errors import UsageError
 from research.fields import Rate, Size, is_static_zero
+from research.kernels.attention import Implementation, attend
 from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 from research.layers.normalization import Normalization
 from research.layers.sequences.positions import RotaryBase, rotary
-
-Implementation = Literal["xla", "cudnn"]
 
 
 class KeyValues(NamedTuple):
@@ -39,10 +38,10 @@ class Attention(nn.Module):
     whatever the rest of the cache holds. A memory may likewise be the `KeyValues` of a former call, so as to project it
     once.
 
-    The computation is `jax.nn.dot_product_attention`, softmax in float32. Dropout of weights, and weights asked for by
-    making `intermediates` mutable (sown as `weights` [b, h, l, s], before dropout), take plain products instead, since
-    the fused kernels offer neither. With `train=True` and dropout it draws from the `dropout` stream. Source: Vaswani
-    et al. (2017, section 3.2).
+    The computation is `attend`, softmax in float32. Dropout of weights, and weights asked for by making `intermediates`
+    mutable (sown as `weights` [b, h, l, s], before dropout), take plain products instead, since fused kernels and
+    blocks offer neither. With `train=True` and dropout it draws from the `dropout` stream. Source: Vaswani et al.
+    (2017, section 3.2).
 
     Raises:
         UsageError: sizes that do not divide, a mask or bias of the wrong shape, a cache without causality.
@@ -121,15 +120,9 @@ class Attention(nn.Module):
             weights = Dropout(self.dropout, name="dropout")(weights, train).astype(query.dtype)
             y = jnp.einsum("bhls,bshd->blhd", weights, _repeat(known.values, self.heads))
         else:
-            y = jax.nn.dot_product_attention(
-                query,
-                *known,
-                bias=bias,
-                mask=seen,
-                is_causal=causal,
-                local_window_size=None if window is None else (window, 0 if causal else window),
-                implementation=self.implementation,
-            )
+            y = attend(
+                query, *known, seen, bias, causal=causal, window=window, implementation=self.implementation
+            )  # [b, l, h, d / h]
         output = Dense(d, self.bias, dtype=self.dtype, kernel_init=self.output_init, name="output")
         return output(y.reshape(b, l, d)), known  # [b, l, d]
 
