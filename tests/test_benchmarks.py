@@ -24,6 +24,7 @@ from research.training.update.shapes import abstract_state
 from research.training.update.state import count_parameters
 
 COMMANDS = (
+    "attention",
     "checkpoint",
     "decode",
     "input",

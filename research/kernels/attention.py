@@ -13,8 +13,8 @@ from research.kernels.choice import forward_mode
 
 Implementation = Literal["xla", "cudnn"]
 
-# Measured by `python -m benchmarks.attention`. So long a block of queries is fastest on a CPU, or with a window one as
-# long as that, within these bounds; scores of fewer queries or keys than the least block are computed at once.
+# Measured by `python -m benchmarks.attention`: a CPU is fastest with blocks of so many queries, with a window of as
+# many as that has, but no fewer than the least. What is no longer than a block is computed at once.
 BLOCK = 128
 LEAST_BLOCK = 64
 
@@ -37,9 +37,11 @@ def attend(
     the mean of all values. Softmax is in float32.
 
     It is `jax.nn.dot_product_attention`, of which a CPU gets its own forms: products of the matrices of each head
-    where there are few scores, and else blocks of queries, so that memory grows with l + s rather than l s, and with a
-    window time too. The blocks have a backward pass of their own, so forward mode, as in `jax.jvp` and `jax.hessian`,
-    works only within `forward_mode`, which leaves all to `jax.nn`.
+    where there are few queries or keys, and else blocks of queries, so that memory grows with l + s rather than l s,
+    and with a window time too. At length 2,048 value and gradient took a third of the time and 14 MB instead of 201 (4
+    heads of 8 features, float32), with a window of 64 a fiftieth and 2 MB. The blocks have a backward pass of their
+    own, so forward mode, as in `jax.jvp` and `jax.hessian`, works on any device only within `forward_mode`, which
+    leaves all to `jax.nn`.
     """
     l, s = query.shape[1], key.shape[1]
     size = block_size(l, s, window)
@@ -69,7 +71,7 @@ def attend(
 def block_size(queries: int, keys: int, window: int | None) -> int | None:
     """Return how many queries a CPU takes at a time, in blocks of one size; None where it takes all at once."""
     size = BLOCK if window is None else min(max(window, LEAST_BLOCK), BLOCK)
-    if min(queries, keys) < size:
+    if min(queries, keys) <= size:
         return None
     return math.ceil(queries / math.ceil(queries / size))
 
