@@ -8,12 +8,15 @@ from pathlib import Path
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from research.devices import Layout, lay_out
 from research.errors import UsageError
 from research.experiment import Experiment, Placement, RunOptions, replace, split
+from research.kernels import attention
 from research.layers import partition
 from research.models import MLP
 from research.planning.lowering import lowered
@@ -237,6 +240,29 @@ def lays_out_by_rules(folder: Path, data_dir: str) -> None:
     assert "tensor" in specs[kernels[0]] and "fsdp" in specs[kernels[0]]
     assert layout == lay_out(experiment, Placement(data=2, fsdp=2, tensor=2))
     assert split(experiment)[0] == split(replace(experiment, {"seed": 3}))[0]
+
+
+def attends_in_blocks(folder: Path, data_dir: str) -> None:
+    """Long sequences are divided by rows and heads, and only the gradient of a bias that all share passes between."""
+    attention.BLOCK, attention.LEAST_BLOCK = 5, 3
+    generator = np.random.default_rng(0)
+    inputs = [generator.normal(size=(2, 13, 4, 5)).astype(np.float32) for _ in range(3)]
+    bias = generator.normal(size=(1, 4, 13, 13)).astype(np.float32)
+    mesh = jax.make_mesh((2, 4), ("data", "tensor"), axis_types=(AxisType.Auto,) * 2)
+    divided, whole = (NamedSharding(mesh, spec) for spec in (PartitionSpec("data", None, "tensor"), PartitionSpec()))
+    for window in (None, 4):
+
+        def loss(inputs, bias, window=window):
+            return jnp.sin(attention.attend(*inputs, bias=bias, causal=True, window=window)).sum()
+
+        gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+        placed = [jax.device_put(x, divided) for x in inputs], jax.device_put(bias, whole)
+        program = gradient.lower(*placed).compile()
+        assert not re.search("all-gather|all-to-all|collective-permute", program.as_text())
+        for found, wanted in zip(
+            jax.tree.leaves(program(*placed)), jax.tree.leaves(gradient(inputs, bias)), strict=True
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def hold(law: str, folder: str, data_dir: str) -> None:

@@ -15,6 +15,7 @@ LAWS = (
     "compiles_once",
     "communicates_gradients_alone",
     "refuses",
+    "attends_in_blocks",
     "lays_out_by_rules",
 )
 
