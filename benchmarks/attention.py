@@ -48,7 +48,9 @@ def forms(length: int, window: int | None) -> dict[str, Form]:
     def in_blocks_of(size: int) -> Form:
         return lambda *inputs: in_blocks(Blocks(length, length, size, True, window), *inputs, None, None)
 
-    together: Form = lambda *inputs: at_once(*inputs, None, None, True, window)  # noqa: E731
+    def together(*inputs: jax.Array) -> jax.Array:
+        return at_once(*inputs, None, None, True, window)
+
     return {"jax": by_jax, "at once": together} | {str(n): in_blocks_of(n) for n in SIZES if n <= length}
 
 
