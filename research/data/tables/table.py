@@ -1,19 +1,24 @@
 """Tables: numbers, labels or a class to be told from the numbers in the other columns of a file."""
 
 import dataclasses
+import functools
 import json
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
 
 from research.data import files, splits
+from research.data.files import Version
 from research.data.schema import Categorical, Labels, Meaning, Presence, Real, Schema
 from research.data.source import Batch, Data
 from research.data.splits import Split
 from research.data.storage.records import Arrays, Records
 from research.errors import UsageError
 from research.fields import Size
+
+_NUMBERS = 2**18  # computed in float64 at a time, so that no second copy of a table exists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,15 +75,19 @@ class Table(Data):
             UsageError: as `files.numbers`; another number of columns than this value says, targets that are not what
                 `kind` says, missing inputs without `presence`, or inputs of which training sees no value.
         """
+        fit = _fit(self, self._version())
         columns, target, rows = self._read()
-        mean, std = self._fit(columns, rows["train"])
         kept = rows[split]
         if not len(kept):
             raise UsageError(f'the {split} split of "{self.name}" has no examples')
-        scaled = (columns.values[kept] - mean) / std  # [n, d]
-        known = ~np.isnan(scaled)
-        channels = [np.where(known, scaled, 0), *([known] if self.presence else [])]
-        features = np.concatenate(channels, axis=1).astype(np.float32)
+        n, d = len(kept), self.features
+        features = np.empty((n, d * (1 + self.presence)), np.float32)
+        for some in _stretches(n, d):
+            scaled = (columns.values[kept[some]] - fit.mean) / fit.std
+            known = ~np.isnan(scaled)
+            features[some, :d] = np.where(known, scaled, 0)
+            if self.presence:
+                features[some, d:] = known
         return Records.of({"features": features, **self._targets(target[kept])})
 
     def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
@@ -91,15 +100,18 @@ class Table(Data):
 
     def files(self, data_dir: str | None = None) -> dict[str, str]:
         """Return `dataset.json`, and `columns.json`: mean and standard deviation of each input."""
-        columns, _, rows = self._read()
-        mean, std = self._fit(columns, rows["train"])
-        fitted = {name: {"mean": float(mean[i]), "std": float(std[i])} for i, name in enumerate(columns.names)}
+        fit = _fit(self, self._version())
+        fitted = {name: {"mean": float(fit.mean[i]), "std": float(fit.std[i])} for i, name in enumerate(fit.names)}
         return {**files.describe(self.name), "columns.json": json.dumps(fitted, indent=2) + "\n"}
+
+    def _version(self) -> Version:
+        """Return what changes when the file does."""
+        if not files.is_file(self.name):
+            raise UsageError(f'data.name "{self.name}" must be the path of a .csv or .npz file')
+        return files.version(self.name)
 
     def _read(self) -> "tuple[Columns, np.ndarray, dict[Split, np.ndarray]]":
         """Return inputs, targets [n, k] and the rows of each split, checked against what this value says."""
-        if not files.is_file(self.name):
-            raise UsageError(f'data.name "{self.name}" must be the path of a .csv or .npz file')
         columns, target = inputs(self.name, self.target), targets(self.name, self.target)
         n, d = columns.values.shape
         if len(target) != n:
@@ -132,16 +144,6 @@ class Table(Data):
             shown = ", ".join(f"{number:g}" for number in target[wrong[0]])
             raise UsageError(f"{files.place(self.name, wrong[0])}: the target is {shown}; it must be {meant}")
 
-    def _fit(self, columns: "Columns", rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation [d] of each input over the training rows, 1 for one that never changes."""
-        training = columns.values[rows].astype(np.float64)
-        if len(empty := np.flatnonzero(np.isnan(training).all(axis=0))):
-            raise UsageError(
-                f'"{self.name}" has no value of "{columns.names[empty[0]]}" in its training split; leave that out'
-            )
-        std = np.nanstd(training, axis=0)
-        return np.nanmean(training, axis=0), np.where(std > 0, std, 1)
-
     def _targets(self, target: np.ndarray) -> Arrays:
         """Return the entries that hold the targets [n, k]."""
         present = ~np.isnan(target)
@@ -159,6 +161,50 @@ class Columns(NamedTuple):
 
     values: np.ndarray
     names: tuple[str, ...]
+
+
+class Fit(NamedTuple):
+    """Mean and standard deviation [d] of each input over the training split, 1 for one that never changes."""
+
+    names: tuple[str, ...]
+    mean: np.ndarray
+    std: np.ndarray
+
+
+# Small, and asked for by every split and every trial of a study.
+@functools.lru_cache(maxsize=32)
+def _fit(table: Table, version: Version) -> Fit:
+    """Return what inputs are standardised by. Raises `UsageError` as `Table.open`."""
+    columns, _, rows = table._read()
+    training = rows["train"]
+    count = _total(columns.values, training, lambda numbers: (~np.isnan(numbers)).astype(np.intp))
+    if len(empty := np.flatnonzero(count == 0)):
+        raise UsageError(
+            f'"{table.name}" has no value of "{columns.names[empty[0]]}" in its training split; leave that out'
+        )
+    mean = _total(columns.values, training, lambda numbers: np.nan_to_num(numbers, copy=False)) / count
+    squares = _total(columns.values, training, lambda numbers: np.nan_to_num(numbers - mean, copy=False) ** 2)
+    std = np.sqrt(squares / count)
+    return Fit(columns.names, mean, np.where(std > 0, std, 1))
+
+
+def _total(values: np.ndarray, rows: np.ndarray, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return the sum over rows of what `of` makes of values [n, d], in float64: [d].
+
+    It is that of NumPy over all at once, to the last bit: row is added to row, but of a single column.
+    """
+    total = None
+    for some in _stretches(len(rows), values.shape[1]) if values.shape[1] > 1 else [slice(None)]:
+        part = of(values[rows[some]].astype(np.float64))
+        total = part.sum(axis=0) if total is None else np.concatenate([total[None], part]).sum(axis=0)
+    assert total is not None
+    return total
+
+
+def _stretches(n: int, d: int) -> Iterator[slice]:
+    """Yield stretches of `n` rows of `d` numbers, few enough to be computed at a time."""
+    step = max(1, _NUMBERS // d)
+    return (slice(start, start + step) for start in range(0, n, step))
 
 
 def inputs(path: str, target: tuple[str, ...]) -> Columns:

@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from research.data import Table
+from research.data import Table, files
 from research.data.schema import Categorical, Labels, Real
 from research.data.splits import Split
+from research.data.tables import table
 from research.errors import UsageError
 
 SPLITS = Split.__args__
@@ -130,3 +131,49 @@ def test_too_little_is_said(write):
         Table("digits", features=1).open("train")
     with pytest.raises(UsageError, match="cannot read nowhere.csv: No such file"):
         Table("nowhere.csv", features=1).open("train")
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_what_is_computed_in_stretches_is_what_numpy_computes_at_once(d, order, tmp_path, monkeypatch):
+    """To the last bit, gaps and a column that never changes among them."""
+    generator = np.random.default_rng(d)
+    values = (generator.normal(size=(997, d)) * 10.0 ** generator.normal(size=d) + 5).astype(np.float32, order=order)
+    values[generator.random((997, d)) < 0.1] = np.nan
+    values[:, d // 2] = 3
+    path = str(tmp_path / "t.npz")
+    np.savez(path, features=values, target=np.arange(997))
+    monkeypatch.setattr(table, "_NUMBERS", 7 * d)
+    value = Table(path, features=d, presence=True)
+    found = {split: value.open(split).arrays() for split in SPLITS}
+    rows = {split: arrays["target"][:, 0].astype(int) for split, arrays in found.items()}
+    training = values[rows["train"]].astype(np.float64)
+    mean, std = np.nanmean(training, axis=0), np.nanstd(training, axis=0)
+    fitted = json.loads(value.files()["columns.json"])
+    assert [[each["mean"], each["std"]] for each in fitted.values()] == [
+        [m, s or 1] for m, s in zip(mean.tolist(), std.tolist(), strict=True)
+    ]
+    for split, arrays in found.items():
+        scaled = (values[rows[split]] - mean) / np.where(std > 0, std, 1)
+        known = ~np.isnan(scaled)
+        expected = np.concatenate([np.where(known, scaled, 0), known], axis=1).astype(np.float32)
+        np.testing.assert_array_equal(arrays["features"].view(np.uint32), expected.view(np.uint32))
+
+
+def test_a_file_is_parsed_and_digested_once_until_it_changes(write, monkeypatch):
+    rows = [(i, i % 7, i % 3) for i in range(29)]
+    value = Table(write("a,b,y", rows), features=2, target=("y",))
+    counts = {"read": 0, "file_digest": 0}
+    for module, name in ((files.csv_files, "read"), (files.hashlib, "file_digest")):
+
+        def counted(*arguments, of=getattr(module, name), name=name):
+            counts[name] += 1
+            return of(*arguments)
+
+        monkeypatch.setattr(module, name, counted)
+    for _ in range(3):
+        before = [value.open(split).arrays()["features"] for split in SPLITS], value.files()
+    assert counts == {"read": 1, "file_digest": 1}
+    write("a,b,y", [(i, i % 7, 10 * (i % 3)) for i in range(29)])
+    assert value.files()["dataset.json"] != before[1]["dataset.json"]
+    assert value.open("train").arrays()["target"].max() == 20 and counts == {"read": 2, "file_digest": 2}
