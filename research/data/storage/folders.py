@@ -1,8 +1,14 @@
-"""Text files of a folder as a dataset: which of them are read, and how they are split."""
+"""Text files of a folder as a dataset: which of them are read, and how they are split.
 
+A file answers what a text does, as far as splits ask, and is read a block at a time, so that none is held in memory.
+"""
+
+import codecs
 import dataclasses
+import functools
 import hashlib
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -15,13 +21,79 @@ SUFFIXES = (".txt", ".md", ".rst", ".py")
 FEW = 10  # with fewer files the text itself is cut
 
 
+_BLOCK = 2**20  # bytes or characters at a time; between two blocks Python heeds signals
+
+
 @dataclasses.dataclass(frozen=True)
 class File:
-    """A file's name within the folder, its text, and what its content hashes to."""
+    """A stretch of the text of a file, and what may follow it; two that hold the same are equal."""
 
-    name: str
-    text: str
+    name: str = dataclasses.field(compare=False)
+    """Within its folder."""
+    path: Path = dataclasses.field(compare=False)
+    bytes: int
+    """Of the whole file, as the digest is."""
     digest: str
+    start: int
+    """The first character."""
+    stop: int
+    """The character after the last one."""
+    after: str = ""
+    """What follows the stretch."""
+
+    def __len__(self) -> int:
+        return self.stop - self.start + len(self.after)
+
+    def __getitem__(self, part: slice) -> "File":
+        """Return a stretch of it; nothing may follow this one."""
+        assert not self.after
+        start, stop, _ = part.indices(len(self))
+        return dataclasses.replace(self, start=self.start + start, stop=self.start + max(start, stop))
+
+    def __add__(self, text: str) -> "File":
+        return dataclasses.replace(self, after=self.after + text)
+
+    def find(self, mark: str, start: int) -> int:
+        """Return where a character is found first, from `start` on; -1 where it is not."""
+        for block in self[start:].blocks():
+            if (found := block.find(mark)) >= 0:
+                return start + found
+            start += len(block)
+        return -1
+
+    def blocks(self) -> Iterator[str]:
+        """Yield the text. Raises `UsageError` where the file cannot be read."""
+        try:
+            with self.path.open(encoding="utf-8", newline="") as file:
+                for place in range(0, self.start, _BLOCK):
+                    file.read(min(_BLOCK, self.start - place))
+                for place in range(self.start, self.stop, _BLOCK):
+                    yield file.read(min(_BLOCK, self.stop - place))
+        except OSError as error:
+            raise UsageError(f"cannot read {self.path}: {error.strerror}") from error
+        if self.after:
+            yield self.after
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return "".join(self.blocks())
+
+
+Document = str | File
+"""A text in memory, or one in a file."""
+
+
+def blocks(document: Document) -> Iterator[str]:
+    """Yield a text in parts of a moderate size."""
+    if isinstance(document, File):
+        return document.blocks()
+    return (document[start : start + _BLOCK] for start in range(0, len(document), _BLOCK))
+
+
+def whole(document: Document) -> str:
+    """Return a text as one."""
+    return document.text if isinstance(document, File) else document
 
 
 def is_folder(name: str) -> bool:
@@ -48,6 +120,8 @@ def check_link(path: Path) -> None:
 def read_files(folder: str) -> list[File]:
     """Return every file that ends with one of `SUFFIXES`, by path; hidden files and folders are left out.
 
+    Each is read through once, and again when it has changed.
+
     Raises:
         UsageError: there is no such folder, it has no such file, or a file cannot be read or is not UTF-8.
     """
@@ -60,20 +134,34 @@ def read_files(folder: str) -> list[File]:
         check_link(root / path)
         if not (root / path).is_file():
             continue
-        try:
-            content = (root / path).read_bytes()
-            text = content.decode()
-        except OSError as error:
-            raise UsageError(f"cannot read {root / path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{root / path} is not UTF-8 at byte {error.start}; convert or remove it") from error
-        files.append(File(path.as_posix(), text, hashlib.sha256(content).hexdigest()))
+        status = (root / path).stat()
+        size, digest, characters = _scanned(root / path, (status.st_mtime_ns, status.st_size))
+        files.append(File(path.as_posix(), root / path, size, digest, 0, characters))
     if not files:
         raise UsageError(f"{root} has no text files ({', '.join(SUFFIXES)})")
     return files
 
 
-def split_texts(texts: list[str], split: Split, folder: str) -> tuple[str, ...]:
+@functools.lru_cache(maxsize=2**16)
+def _scanned(path: Path, version: tuple[int, int]) -> tuple[int, str, int]:
+    """Return bytes, digest and characters of a file. Raises `UsageError` where it cannot be read or is not UTF-8."""
+    digest, decoder, size, characters = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 0, 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                size += len(block)
+                digest.update(block)
+                characters += len(decoder.decode(block))
+        decoder.decode(b"", final=True)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        place = size - len(error.object) + error.start
+        raise UsageError(f"{path} is not UTF-8 at byte {place}; convert or remove it") from error
+    return size, digest.hexdigest(), characters
+
+
+def split_texts(texts: Sequence[Document], split: Split, folder: str) -> tuple[Document, ...]:
     """Return the texts of a split, about 80, 10 and 10 %; empty ones and exact copies are left out.
 
     Ten texts or more are shuffled by a fixed seed and split whole. Of fewer, laid end to end, training is the first
@@ -89,9 +177,9 @@ def split_texts(texts: list[str], split: Split, folder: str) -> tuple[str, ...]:
         cuts = np.array([n - 2 * (n // 10), n - n // 10])
         chosen = np.split(shuffled, cuts)[get_args(Split).index(split)]
         return tuple(texts[i] for i in sorted(chosen))
-    whole = "".join(texts)
-    first, second = (whole.find("\n", len(whole) * share // 10) + 1 or len(whole) for share in (8, 9))
-    start, stop = {"train": (0, first), "validation": (first, second), "test": (second, len(whole))}[split]
+    total = sum(map(len, texts))
+    first, second = (_after_line(texts, total * share // 10) for share in (8, 9))
+    start, stop = {"train": (0, first), "validation": (first, second), "test": (second, total)}[split]
     pieces = []
     for text in texts:
         pieces.append(text[max(start, 0) : max(stop, 0)])
@@ -99,3 +187,13 @@ def split_texts(texts: list[str], split: Split, folder: str) -> tuple[str, ...]:
     if not any(pieces):
         raise UsageError(f"the text files of {folder} have too few lines and leave the {split} split empty; add some")
     return tuple(piece for piece in pieces if piece)
+
+
+def _after_line(texts: Sequence[Document], place: int) -> int:
+    """Return where the line ends that crosses a place in texts laid end to end; their end where none does."""
+    before = 0
+    for text in texts:
+        if (found := text.find("\n", max(place - before, 0))) >= 0:
+            return before + found + 1
+        before += len(text)
+    return before

@@ -11,7 +11,7 @@ from research.data.dataset import Dataset
 from research.data.files import check_unset
 from research.data.splits import Split
 from research.data.storage import catalog
-from research.data.storage.folders import is_folder, read_files, split_texts
+from research.data.storage.folders import Document, File, is_folder, read_files, split_texts, whole
 from research.data.storage.records import read
 from research.data.text.tokenization import FromFile, Trained
 from research.data.text.tokenizers import Tokenizer
@@ -54,15 +54,19 @@ class Documents(Dataset):
 
     def texts(self, split: Split, data_dir: str | None = None) -> tuple[str, ...]:
         """Return the texts of a split. Raises `UsageError` as `Dataset.source` and `check`."""
+        return tuple(map(whole, self.documents(split, data_dir)))
+
+    def documents(self, split: Split, data_dir: str | None = None) -> tuple[Document, ...]:
+        """Return what `texts` does, without reading those that are in files."""
         self.check()
         if is_folder(self.name):
-            return split_texts([file.text for file in read_files(self.name)], split, self.name)
+            return split_texts(read_files(self.name), split, self.name)
         (texts,) = columns(self, (self.feature,), split, data_dir)
         return texts
 
     def trained(self, data_dir: str | None = None) -> Tokenizer:
         """Return the tokenizer."""
-        return self.tokenizer.tokenizer(lambda: self.texts("train", data_dir), self.special)
+        return self.tokenizer.tokenizer(lambda: self.documents("train", data_dir), self.special)
 
     def counts(self, split: Split, data_dir: str | None = None) -> dict[str, int]:
         """Return what a split has, and what of it was cut to fit."""
@@ -70,19 +74,8 @@ class Documents(Dataset):
 
     def files(self, data_dir: str | None = None) -> dict[str, str]:
         """Return `dataset.json` with the counts of every split, and the trained `tokenizer.json`."""
-        if is_folder(self.name):
-            read = [
-                {"name": file.name, "bytes": len(file.text.encode()), "sha256": file.digest}
-                for file in read_files(self.name)
-            ]
-            described: dict[str, Any] = {"dataset": self.name, "files": read}
-        else:
-            described = json.loads(super().files(data_dir)["dataset.json"])
-        described["read"] = {split: self.counts(split, data_dir) for split in ("train", "validation", "test")}
-        return {
-            "dataset.json": json.dumps(described, indent=2) + "\n",
-            "tokenizer.json": self.trained(data_dir).to_json(),
-        }
+        files = tuple((file.name, file) for file in read_files(self.name)) if is_folder(self.name) else ()
+        return dict(_described(self, files, catalog.data_folder(data_dir)))
 
     def readable(self, columns: dict[str, np.ndarray], data_dir: str | None = None) -> dict[str, np.ndarray]:
         """Return the columns of token ids [n, l] that `READABLE` names as texts [n]; others as they are."""
@@ -94,6 +87,22 @@ class Documents(Dataset):
     def _unit(self) -> str | None:
         """Return what several texts are known to be of, such as a module; None where they are independent."""
         return None if is_folder(self.name) else catalog.unit(self.name)
+
+
+# Small, and asked for by every trial of a study.
+@functools.lru_cache(maxsize=32)
+def _described(data: Documents, files: tuple[tuple[str, File], ...], folder: str) -> dict[str, str]:
+    """Return what `Documents.files` does; of a folder, for these files of it."""
+    if files:
+        read = [{"name": name, "bytes": file.bytes, "sha256": file.digest} for name, file in files]
+        described: dict[str, Any] = {"dataset": data.name, "files": read}
+    else:
+        described = json.loads(Dataset.files(data, folder)["dataset.json"])
+    described["read"] = {split: data.counts(split, folder) for split in ("train", "validation", "test")}
+    return {
+        "dataset.json": json.dumps(described, indent=2) + "\n",
+        "tokenizer.json": data.trained(folder).to_json(),
+    }
 
 
 def columns(dataset: Dataset, features: tuple[str, ...], split: Split, data_dir: str | None) -> tuple[Any, ...]:
@@ -157,7 +166,7 @@ def decode(tokenizer: Tokenizer, ids: np.ndarray) -> np.ndarray:
 
 def id_type(size: int) -> type[np.unsignedinteger | np.signedinteger]:
     """Return the smallest type that token ids below `size` are kept in."""
-    return np.uint16 if size <= 2**16 else np.int32
+    return np.uint8 if size <= 2**8 else np.uint16 if size <= 2**16 else np.int32
 
 
 def padded(rows: list[list[int]], length: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:

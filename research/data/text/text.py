@@ -1,7 +1,8 @@
 """Running text for a language model: windows of tokens, each with the token that follows it."""
 
 import dataclasses
-from typing import ClassVar
+import functools
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,11 @@ import numpy as np
 from research.data.schema import Integer, Length, Schema, Tokens
 from research.data.source import Batch
 from research.data.splits import Split
+from research.data.storage.folders import Document, blocks
 from research.data.storage.records import Records
 from research.data.text.documents import Documents, id_type
 from research.data.text.tokenization import FromFile, Trained
-from research.data.text.tokenizers import Tokenizer
+from research.data.text.tokenizers import Tokenizer, separated
 from research.errors import UsageError
 from research.fields import Size
 
@@ -55,7 +57,7 @@ class Text(Documents):
             "tokens": jax.ShapeDtypeStruct(reach, id_type(self.vocabulary_size)),
             "count": jax.ShapeDtypeStruct((), np.int32),
         }
-        return spec if self._bytes else {**spec, "sizes": jax.ShapeDtypeStruct(reach, np.uint16)}
+        return spec if self._bytes else {**spec, "sizes": jax.ShapeDtypeStruct(reach, self._size_type)}
 
     def schema(self) -> Schema:
         """Return what the entries mean; windows are cut from the same documents."""
@@ -72,8 +74,7 @@ class Text(Documents):
 
     def trained(self, data_dir: str | None = None) -> Tokenizer:
         """Return the tokenizer, trained on the training split as it is read: with what separates its documents."""
-        pieces = tuple(self._pieces("train", data_dir))
-        return self.tokenizer.tokenizer(lambda: pieces, self.special)
+        return self.tokenizer.tokenizer(lambda: self.documents("train", data_dir), self.special, SEPARATOR)
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
         """Return random access to the windows of a split.
@@ -81,29 +82,22 @@ class Text(Documents):
         Raises:
             UsageError: as `Documents.texts`; a tokenizer's package is missing; the split has no two tokens.
         """
-        tokenizer, pieces = self.trained(data_dir), self._pieces(split, data_dir)
-        tokens = np.concatenate([np.array(tokenizer.encode(piece), np.int32) for piece in pieces])  # [n]
-        n = len(tokens)
+        encoded = self._encoded(split, data_dir)
+        n = encoded.length
         if n < 2:
             raise UsageError(f'the {split} split of "{self.name}" has fewer than two tokens')
-        starts = np.arange(0, n - 1, self.length)  # [w]
         arrays = {
-            "tokens": self._windows(tokens, starts).astype(id_type(self.vocabulary_size)),
-            "count": np.minimum(n - starts, self._reach).astype(np.int32),
+            "tokens": self._windows(encoded.tokens, n),
+            "count": np.minimum(n - np.arange(0, n - 1, self.length), self._reach).astype(np.int32),
         }
-        if not self._bytes:
-            sizes = np.concatenate([np.array(tokenizer.sizes(piece), np.uint16) for piece in pieces])
-            arrays["sizes"] = self._windows(sizes, starts)
+        if encoded.sizes is not None:
+            arrays["sizes"] = self._windows(encoded.sizes, n)
         return Records.of(arrays)
 
     def counts(self, split: Split, data_dir: str | None = None) -> dict[str, int]:
         """Return the documents, tokens and bytes of a split."""
-        pieces, tokenizer = self._pieces(split, data_dir), self.trained(data_dir)
-        return {
-            "documents": len(pieces),
-            "tokens": sum(len(tokenizer.encode(piece)) for piece in pieces),
-            "bytes": sum(len(piece.encode()) for piece in pieces),
-        }
+        documents, encoded = self.documents(split, data_dir), self._encoded(split, data_dir)
+        return {"documents": len(documents), "tokens": encoded.length, "bytes": encoded.bytes}
 
     def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         """Return windows as the class describes them; with a `key` and jitter, random ones."""
@@ -145,12 +139,59 @@ class Text(Documents):
         """Tokens in an example as stored: a window that begins anywhere in the first `length`, and one more."""
         return 2 * self.length if self.jitter else self.length + 1
 
-    def _windows(self, values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Return what follows each start, zero past the end: [n], [w] -> [w, reach]."""
-        views = np.lib.stride_tricks.sliding_window_view(np.pad(values, (0, self._reach)), self._reach)
-        return views[starts]
+    @property
+    def _size_type(self) -> type[np.unsignedinteger]:
+        """What the bytes of a token are kept in: those of a character are four at most."""
+        return np.uint8 if isinstance(self.tokenizer, Trained) and self.tokenizer.kind == "characters" else np.uint16
 
-    def _pieces(self, split: Split, data_dir: str | None) -> list[str]:
-        """Return the documents of a split, with what separates them."""
-        *others, last = self.texts(split, data_dir)
-        return [text + SEPARATOR for text in others] + [last]
+    def _windows(self, values: np.ndarray, n: int) -> np.ndarray:
+        """Return what follows every `length`-th of `n` values that zeros follow: [w, reach], a view of [n + reach]."""
+        return np.lib.stride_tricks.sliding_window_view(values, self._reach)[: n - 1 : self.length]
+
+    def _encoded(self, split: Split, data_dir: str | None) -> "Encoded":
+        """Return the tokens of a split."""
+        sizes = None if self._bytes else np.dtype(self._size_type)
+        documents, tokenizer = self.documents(split, data_dir), self.trained(data_dir)
+        return encode(documents, tokenizer, np.dtype(id_type(self.vocabulary_size)), sizes, self._reach)
+
+
+class Encoded(NamedTuple):
+    """The tokens of texts laid end to end, and zeros after them."""
+
+    tokens: np.ndarray
+    sizes: np.ndarray | None
+    """The bytes behind each token, where they are asked for."""
+    length: int
+    """Of the tokens, without what is after them."""
+    bytes: int
+    """The bytes of the texts."""
+
+
+# Three, for the splits of one dataset; windows are views of these arrays.
+@functools.lru_cache(maxsize=3)
+def encode(
+    documents: tuple[Document, ...],
+    tokenizer: Tokenizer,
+    ids: np.dtype,
+    sizes: np.dtype | None,
+    after: int,
+) -> Encoded:
+    """Return the tokens of documents, kept as `ids`, and where asked for their sizes, kept as that, `after` zeros last.
+
+    A part of a text at a time is encoded, so that nothing but what is kept is as large as the text.
+    """
+    size = sum(len(block.encode()) for document in separated(documents, SEPARATOR) for block in blocks(document))
+    # Room for a token a byte, fewer than which none is: what is not written to takes no memory.
+    tokens, widths = np.empty(size + after, ids), None if sizes is None else np.empty(size + after, sizes)
+    count = 0
+    for document in separated(documents, SEPARATOR):
+        for part in tokenizer.parts(document):
+            found = tokenizer.ids(part)
+            tokens[count : count + len(found)] = found
+            if widths is not None:
+                widths[count : count + len(found)] = tokenizer.widths(part)
+            count += len(found)
+    stop = count + after
+    for array in (tokens, *([] if widths is None else [widths])):
+        array[count:stop] = 0
+    return Encoded(tokens[:stop], None if widths is None else widths[:stop], count, size)

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from research.data.storage.folders import Document
 from research.data.text import tokenizers
 from research.data.text.tokenizers import Kind, Tokenizer
 from research.errors import UsageError
 from research.fields import Size
 
-Texts = Callable[[], tuple[str, ...]]
+Texts = Callable[[], tuple[Document, ...]]
 """Gives the texts of the training split, where they are needed."""
 
 
@@ -28,9 +29,12 @@ class Trained:
         """Raise `UsageError` where the ids have no room for what the kind cannot do without; reads nothing."""
         tokenizers.check(self.kind, self.vocabulary_size, special)
 
-    def tokenizer(self, texts: Texts, special: bool) -> Tokenizer:
-        """Return the tokenizer; with `special`, ids below `SPECIAL` are those of `research.tokens`."""
-        return tokenizers.train(self.kind, texts(), self.vocabulary_size, special)
+    def tokenizer(self, texts: Texts, special: bool, separator: str = "") -> Tokenizer:
+        """Return the tokenizer of texts that have a `separator` between two.
+
+        With `special`, ids below `SPECIAL` are those of `research.tokens`.
+        """
+        return tokenizers.train(self.kind, texts(), self.vocabulary_size, special, separator)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +54,7 @@ class FromFile:
     def check(self, special: bool) -> None:
         """Raise nothing: what is in the file is found when it is read."""
 
-    def tokenizer(self, texts: Texts, special: bool) -> Tokenizer:
+    def tokenizer(self, texts: Texts, special: bool, separator: str = "") -> Tokenizer:
         """Return the tokenizer of the file.
 
         Raises:

@@ -11,9 +11,14 @@ import collections
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Sequence
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
+from research.data.storage.folders import Document, blocks, whole
 from research.errors import UsageError
 from research.tokens import SPECIAL, UNKNOWN
 
@@ -21,6 +26,11 @@ Kind = Literal["bytes", "characters", "words", "bpe", "wordpiece"]
 
 REPLACEMENT = "\ufffd"  # what an unknown token reads as
 LATER = 0xF0000  # the first of the private characters that stand for characters within a word while pieces are learned
+
+_WIDTHS = np.array([0, 0x80, 0x800, 0x10000])  # the first characters of one, two, three and four bytes of UTF-8
+# Where whitespace follows what is none: byte pairs never reach across, and look at nothing before it.
+_LAST = 2**12  # how far from the end of a part that is looked for
+_BETWEEN = re.compile(r"(?<=\S)[ \n]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +46,10 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text; of the special ones only `UNKNOWN` may be among them."""
+        return self.ids(text).tolist()
+
+    def ids(self, text: str) -> np.ndarray:
+        """Return what `encode` does as an array [n]."""
         raise NotImplementedError
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -44,7 +58,15 @@ class Tokenizer:
 
     def sizes(self, text: str) -> list[int]:
         """Return the UTF-8 bytes of the text behind each token; bytes, characters and byte pairs leave none out."""
+        return self.widths(text).tolist()
+
+    def widths(self, text: str) -> np.ndarray:
+        """Return what `sizes` does as an array [n]."""
         raise NotImplementedError
+
+    def parts(self, document: Document) -> Iterator[str]:
+        """Yield a text in parts whose tokens, one after the other, are those of the text."""
+        yield whole(document)
 
     def to_json(self) -> str:
         """Return the tokenizer as JSON, which `from_json` reads."""
@@ -65,15 +87,19 @@ class Bytes(Tokenizer):
     def size(self) -> int:
         return self._first + 256
 
-    def encode(self, text: str) -> list[int]:
-        return [self._first + byte for byte in text.encode()]
+    def ids(self, text: str) -> np.ndarray:
+        found = np.frombuffer(text.encode(), np.uint8)
+        return found + np.uint16(self._first) if self._first else found
 
     def decode(self, ids: Iterable[int]) -> str:
         first, size = self._first, self.size
         return bytes(i - first for i in ids if first <= i < size).decode(errors="replace")
 
-    def sizes(self, text: str) -> list[int]:
-        return [1] * len(text.encode())
+    def widths(self, text: str) -> np.ndarray:
+        return np.ones(len(text.encode()), np.uint8)
+
+    def parts(self, document: Document) -> Iterator[str]:
+        return blocks(document)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,15 +121,23 @@ class BytePairs(Tokenizer):
     def size(self) -> int:
         return self._first + len(self.tokens)
 
-    def encode(self, text: str) -> list[int]:
-        return [self._first + i for i in self._model.encode(text).ids]
+    def ids(self, text: str) -> np.ndarray:
+        return np.array(self._model.encode(text).ids, np.int32) + self._first
 
     def decode(self, ids: Iterable[int]) -> str:
         first, size = self._first, self.size
         return self._model.decode([i - first for i in ids if first <= i < size])
 
-    def sizes(self, text: str) -> list[int]:
-        return [len(token) for token in self._model.encode(text).tokens]  # a byte is written as one character
+    def widths(self, text: str) -> np.ndarray:
+        return self._widths[self.ids(text) - self._first]
+
+    def parts(self, document: Document) -> Iterator[str]:
+        return between_words(document)
+
+    @functools.cached_property
+    def _widths(self) -> np.ndarray:
+        """The bytes of each token, each of which is written as one character."""
+        return np.array([len(token) for token in self.tokens])
 
     @functools.cached_property
     def _model(self) -> Any:
@@ -141,11 +175,6 @@ class _Listed(Tokenizer):
         """The id of each item."""
         return {item: self._first + i for i, item in enumerate(self.items)}
 
-    def _encode(self, items: Iterable[str]) -> list[int]:
-        """Return the ids of items."""
-        ids, unknown = self._ids, self._unknown
-        return [ids.get(item, unknown) for item in items]
-
     def _decode(self, ids: Iterable[int]) -> list[str]:
         """Return the items of ids."""
         first, size, unknown = self._first, self.size, self._unknown
@@ -158,22 +187,34 @@ class _Listed(Tokenizer):
 class Characters(_Listed):
     """A token is a character; the most frequent ones of the training texts are known."""
 
-    def encode(self, text: str) -> list[int]:
-        return self._encode(text)
+    def ids(self, text: str) -> np.ndarray:
+        return self._table[_points(text)]
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(self._decode(ids))
 
-    def sizes(self, text: str) -> list[int]:
-        return [len(character.encode()) for character in text]
+    def widths(self, text: str) -> np.ndarray:
+        return _WIDTHS.searchsorted(_points(text), side="right").astype(np.uint8)
+
+    def parts(self, document: Document) -> Iterator[str]:
+        return blocks(document)
+
+    @functools.cached_property
+    def _table(self) -> np.ndarray:
+        """The id of each character that there is."""
+        table = np.full(sys.maxunicode + 1, self._unknown, np.int32)
+        for character, index in self._ids.items():
+            table[ord(character)] = index
+        return table
 
 
 @dataclasses.dataclass(frozen=True)
 class Words(_Listed):
     """A token is what stands between spaces; the most frequent ones of the training texts are known."""
 
-    def encode(self, text: str) -> list[int]:
-        return self._encode(text.split())
+    def ids(self, text: str) -> np.ndarray:
+        ids, unknown = self._ids, self._unknown
+        return np.array([ids.get(word, unknown) for word in text.split()], np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(self._decode(ids))
@@ -187,8 +228,8 @@ class WordPieces(_Listed):
     from the left; a word that has none is unknown. Decoding puts a space before every word and punctuation mark.
     """
 
-    def encode(self, text: str) -> list[int]:
-        return self._model.encode(text).ids
+    def ids(self, text: str) -> np.ndarray:
+        return np.array(self._model.encode(text).ids, np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(self._decode(ids)).replace(" ##", "")
@@ -229,28 +270,63 @@ def check(kind: Kind, vocabulary: int, special: bool) -> None:
 
 # Experiments of a sweep share their texts, which hash and compare fast when they are the same objects.
 @functools.lru_cache(maxsize=8)
-def train(kind: Kind, texts: tuple[str, ...], vocabulary: int, special: bool) -> Tokenizer:
+def train(kind: Kind, texts: tuple[Document, ...], vocabulary: int, special: bool, separator: str = "") -> Tokenizer:
     """Return a tokenizer of at most `vocabulary` ids, trained on `texts`: the same in every process.
+
+    Between two texts there is a `separator`.
 
     Raises:
         UsageError: the vocabulary is too small, or the package that learns pieces is not installed.
     """
     check(kind, vocabulary, special)
+    documents = separated(texts, separator)
     match kind:
         case "bytes":
             return Bytes(special)
         case "characters":
-            counts = collections.Counter[str]()
-            for text in texts:
-                counts.update(text)
+            counts = _characters(documents)
             return Characters(special, _most_frequent(counts, vocabulary - Characters(special, ()).size))
         case "words":
-            counts = collections.Counter(word for text in texts for word in text.split())
+            counts = collections.Counter(word for document in documents for word in whole(document).split())
             return Words(special, _most_frequent(counts, vocabulary - Words(special, ()).size))
         case "bpe":
-            return BytePairs(special, *_byte_pairs(texts, vocabulary - BytePairs(special, (), ()).size))
+            return BytePairs(special, *_byte_pairs(documents, vocabulary - BytePairs(special, (), ()).size))
         case "wordpiece":
-            return WordPieces(special, _word_pieces(texts, vocabulary - WordPieces(special, ()).size))
+            return WordPieces(special, _word_pieces(documents, vocabulary - WordPieces(special, ()).size))
+
+
+def separated(texts: Sequence[Document], separator: str) -> Iterator[Document]:
+    """Yield texts, all but the last with what stands between two."""
+    for text in texts[:-1]:
+        yield text + separator if separator else text
+    yield from texts[-1:]
+
+
+def between_words(document: Document) -> Iterator[str]:
+    """Yield a text in parts, each of which begins with the whitespace after a word."""
+    kept = ""
+    for block in blocks(document):
+        kept += block
+        places = [match.start() for match in _BETWEEN.finditer(kept, max(0, len(kept) - _LAST))]
+        if places:
+            yield kept[: places[-1]]
+            kept = kept[places[-1] :]
+    yield kept
+
+
+def _characters(documents: Iterable[Document]) -> collections.Counter[str]:
+    """Return how often each character occurs."""
+    totals = np.zeros(sys.maxunicode + 1, np.int64)
+    for document in documents:
+        for block in blocks(document):
+            counts = np.bincount(_points(block))
+            totals[: len(counts)] += counts
+    return collections.Counter({chr(point): int(totals[point]) for point in np.flatnonzero(totals)})
+
+
+def _points(text: str) -> np.ndarray:
+    """Return the characters of a text as numbers."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def _most_frequent(counts: collections.Counter[str], number: int) -> tuple[str, ...]:
@@ -258,21 +334,22 @@ def _most_frequent(counts: collections.Counter[str], number: int) -> tuple[str, 
     return tuple(sorted(sorted(counts, key=lambda item: (-counts[item], item))[:number]))
 
 
-def _byte_pairs(texts: Sequence[str], number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _byte_pairs(texts: Iterable[Document], number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return tokens in the order of their ids, and merges in the order they are applied."""
     library = _library()
     model = library.Tokenizer(library.models.BPE())
     model.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
+    parts = (part for text in texts for part in between_words(text))
     model.train_from_iterator(
-        texts, library.trainers.BpeTrainer(vocab_size=number, initial_alphabet=alphabet, show_progress=False)
+        parts, library.trainers.BpeTrainer(vocab_size=number, initial_alphabet=alphabet, show_progress=False)
     )
     learned = json.loads(model.to_str())["model"]
     tokens = sorted(learned["vocab"], key=learned["vocab"].get)
     return tuple(tokens), tuple(" ".join(merge) for merge in learned["merges"])
 
 
-def _word_pieces(texts: Sequence[str], number: int) -> tuple[str, ...]:
+def _word_pieces(texts: Iterable[Document], number: int) -> tuple[str, ...]:
     """Return pieces in the order of their ids: characters, then longer ones as they were learned.
 
     The library's own trainer numbers characters within words in the order of a hash table, so that it gave other pieces
@@ -282,7 +359,7 @@ def _word_pieces(texts: Sequence[str], number: int) -> tuple[str, ...]:
     library = _library()
     normalizer = library.normalizers.BertNormalizer(lowercase=True)
     splitter = library.pre_tokenizers.BertPreTokenizer()
-    words = [word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+    words = [word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(whole(text)))]
     counts = collections.Counter[str]()
     for word in words:
         counts.update(word)

@@ -17,6 +17,7 @@ from research.data.storage.folders import split_texts
 from research.data.text import labelled_text
 from research.data.text.sentences import sentences
 from research.data.text.text import SEPARATOR
+from research.data.text.tokenizers import Bytes
 from research.errors import UsageError
 from research.tokens import END, MASK, SPECIAL, START
 
@@ -47,8 +48,8 @@ def batches(value, split, size=7, data_dir=None):
 def numbered(value, n):
     """Return a raw batch of one long split whose tokens are 0, 1, 2 and so on."""
     starts = np.arange(0, n - 1, value.length)
-    tokens = value._windows(np.arange(n), starts)
-    sizes = value._windows(np.arange(n) % 3 + 1, starts)
+    tokens = value._windows(np.pad(np.arange(n), (0, value._reach)), n)
+    sizes = value._windows(np.pad(np.arange(n) % 3 + 1, (0, value._reach)), n)
     return {"tokens": tokens, "count": np.minimum(n - starts, value._reach).astype(np.int32), "sizes": sizes}
 
 
@@ -174,10 +175,10 @@ def test_an_unreadable_file_is_named_and_capital_endings_are_read(tmp_path, monk
     (tmp_path / "A.TXT").write_text("x\n" * 40)
     assert len(Text(str(tmp_path), length=7).open("validation")) == 1
 
-    def refuse(path):
+    def refuse(path, *arguments, **named):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert _refused(lambda: Text(str(tmp_path)).open("train")) == f"cannot read {tmp_path}/A.TXT: Permission denied"
 
 
@@ -424,3 +425,28 @@ def test_a_dataset_of_the_standard_library_that_is_not_there_is_named(monkeypatc
     monkeypatch.setattr(text.sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(UsageError, match="has no source files of the standard library"):
         OWN["stdlib_docstrings"](data_dir=str(tmp_path)).make()
+
+
+def test_a_folder_is_read_and_encoded_once_until_it_changes(tmp_path, monkeypatch):
+    """By all splits, and by what stands beside every trial of a study."""
+    for i in range(12):
+        (tmp_path / f"{i:02}.txt").write_text(f"text number {i}, once\n")
+    encoded, ids = [], Bytes.ids
+
+    def counted(tokenizer, text):
+        encoded.append(text)
+        return ids(tokenizer, text)
+
+    monkeypatch.setattr(Bytes, "ids", counted)
+    value = Text(str(tmp_path), length=7)
+    for _ in range(3):
+        for split in SPLITS:
+            value.open(split)
+        files = value.files()
+    text = {split: SEPARATOR.join(value.texts(split)) for split in SPLITS}
+    assert "".join(encoded) == "".join(text.values())
+    tokens = value.open("train").arrays()["tokens"]
+    assert tokens.base is not None and tokens.dtype == np.uint8  # windows overlap, and are views of the same bytes
+    (tmp_path / "03.txt").write_text("another text, twice as long as before it was changed\n")
+    assert value.files() != files and sum(len(value.texts(split)) for split in SPLITS) == 12
+    assert "another" in "".join(encoded)

@@ -3,8 +3,13 @@ import itertools
 import json
 import sys
 
+import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from research.data.storage import folders
+from research.data.text import tokenizers
 from research.data.text.tokenizers import KINDS, check, from_json, train
 from research.errors import UsageError
 from research.tokens import SPECIAL, UNKNOWN
@@ -144,3 +149,36 @@ def test_a_missing_package_names_the_extra(monkeypatch):
         with pytest.raises(UsageError, match=r'pip install "ceteris-research\[text\]"'):
             train(kind, TEXTS, 300, False)
     assert train("characters", TEXTS, 300, False).size > 20
+
+
+@given(st.text("ab'sZ7_.!é日🙂 \n\t\r\x1c\x85\u2028\xa0", max_size=60), st.integers(1, 9), st.integers(1, 9))
+@example("it's  two   spaces \n\n and\n a tab\t end ", 1, 9)
+def test_parts_of_a_text_have_its_tokens(text, block, last):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folders, "_BLOCK", block)
+        patch.setattr(tokenizers, "_LAST", last)
+        for kind in KINDS:
+            for tokenizer in both(kind):
+                parts = list(tokenizer.parts(text))
+                assert [i for part in parts for i in tokenizer.encode(part)] == tokenizer.encode(text)
+                if kind not in ("words", "wordpiece"):
+                    assert [size for part in parts for size in tokenizer.sizes(part)] == tokenizer.sizes(text)
+
+
+def test_a_tokenizer_is_trained_on_parts_as_on_the_whole(monkeypatch):
+    texts = (*TEXTS, ODD, " \n more")
+    joined = (*(text + "\n\n" for text in texts[:-1]), texts[-1])
+    whole = []
+    for kind in KINDS:
+        whole.append(train(kind, joined, 300, False))
+        train.cache_clear()
+    monkeypatch.setattr(folders, "_BLOCK", 3)
+    assert [train(kind, texts, 300, False, "\n\n") for kind in KINDS] == whole
+
+
+def test_ids_and_widths_are_arrays_of_what_is_there():
+    for kind in ("bytes", "characters", "bpe"):
+        for tokenizer in both(kind):
+            ids, widths = tokenizer.ids(ODD), tokenizer.widths(ODD)
+            assert ids.shape == widths.shape and np.issubdtype(ids.dtype, np.integer)
+            assert widths.sum() == len(ODD.encode()) and tokenizer.ids("").shape == (0,)
