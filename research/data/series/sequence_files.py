@@ -42,8 +42,10 @@ def from_file(path: str, split: Split) -> tuple[Arrays, int]:
     rows = splits.stratified(label, splits.SHARES)[split]
     if not len(rows):
         raise UsageError(f'the {split} split of "{path}" has no examples')
+    kept = features[rows]
+    kept[~inside[rows]] = 0
     arrays = {
-        "features": np.where(inside[..., None], features, 0)[rows],
+        "features": kept,
         "lengths": lengths[rows].astype(np.int32),
         "label": label[rows].astype(np.int32),
     }

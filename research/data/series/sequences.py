@@ -99,9 +99,11 @@ class Sequences(Dataset):
             raise UsageError(f'the sequences of "{self.name}" have {d} channels: set data.channels to {d}')
         if classes != self.labels:
             raise UsageError(f'"{self.name}" has {classes} classes: set data.labels to {classes}')
-        padded = np.zeros((n, self.length, d), np.float32)
-        padded[:, :l] = features[:, : self.length]
-        return Records.of({**arrays, "features": padded})
+        if l != self.length:
+            padded = np.zeros((n, self.length, d), np.float32)
+            padded[:, :l] = features[:, : self.length]
+            arrays = {**arrays, "features": padded}
+        return Records.of(arrays)
 
     def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         """Return the batch with "features" standardised, float32 [b, l, d], and zero from "lengths" on.
