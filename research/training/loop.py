@@ -15,7 +15,7 @@ from research.training.clock import Clock
 from research.training.display.watch import Watch
 from research.training.evaluation import open_split
 from research.training.faults import chaos
-from research.training.faults.guard import interruptible
+from research.training.faults.guard import at_once, interruptible
 from research.training.initialization.checking import check
 from research.training.initialization.order import check_calls
 from research.training.initialization.references import digests_of, read_references
@@ -100,5 +100,6 @@ def schedule_of_faults(experiment: Experiment, options: RunOptions) -> chaos.Sch
 
 
 def open_splits(experiment: Experiment, options: RunOptions) -> Splits:
-    """Return every split of the experiment's dataset."""
-    return {name: open_split(experiment, name, options) for name in get_args(Split)}
+    """Return every split of the experiment's dataset. Raises `Interrupted` at once where a signal comes."""
+    with interruptible(), at_once("data were read"):
+        return {name: open_split(experiment, name, options) for name in get_args(Split)}

@@ -23,11 +23,13 @@ class Received:
     def __init__(self, first: Callable[[], None] = lambda: None, silent: bool = False) -> None:
         self._numbers: list[int] = []
         self._first, self._silent = first, silent
+        self.at_once = False
+        """Whether the first signal, too, raises `KeyboardInterrupt`."""
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self._numbers:
-            raise KeyboardInterrupt
         self._numbers.append(number)
+        if self.at_once or len(self._numbers) > 1:
+            raise KeyboardInterrupt
         if not self._silent:
             os.write(2, b"\nfinishing this step and saving; once more stops at once\n")
         self._first()
@@ -35,6 +37,10 @@ class Received:
     def any(self) -> bool:
         """Return whether a signal has come."""
         return bool(self._numbers)
+
+    def only(self) -> bool:
+        """Return whether no second one has come."""
+        return len(self._numbers) == 1
 
 
 @contextlib.contextmanager
@@ -61,3 +67,29 @@ def interruptible(silent: bool = False) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def at_once(doing: str) -> Iterator[None]:
+    """Let the first signal end what is done here, within `interruptible`, as nothing of it is to be saved.
+
+    Several processes end together, after a step.
+
+    Raises:
+        Interrupted: a signal came; it says what was being done.
+    """
+    received = signal.getsignal(SIGNALS[0])
+    if not isinstance(received, Received) or joined() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received.at_once = True
+    try:
+        if received.any():  # before
+            raise KeyboardInterrupt
+        yield
+    except KeyboardInterrupt:
+        if received.only():
+            raise Interrupted(f"stopped while {doing}; the same command begins again") from None
+        raise
+    finally:
+        received.at_once = False
