@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from benchmarks import decode, limits, memory, startup, sweep
+from benchmarks import decode, growth, limits, memory, startup, sweep
 from benchmarks.drawing import Bars, Lines
 from benchmarks.peers import flax_sweep
 from benchmarks.tables import compare, in_turn
@@ -27,6 +27,7 @@ COMMANDS = (
     "attention",
     "checkpoint",
     "decode",
+    "growth",
     "input",
     "limits",
     "loop",
@@ -69,6 +70,21 @@ def test_growth_is_the_slope_of_the_second_half():
     assert found["growth"] == pytest.approx(1024 / 40)
     assert found["share"] == pytest.approx(200 / 40 / 150)
     assert (found["first"], found["greatest"], found["last"]) == (100, 151.25, 151.25)
+
+
+def test_what_data_take_is_what_is_added_to_a_run_with_almost_none():
+    little, half, whole = ({"peak": peak, "seconds": seconds} for peak, seconds in ((300.0, 1.0), (340, 4), (390, 7)))
+    found = growth.row(60.0, little, half, whole)
+    assert (found["added"], found["times data"], found["x half"], found["peak"]) == (90, 1.5, 1.75, 390)
+
+
+@pytest.mark.parametrize("kind", growth.KINDS)
+def test_data_of_every_kind_are_about_as_large_as_asked(kind, tmp_path):
+    path = Path(growth.make(kind, 0.5, tmp_path))
+    experiment = growth.experiment_of(kind, str(path))
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    assert 0.4 < sum(file.stat().st_size for file in files) / 2**20 < 0.6
+    assert len(experiment.data.open("validation"))
 
 
 def test_startup_is_told_in_times_of_the_import_of_the_same_round():
