@@ -24,6 +24,11 @@ class RunError(RuntimeError):
     """A run that cannot continue or be read; the command line exits with 1."""
 
 
+def unknown(what: str, word: str, options: Iterable[str]) -> UsageError:
+    """Return what to raise for a word that is none of the options that there are for something."""
+    return UsageError(f'unknown {what} "{word}"{suggestion(word, options)}')
+
+
 def suggestion(name: str, options: Iterable[str]) -> str:
     """Return ``; did you mean "x"?`` for the closest of `options`, or the list of them all where none is close."""
     options = sorted(options)

@@ -1,11 +1,12 @@
 """Activation functions by name."""
 
 import functools
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
+from research.errors import unknown
 from research.kernels.slopes import with_slope_anew
 
 Activation = Literal["relu", "relu6", "gelu", "silu", "hardswish", "tanh", "sigmoid", "hardsigmoid", "step"]
@@ -41,6 +42,7 @@ def activate(name: Activation, x: jax.Array) -> jax.Array:
             return jax.nn.hard_sigmoid(x)
         case "step":
             return step(x)
+    raise unknown("activation", name, get_args(Activation))
 
 
 @jax.custom_jvp

@@ -1,11 +1,12 @@
 """Normalization by name."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from research.errors import unknown
 from research.fields import NonNegative
 
 Norm = Literal["layernorm", "rmsnorm"]
@@ -59,4 +60,6 @@ class Normalization(nn.Module):
                 y = standardize(x, self.epsilon) * scale + bias
             case "rmsnorm":
                 y = root_mean_square(x, self.epsilon) * scale
+            case _:
+                raise unknown("normalization", self.kind, get_args(Norm))
         return y.astype(self.dtype)

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from research.errors import WrongValueError
 from research.fields import Count, Fraction, NonNegative, Rate, Switch, is_static_zero
+from research.kernels.slopes import magnitude
 from research.optimization.groups import Groups, factors, frozen
 from research.optimization.schedules import Schedule, unit
 
@@ -20,9 +21,9 @@ class Optimizer:
     """An optax update rule whose every number may be an argument of the compiled step.
 
     A step clips the gradient, applies the rule, adds decoupled weight decay (Loshchilov and Hutter, 2019) and scales by
-    the learning rate. Decay and penalties spare every parameter with fewer than two axes: biases and the scales of
-    norms. `adam` with weight decay is refused: that is `adamw`, or `l2`. Of several `groups` that name a parameter the
-    last one counts.
+    the learning rate. Decay and penalties spare biases and the scales of norms, by their names also where a scan stacks
+    those of all layers, and every other parameter with fewer than two axes. `adam` with weight decay is refused: that
+    is `adamw`, or `l2`. Of several `groups` that name a parameter the last one counts.
     """
 
     algorithm: Literal["sgd", "momentum", "nesterov", "adam", "adamw", "adagrad"] = "adamw"
@@ -102,7 +103,7 @@ class Optimizer:
         weights = [w for w, keep in zip(jax.tree.leaves(params), jax.tree.leaves(counts), strict=True) if keep]
         penalty = jnp.float32(0)
         if not is_static_zero(self.l1):
-            penalty += self.l1 * sum(jnp.abs(w).sum() for w in weights)
+            penalty += self.l1 * sum(magnitude(w).sum() for w in weights)
         if not is_static_zero(self.l2):
             penalty += 0.5 * self.l2 * sum(jnp.square(w).sum() for w in weights)
         return penalty
@@ -110,4 +111,9 @@ class Optimizer:
 
 def decayed(params: Any) -> Any:
     """Return a mask over `params`: True for kernels and embeddings, False for biases and scales of norms."""
-    return jax.tree.map(lambda parameter: parameter.ndim > 1, params)
+
+    def counts(path: tuple[Any, ...], parameter: jax.Array) -> bool:
+        """Return whether the parameter at a path decays."""
+        return parameter.ndim > 1 and jax.tree_util.keystr(path[-1:], simple=True) not in ("bias", "scale")
+
+    return jax.tree_util.tree_map_with_path(counts, params)

@@ -36,7 +36,8 @@ class Regression(Task):
     """Estimates of `target` [b, k], over the values that are `present` [b, k]; a missing one is left out everywhere.
 
     Outputs are [b, k]; of the gaussian loss [b, 2 k], k means and then k logarithms of variances; of the quantile loss
-    [b, q k], k estimates of each quantile after those of the one before, the middle quantile being the estimate.
+    [b, q k], k estimates of each quantile after those of the one before; the estimate is the median, between two
+    quantiles by linear interpolation.
 
     Metrics are over all present values alike: loss, mae, rmse; the share of values within the central 90 % of the
     gaussian, or at most each quantile's estimate; and r2, 1 - sum e^2 / sum (y - mean y)^2 for each of the k outputs,
@@ -61,6 +62,13 @@ class Regression(Task):
         self.require_layout(outputs, "[b, outputs]")
         if not self.quantiles:
             raise UsageError("task.quantiles is empty: give at least one")
+        if self.loss == "quantile" and list(self.quantiles) != sorted(set(self.quantiles)):
+            raise UsageError(f"task.quantiles must rise from one to the next, not {self.quantiles}")
+        if self.loss == "quantile" and not self.quantiles[0] <= 0.5 <= self.quantiles[-1]:
+            raise UsageError(
+                f"task.quantiles are {self.quantiles}, and the median, by which mae and rmse are judged, is not "
+                "between them: add 0.5"
+            )
         width, parts = outputs.shape[-1], self._parts
         value = schema.entries.get(self.value)
         if isinstance(value, Real) and value.size * parts != width:
@@ -129,7 +137,7 @@ class Regression(Task):
             return {"prediction": level + scale * parts[:, 0], "std": scale * jnp.exp(parts[:, 1] / 2)}
         if self.loss == "quantile":
             every = [level + scale * parts[:, index] for index in range(self._parts)]
-            return {"prediction": every[self._parts // 2], "quantiles": jnp.stack(every, axis=1)}
+            return {"prediction": self._median(every), "quantiles": jnp.stack(every, axis=1)}
         return {"prediction": level + scale * parts[:, 0]}
 
     def outputs_from(self, columns: Columns, batch: Batch) -> jax.Array:
@@ -151,6 +159,12 @@ class Regression(Task):
         """Return `target`, NaN where missing, and the estimates."""
         value, present, _, _ = self.goal(batch)
         return {"target": jnp.where(present, value, jnp.nan), **self.estimates(outputs, batch)}
+
+    def _median(self, estimates: list[jax.Array]) -> jax.Array:
+        """Return the estimate of the quantile 0.5, by linear interpolation where it is none of them."""
+        place = float(np.interp(0.5, self.quantiles, np.arange(self._parts)))
+        index, share = int(place), place % 1
+        return estimates[index] if not share else (1 - share) * estimates[index] + share * estimates[index + 1]
 
     @property
     def _parts(self) -> int:

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from typing import get_args, get_type_hints
 
 import chex
@@ -10,6 +11,7 @@ import pytest
 
 from research.errors import WrongValueError
 from research.experiment import join, replace, split
+from research.models import TransformerLanguageModel
 from research.optimization import Optimizer, Schedule
 from research.optimization.optimizer import decayed
 
@@ -151,6 +153,24 @@ def test_decay_spares_biases_and_norms():
     updates, _ = transformation.update(jax.tree.map(jnp.zeros_like, PARAMS), transformation.init(PARAMS), PARAMS)
     expected = jax.tree.map(lambda w, keep: -0.25 * 0.5 * w if keep else 0 * w, PARAMS, KERNELS)
     chex.assert_trees_all_close(updates, expected, rtol=1e-6)
+
+
+def test_a_scan_over_layers_decays_what_a_loop_over_them_does():
+    """It stacks biases and scales, so that the number of axes no longer tells them."""
+
+    def masks(scan):
+        model = TransformerLanguageModel(vocabulary=7, layers=2, width=8, heads=2, max_length=4, scan=scan)
+        params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4), int))["params"]
+        flat = jax.tree_util.tree_leaves_with_path(decayed(params))
+        return {re.sub(r"layer_\d", "layers", jax.tree_util.keystr(path)): keep for path, keep in flat}
+
+    assert masks(scan=True) == masks(scan=False) and set(masks(scan=True).values()) == {True, False}
+
+
+def test_l1_leaves_a_weight_at_zero():
+    params = {"kernel": jnp.array([[0.0, 2.0, -3.0]])}
+    slope = jax.grad(Optimizer("sgd", l1=0.5).penalty)(params)["kernel"]
+    np.testing.assert_array_equal(slope, [[0, 0.5, -0.5]])
 
 
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "adam"])

@@ -86,6 +86,21 @@ def test_metrics_equal_those_of_single_values(loss):
     assert {task.monitor, *task.headline} <= task.summarize(whole).keys()
 
 
+@pytest.mark.parametrize(
+    ("quantiles", "shares"),
+    [((0.1, 0.9), (0.5, 0.5)), ((0.1, 0.4, 0.6), (0, 0.5, 0.5)), ((0.3, 0.5, 0.6, 0.9), (0, 1, 0, 0))],
+)
+def test_what_is_judged_is_the_median(quantiles, shares):
+    """The quantile in the middle of the list is another one, whose errors are larger."""
+    task = Regression("quantile", quantiles=quantiles)
+    found = outputs(task)
+    middle = np.tensordot(found.reshape(B, len(quantiles), K), shares, (1, 0))
+    error = np.abs(TARGET - middle)[PRESENT]
+    metrics = task.summarize(jax.device_get(task.measure(jnp.asarray(found), batch())))
+    assert metrics["mae"] == pytest.approx(error.mean(), rel=1e-5)
+    assert metrics["rmse"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
+
+
 @given(st.permutations(range(B)), st.lists(st.integers(0, B), max_size=4))
 def test_any_batches_give_the_same_metrics(order, cuts):
     task = Regression("gaussian")
@@ -156,6 +171,8 @@ def test_what_does_not_fit_is_refused():
             shape(B, K),
             "gives 3 outputs, but the gaussian loss of 3 values needs 6: set model.c",
         ),
+        (Regression("quantile", quantiles=(0.5, 0.1)), shape(B, 2 * K), "task.quantiles must rise"),
+        (Regression("quantile", quantiles=(0.8, 0.9)), shape(B, 2 * K), "the median, .* is not between them: add 0.5"),
         (Regression(quantiles=()), shape(B, K), "task.quantiles is empty"),
         (Regression(), shape(B, 5, K), r"Regression reads outputs \[b, outputs\]"),
     ]:

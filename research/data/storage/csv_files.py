@@ -256,7 +256,12 @@ def _wrong_lengths(rows: Sequence[Sequence[str]], count: int, path: str, row: in
 
 
 def _number(cell: str) -> float | None:
-    """Return what a cell holds, NaN where it is empty; None where that is no finite number."""
+    """Return what a cell holds, NaN where it is empty; None where that is no finite number.
+
+    Python reads 2_1 as 21, which in a file is rather a typing error or a label.
+    """
+    if "_" in cell:
+        return None
     with contextlib.suppress(ValueError):
         number = float(cell.strip() or "nan")
         if math.isnan(number) or abs(number) <= LARGEST:

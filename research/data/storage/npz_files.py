@@ -1,5 +1,6 @@
 """NPZ files of numbers: read once, an array at a time, each kept as float32."""
 
+import collections
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ def read(path: str) -> dict[str, Column]:
     """Return each array by its name. Raises `UsageError` where the file is no whole one of NumPy's."""
     try:
         with Path(path).expanduser().open("rb") as content, np.load(content, allow_pickle=False) as file:
+            for name, times in collections.Counter(file.files).items():
+                if times > 1:  # NumPy would take the last
+                    raise UsageError(f'{path} has {times} arrays of the name "{name}"; write it with numpy.savez')
             return {name: _numbers(path, name, file[name]) for name in file.files}
     except MemoryError as error:
         raise UsageError(f"{path} says that it holds more than there is memory for") from error

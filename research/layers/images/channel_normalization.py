@@ -1,13 +1,14 @@
 """Normalization of the channels of images, by name."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 
+from research.errors import unknown
 from research.fields import Fraction, NonNegative
 from research.layers.images.batch_statistics import normalize_by_batch
 from research.layers.normalization import root_mean_square, standardize
@@ -55,6 +56,8 @@ class ChannelNormalization(nn.Module):
                 y = jnp.moveaxis(y, 1, 2).reshape(b, h, w, c)
             case "rmsnorm":
                 return (root_mean_square(x, self.epsilon) * scale[None, None, None]).astype(self.dtype)
+            case _:
+                raise unknown("normalization", self.kind, get_args(ChannelNorm))
         bias = self.param("bias", nn.initializers.zeros, (c,))
         return (y * scale[None, None, None] + bias[None, None, None]).astype(self.dtype)
 

@@ -1,11 +1,12 @@
 """The position-wise feed-forward part of a Transformer block, by name."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import flax.linen as nn
 import jax
 from jax.nn.initializers import Initializer
 
+from research.errors import unknown
 from research.fields import Rate, Size
 from research.layers.activations import gelu, gelu_tanh, silu
 from research.layers.dense import Dense
@@ -47,6 +48,8 @@ class FeedForward(nn.Module):
                 hidden = gelu_tanh(hidden)
             case "swiglu":
                 hidden = silu(hidden)
+            case _:
+                raise unknown("feed-forward layer", self.kind, get_args(FeedForwardKind))
         if self.kind in ("geglu", "swiglu"):
             hidden = hidden * dense(self.width, self.kernel_init, "linear")(x)
         hidden = Dropout(self.dropout, name="dropout")(hidden, train)

@@ -33,6 +33,7 @@ def top_p(logits: jax.Array, p: float | jax.Array) -> jax.Array:
     probabilities = jax.nn.softmax(ordered, axis=-1)
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
     inside = (before < p).at[..., 0].set(True)
+    inside |= p >= 1  # however the probabilities add up
     lowest = jnp.where(inside, ordered, jnp.inf).min(axis=-1, keepdims=True)
     return jnp.where(logits < lowest, -jnp.inf, logits)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from research.fields import is_static_zero
+from research.kernels.slopes import magnitude
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float | jax.Array = 0.0) -> jax.Array:
@@ -16,7 +17,10 @@ def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float | jax.Ar
     """
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
     loss = -jnp.take_along_axis(log_probabilities, label[..., None], axis=-1)[..., 0]
-    return loss if is_static_zero(smoothing) else (1 - smoothing) * loss - smoothing * log_probabilities.mean(axis=-1)
+    if is_static_zero(smoothing):
+        return loss
+    # A class that is ruled out by a logit of minus infinity makes the mean infinite, of which none is taken at 0.
+    return (1 - smoothing) * loss - jnp.where(smoothing == 0, 0, smoothing * log_probabilities.mean(axis=-1))
 
 
 def divergence(wanted: jax.Array, logits: jax.Array) -> jax.Array:
@@ -53,7 +57,7 @@ def squared(estimate: jax.Array, target: jax.Array) -> jax.Array:
 
 def absolute(estimate: jax.Array, target: jax.Array) -> jax.Array:
     """Return |target - estimate|, whose best constant estimate is the median (Laplace, 1774)."""
-    return jnp.abs(target - estimate)
+    return magnitude(target - estimate)
 
 
 def huber(estimate: jax.Array, target: jax.Array, delta: float | jax.Array) -> jax.Array:
@@ -71,7 +75,9 @@ def gaussian(mean: jax.Array, log_variance: jax.Array, target: jax.Array) -> jax
 
     Nix and Weigend, "Estimating the mean and variance of the target probability distribution" (1994, equation 4).
     """
-    return (math.log(2 * math.pi) + log_variance + jnp.square(target - mean) * jnp.exp(-log_variance)) / 2
+    # The deviations are squared once they are divided: no error times an infinite precision is no number.
+    deviations = (target - mean) * jnp.exp(-log_variance / 2)
+    return (math.log(2 * math.pi) + log_variance + jnp.square(deviations)) / 2
 
 
 def pinball(estimate: jax.Array, target: jax.Array, quantile: float | jax.Array) -> jax.Array:
@@ -80,4 +86,4 @@ def pinball(estimate: jax.Array, target: jax.Array, quantile: float | jax.Array)
     Koenker and Bassett, "Regression quantiles" (1978).
     """
     error = target - estimate
-    return jnp.maximum(quantile * error, (quantile - 1) * error)
+    return jnp.where(error > 0, quantile * error, jnp.where(error < 0, (quantile - 1) * error, 0 * error))

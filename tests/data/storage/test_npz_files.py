@@ -1,8 +1,11 @@
+import zipfile
+
 import numpy as np
 import pytest
 
 from research.data import files
 from research.data.storage import npz_files
+from research.errors import UsageError
 
 KINDS = ("f2", "f4", "f8", ">f8", "g", "i1", "i8", "u8", "?")
 
@@ -30,6 +33,18 @@ def test_an_infinite_number_is_refused_wherever_it_is(number, tmp_path):
         found = npz_files.read(str(tmp_path / "t.npz"))
         assert found["a"].endswith('the array "a" has infinite numbers; a missing one is NaN') and "b" in found["b"]
         assert found["c"] == [1]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    """Which of them is meant nobody can tell, and NumPy takes the last."""
+    path = tmp_path / "t.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        for values in ([1.0], [2.0]):
+            with file.open("a.npy", "w") as member:
+                np.lib.format.write_array(member, np.array(values))
+    with pytest.raises(UsageError, match='has 2 arrays of the name "a"'):
+        npz_files.read(str(path))
 
 
 def test_float32_is_not_copied_and_is_shared_by_those_who_may_not_write(tmp_path, monkeypatch):

@@ -48,6 +48,13 @@ def test_top_p_keeps_the_fewest_that_reach_it(p, expected):
     assert kept(jax.jit(top_p)(LOGITS, p)[0]) == expected
 
 
+def test_top_p_of_one_leaves_all_there_is():
+    """However the probabilities of unlikely tokens add up in float32."""
+    logits = jnp.concatenate([jnp.array([20.0]), jnp.linspace(0, -30, 999)])
+    for p in (1.0, jnp.float32(1)):
+        np.testing.assert_array_equal(top_p(logits, p), logits)
+
+
 def test_top_p_takes_each_row_by_itself():
     rows = jnp.stack([LOGITS[0], jnp.array([9.0, 0.0, 0.0, 0.0, 0.0])])
     assert kept(top_p(rows, 0.6)) == [[False, True, False, True, False], [True, False, False, False, False]]

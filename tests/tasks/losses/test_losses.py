@@ -38,6 +38,33 @@ def test_the_quantile_minimises_the_pinball_loss(quantile):
     close(elementwise.pinball(1.0, np.array([3.0, 0.0]), quantile), [2 * quantile, 1 - quantile])
 
 
+def test_what_is_right_is_not_pushed():
+    """JAX says that |x| rises at 0, and of two equal sides takes half of each."""
+    for loss in (
+        elementwise.absolute,
+        lambda e, t: elementwise.pinball(e, t, 0.9),
+        lambda e, t: elementwise.huber(e, t, 1),
+    ):
+        slopes = jax.vmap(jax.grad(loss), (0, None))(jnp.array([1.0, 2.0, 3.0]), 2.0)
+        assert slopes[0] < 0 == slopes[1] < slopes[2]
+
+
+def test_a_certain_estimate_that_is_right_has_a_loss():
+    """The formula gives it; infinity times nothing is no number."""
+    value, slope = jax.value_and_grad(elementwise.gaussian, argnums=(0, 1))(0.0, -100.0, 0.0)
+    assert float(value) == pytest.approx((np.log(2 * np.pi) - 100) / 2)
+    assert np.isfinite(slope).all()
+
+
+def test_no_smoothing_leaves_a_class_ruled_out_alone():
+    """Also where a sweep makes an argument of it, so that 0 times infinity is computed."""
+    logits, label = jnp.array([[0.0, 1.0, -jnp.inf]]), jnp.array([1])
+    for smoothing in (0.0, jnp.float32(0)):
+        value, slope = jax.value_and_grad(lambda x, s=smoothing: elementwise.cross_entropy(x, label, s).sum())(logits)
+        close(value, np.log(1 + np.exp(-1)))
+        close(slope, [[1 / (1 + np.e), -1 / (1 + np.e), 0]])
+
+
 def test_losses_of_bfloat16_are_float32():
     logits = jnp.bfloat16(ESTIMATE)
     exact = elementwise.cross_entropy(logits.astype(jnp.float32), jnp.zeros(7, int))
