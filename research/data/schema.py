@@ -34,6 +34,11 @@ class Categorical:
     classes: int
     names: tuple[str, ...] = ()
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """The least and the greatest number that it can be."""
+        return 0, self.classes - 1
+
     def __str__(self) -> str:
         return f"one of {self.classes} classes" + _listed(self.names)
 
@@ -44,6 +49,11 @@ class Labels:
 
     labels: int
     names: tuple[str, ...] = ()
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The least and the greatest number that each can be."""
+        return -1, 1
 
     def __str__(self) -> str:
         return f"{self.labels} label{'s' * (self.labels > 1)}" + _listed(self.names)
@@ -101,6 +111,10 @@ class Schema:
     unit: str | None = None
     """What several examples are of, such as a document, speaker or user, so that they depend on each other; None where
     no such thing is known."""
+
+    def ranges(self) -> dict[str, tuple[int, int]]:
+        """Return the least and the greatest number that each entry of classes or labels can hold."""
+        return {name: of.range for name, of in self.entries.items() if isinstance(of, Categorical | Labels)}
 
 
 def _listed(names: tuple[str, ...]) -> str:

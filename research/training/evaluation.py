@@ -56,8 +56,12 @@ def predict(
 
 
 def open_split(experiment: Experiment, name: Split, options: RunOptions | None) -> Records:
-    """Return a split of the experiment's dataset."""
-    return experiment.data.open(name, options.data_dir if options else None)
+    """Return a split of the experiment's dataset, whose labels are those that it says there are.
+
+    A label of -1 would count as the last class, and one past the last make the loss NaN.
+    """
+    records = experiment.data.open(name, options.data_dir if options else None)
+    return records.within(experiment.data.schema().ranges())
 
 
 def evaluation_sums(

@@ -11,6 +11,8 @@ from research.errors import RunError, UsageError
 
 Arrays = dict[str, np.ndarray]
 Place = Callable[[np.ndarray], jax.Array]
+Ranges = dict[str, tuple[int, int]]
+"""The least and the greatest of the whole numbers that an entry may hold."""
 
 _CHUNK = 1024  # examples decoded at a time while a split is materialised, so that no second copy of it exists
 
@@ -48,6 +50,7 @@ class Records:
         self._arrays: Arrays | None = None
         self._columns: Arrays = {}
         self._placed: dict[Place, dict[str, jax.Array]] = {}
+        self._ranges: Ranges = {}
 
     @classmethod
     def of(cls, arrays: Arrays) -> "Records":
@@ -56,6 +59,30 @@ class Records:
         records = cls(range(len(next(iter(arrays.values())))), spec)  # type: ignore[arg-type]
         records._arrays = arrays
         return records
+
+    def within(self, ranges: Ranges) -> "Records":
+        """Return these records, which from now on refuse numbers outside the ranges, where they have such entries.
+
+        What is in memory is looked at now, everything else when it is read.
+
+        Raises:
+            UsageError: a number is outside; names the example.
+        """
+        self._ranges = {name: of for name, of in ranges.items() if name in self.spec}
+        if self._arrays is not None:
+            self._check(range(len(self)), self._arrays)
+        return self
+
+    def _check(self, indices: Sequence[int], arrays: Arrays) -> None:
+        """Raise `UsageError` where one of these examples holds a number that it may not."""
+        for name, (least, greatest) in self._ranges.items():
+            outside = (arrays[name] < least) | (arrays[name] > greatest)
+            if len(wrong := np.argwhere(outside)):
+                number = arrays[name][tuple(wrong[0])]
+                raise UsageError(
+                    f'example {indices[wrong[0][0]]} of a split has {number} as its "{name}", which the data say is '
+                    f"from {least} to {greatest}"
+                )
 
     def __len__(self) -> int:
         return len(self._source)
@@ -107,10 +134,12 @@ class Records:
     def _read(self, indices: np.ndarray) -> Arrays:
         """Decode the examples at `indices` from the source."""
         examples = read(self._source, indices.tolist())
-        return {
+        arrays = {
             name: np.array([example[name] for example in examples], item.dtype).reshape(len(indices), *item.shape)
             for name, item in self.spec.items()
         }
+        self._check(indices.tolist(), arrays)
+        return arrays
 
 
 def read(source: Source, keys: Sequence[int]) -> Sequence[dict[str, Any]]:
