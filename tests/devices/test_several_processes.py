@@ -60,6 +60,7 @@ def wait_until(process, folder, step):
 
 @pytest.mark.parametrize("name", ["mnist5k_resnet", "text_transformer"])
 def test_two_processes_of_four_devices_are_one_device(name, data_dir, tmp_path):
+    """Two processes that import, compile for a mesh of eight and train; and one alone: twenty seconds."""
     out = finished(launched(2, 4, *command(name, tmp_path / "two", data_dir, "--steps", 5)))
     assert "cpu x 8 as data 8" in out and out.count("test at step 5") == 1
     alone = trained(small(name), tmp_path / "one", data_dir, ONE)

@@ -75,7 +75,10 @@ for name, (model, x) in CASES.items():
 
 @pytest.mark.slow
 def test_replicas_of_a_model_give_the_loss_statistics_and_gradient_of_one_device():
-    """Eight of them, with batch norm, dropout, stochastic depth and scheduled sampling."""
+    """Eight of them, with batch norm, dropout, stochastic depth and scheduled sampling.
+
+    Each model is compiled for one device and for eight, in a process of its own: half a minute.
+    """
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
     root = Path(__file__).parents[2]
     done = subprocess.run(

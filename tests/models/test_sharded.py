@@ -76,7 +76,10 @@ for model, x, shapes in CASES:
 
 @pytest.mark.slow
 def test_a_model_on_a_mesh_gives_the_loss_and_gradient_of_one_device():
-    """Nor has the compiler to gather, in the middle of the program, what it could not lay out."""
+    """Nor has the compiler to gather, in the middle of the program, what it could not lay out.
+
+    Each model is compiled for one device and for a mesh of eight, in a process of its own: half a minute.
+    """
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
     root = Path(__file__).parents[2]
     done = subprocess.run(

@@ -138,6 +138,7 @@ def test_a_job_that_fails_names_its_log(tmp_path):
 
 @pytest.mark.slow
 def test_jobs_of_submitit_share_a_study(data_dir, tmp_path):
+    """Four jobs, which submitit starts as processes of their own that import all there is: half a minute."""
     words = [*STUDY, "--engine", "slurm", "--workers", "2", "--slurm", "cluster=local", "--workdir", tmp_path]
     shown = ablate(*words, data_dir=data_dir)
     assert "submitted" in shown and "report.html" in shown
@@ -184,6 +185,7 @@ finally:
 
 @pytest.mark.slow
 def test_workers_on_two_ray_nodes_share_a_study(data_dir, tmp_path):
+    """A cluster of two nodes starts and stops, and a process on each imports all there is: half a minute."""
     pytest.importorskip("ray")
     words = [*STUDY, "--engine", "ray", "--workers", "2", "--workdir", str(tmp_path), "--data_dir", data_dir]
     done = subprocess.run(

@@ -172,7 +172,10 @@ def test_a_signal_leaves_a_group_resumable(undisturbed, start, tmp_path):
 
 
 def test_shard_is_each_run_alone_without_communication(data_dir, tmp_path):
-    """On eight simulated devices, with one and with two trials a device."""
+    """On eight simulated devices, with one and with two trials a device.
+
+    Two programs are compiled for eight devices, which only a process of its own has: half a minute.
+    """
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
     command = [sys.executable, "-c", SHARD, str(tmp_path), data_dir]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
