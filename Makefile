@@ -32,8 +32,8 @@ demo: install ## install, train a small CNN on 8x8 digits, then ablate two of it
 	$(RUN) -m experiments.digits_cnn
 	$(RUN) -m experiments.digits_cnn ablate --axis model.dropout=0 --axis data.shift=0 --seeds 5
 
-test: install ## run every test (ARGS="-n 0 -k name" is handed to pytest, here and below)
-	$(RUN) -m pytest $(ARGS)
+test: install ## run every test (ARGS="-n 0 -k name" is handed to pytest, here and below); build/tests.xml has their seconds
+	$(RUN) -m pytest --junit-xml build/tests.xml $(ARGS)
 
 test-quick: install ## run the tests that take a few seconds at most
 	$(RUN) -m pytest -m "not slow" $(ARGS)
