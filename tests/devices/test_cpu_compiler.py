@@ -34,8 +34,8 @@ def test_products_are_left_to_a_library_and_convolutions_are_not(monkeypatch):
     assert is_left_to_the_library(convolution, *shapes)
 
 
-MODEL = TransformerLanguageModel(vocabulary=31, layers=3, width=32, heads=2, max_length=64)
-TOKENS = np.random.default_rng(0).integers(0, 31, (4, 64), np.int32)
+MODEL = TransformerLanguageModel(vocabulary=512, layers=3, width=32, heads=2, max_length=64)
+TOKENS = np.random.default_rng(0).integers(0, 512, (4, 64), np.int32)
 
 
 def descend(model, rate, params, tokens):
