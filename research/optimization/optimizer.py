@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from research.errors import WrongValueError
 from research.fields import Count, Fraction, NonNegative, Rate, Switch, is_static_zero
-from research.kernels.slopes import magnitude
+from research.layers.activations import magnitude
 from research.optimization.groups import Groups, factors, frozen
 from research.optimization.schedules import Schedule, unit
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from research.fields import is_static_zero
-from research.kernels.slopes import magnitude
+from research.layers.activations import magnitude
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float | jax.Array = 0.0) -> jax.Array:
