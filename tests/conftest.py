@@ -17,7 +17,7 @@ import jax
 import pytest
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from research.data import Images
+from research.data import Images, files
 from research.devices.cache import tidy
 from research.experiment import Experiment
 from research.models import CNN
@@ -161,3 +161,17 @@ def data_dir(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("packaged"))
     Images("digits").open("train", folder)
     return folder
+
+
+@pytest.fixture
+def files_read(monkeypatch):
+    """How often a CSV file of a user's was parsed and digested in a test."""
+    counts = {"read": 0, "file_digest": 0}
+    for module, name in ((files.csv_files, "read"), (files.hashlib, "file_digest")):
+
+        def counted(*arguments, of=getattr(module, name), name=name):
+            counts[name] += 1
+            return of(*arguments)
+
+        monkeypatch.setattr(module, name, counted)
+    return counts
