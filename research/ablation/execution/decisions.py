@@ -6,8 +6,9 @@ from pathlib import Path
 from research.ablation.design.groups import TrialGroup
 from research.ablation.execution.choosing import Choice, Execution, choice_file, read_choice, write_choice
 from research.ablation.execution.waiting import Waiting
-from research.ablation.store.claims import Claims
+from research.ablation.store.claims import Claim, Claims
 from research.errors import UsageError
+from research.training.storage.folder import writing
 
 
 class Decisions:
@@ -27,14 +28,20 @@ class Decisions:
             )
 
     def of(self, group: TrialGroup, decide: Callable[[], Choice]) -> Choice:
-        """Return how a group is run: as it was before, by this process or another, else as is decided now."""
+        """Return how a group is run: as it was before, by this process or another, else as is decided now.
+
+        Raises:
+            RunError: that cannot be written down.
+        """
         file = self._file(group)
         while group.name not in self._choices:
             if file.exists():
                 self._choices[group.name] = read_choice(file)
-            elif (claim := self._claims.acquire(file.parent)) is not None:
+            elif (claim := self._claim(file)) is not None:
                 if not file.exists():
-                    write_choice(file, decide(), group)
+                    choice = decide()
+                    with writing(file):
+                        write_choice(file, choice, group)
                 self._claims.release(claim, "decided")
             else:
                 self._waiting.pause()  # another process is measuring
@@ -43,7 +50,13 @@ class Decisions:
     def change(self, group: TrialGroup, choice: Choice) -> None:
         """Run a group in another way from now on."""
         self._choices[group.name] = choice
-        write_choice(self._file(group), choice, group)
+        with writing(self._file(group)):
+            write_choice(self._file(group), choice, group)
+
+    def _claim(self, file: Path) -> Claim | None:
+        """Return the right to decide; None where another process has it. Raises `RunError` where the disk is full."""
+        with writing(file):
+            return self._claims.acquire(file.parent)
 
     def _file(self, group: TrialGroup) -> Path:
         """Return where it is written how a group is run."""

@@ -1,13 +1,15 @@
 """Who works on a folder: claims by exclusive creation, kept alive by a heartbeat.
 
-The claim on attempt n of a folder is the file attempts/n.json, which only one process can create. An attempt ends by
-being marked as over, or when its process is dead; then anyone may create the file of attempt n + 1. Numbers only grow
-and no claim is ever removed, so of two that find the same dead claim one gets the next, whatever their timing.
+The claim on attempt n of a folder is the file attempts/n.json, which only one process can create, whole or not at all:
+it is written aside and linked. An attempt ends by being marked as over, or when its process is dead, which one that
+names no owner is; then anyone may create the file of attempt n + 1. Numbers only grow and no claim is ever removed, so
+of two that find the same dead claim one gets the next, whatever their timing.
 """
 
 import contextlib
 import json
 import os
+import secrets
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,11 +64,10 @@ class Claims:
             return None
         claim = Claim(folder, number + 1)
         claim.file.parent.mkdir(parents=True, exist_ok=True)
+        # `born`, as files have always called it: earlier versions may work on the same study.
+        owner = {"host": host(), "pid": os.getpid(), "born": process_start_time(os.getpid())}
         try:
-            with claim.file.open("x") as file:
-                # `born`, as files have always called it: earlier versions may work on the same study.
-                owner = {"host": host(), "pid": os.getpid(), "born": process_start_time(os.getpid())}
-                file.write(json.dumps(owner) + "\n")
+            _create(claim.file, json.dumps(owner) + "\n")
         except FileExistsError:
             return None
         with self._lock:
@@ -105,7 +106,7 @@ def is_claimed(folder: Path, stale: float = STALE) -> bool:
         return False
     file = _file(folder, number)
     claim = _read(file)
-    if claim.get("over"):
+    if claim.get("over") or not isinstance(claim.get("host"), str):
         return False
     if claim.get("host") == host():
         return still_runs(claim.get("pid"), claim.get("born"))
@@ -117,8 +118,24 @@ def _file(folder: Path, number: int) -> Path:
     return folder / "attempts" / f"{number}.json"
 
 
+def _create(file: Path, text: str) -> None:
+    """Create a file with a text in it, both or neither, as where the disk is full. Raises `FileExistsError`."""
+    aside = file.with_name(f".{secrets.token_hex(8)}")
+    try:
+        aside.write_text(text)
+        try:
+            os.link(aside, file)
+        except FileExistsError:
+            raise
+        except OSError:  # no links on this file system, such as a mounted drive
+            with file.open("x") as created:
+                created.write(text)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def _read(file: Path) -> dict[str, Any]:
-    """Return the content of a claim; of one not yet written, nothing."""
+    """Return the content of a claim; of one that names no owner, nothing."""
     try:
         claim = json.loads(file.read_text())
     except (OSError, ValueError, RecursionError):

@@ -216,7 +216,7 @@ def test_what_was_taken_over_meanwhile_is_left_to_the_other(base, options, tmp_p
     """By a process that thought this one dead, as after the sleep of a laptop."""
 
     def slow(experiment, workdir, *arguments):
-        Claim(workdir, 2).file.write_text("")
+        Claim(workdir, 2).file.write_text(json.dumps({"host": "elsewhere", "pid": 1, "born": "1"}))
         raise FloatingPointError("too late")
 
     monkeypatch.setattr(running, "train", slow)

@@ -108,24 +108,6 @@ def test_another_host_is_dead_after_many_missed_beats(tmp_path):
         assert claims.acquire(tmp_path).number == 4
 
 
-def test_a_claim_that_is_being_written_counts(tmp_path):
-    begun_by(tmp_path, 1).write_text("")
-    with Claims() as claims:
-        assert claims.acquire(tmp_path) is None
-
-
-@pytest.mark.fault("F29", "F32")
-@pytest.mark.parametrize("text", ["[1]", "3", "null", "[" * 100_000, "\xff", '{"host": [], "pid": 1, "born": {}}'])
-def test_a_claim_of_a_wrong_type_counts_for_a_while(text, tmp_path):
-    """As one that is being written, so that no study ends for it."""
-    file = begun_by(tmp_path, 1)
-    file.write_bytes(text.encode("latin-1"))
-    with Claims() as claims:
-        assert claims.acquire(tmp_path) is None
-        os.utime(file, (1, 1))
-        assert claims.acquire(tmp_path).number == 2
-
-
 @pytest.mark.fault("F32")
 @pytest.mark.parametrize("pid", ["1", None, [1], 1.5])
 def test_a_claim_of_this_host_without_a_process_is_not_one(pid, tmp_path):
