@@ -1,6 +1,7 @@
 """The commands of a study, as somebody would type them."""
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -74,8 +75,17 @@ def test_axes_from_the_command_line_and_seeds_until_resolved(run, tmp_path):
     (folder,) = (tmp_path / "runs" / "tiny").iterdir()
     assert folder.name.startswith("axes-")
     assert "4 trials: 4 done" in out and "8 trials: 8 done" in out  # four seeds cannot be significant
-    assert "looks at 2, 4 seeds fixed beforehand" in out and "dropout 0.0: open" in out
-    assert "fixed beforehand" in (folder / "report.md").read_text()
+    assert json.loads((folder / "study.json").read_text())["looks"] == [2, 4]
+    said = "Looks at 2, 4 seeds were fixed before the first run"
+    assert said in out and said in (folder / "report.md").read_text()
+    code, out, _ = run("report", "--workdir", str(folder), "--smoke")
+    assert code == 0 and said in out
+    for words, message in (
+        (("--seeds", "2", "--until_resolved", "8"), "was begun with looks at 2, 4 seeds in its plan"),
+        (("--more_seeds", "2"), "and 6 is none of them: --until_resolved 4"),
+    ):
+        code, _, err = run("ablate", "--axis", "model.dropout=0", *words)
+        assert code == 2 and message in err, err
 
 
 def test_two_processes_share_a_study(data_dir, tmp_path):
@@ -100,7 +110,9 @@ def test_two_processes_share_a_study(data_dir, tmp_path):
         (("ablate", "--axis", "model.dropuot=0.1"), '"model.dropuot"; did you mean "model.dropout"'),
         (("ablate", "--axis", "model.dropout=much"), "model.dropout"),
         (("ablate", "--study", "rates", "--axis", "model.dropout=0"), "give one of them"),
-        (("ablate", "--study", "rates", "--metric", "recall"), "maximize"),
+        (("ablate", "--study", "rates", "--metric", "recall"), 'no metric "recall"; did you mean "macro_recall"'),
+        (("ablate", "--study", "rates", "--metric", "macro_recall"), "--maximize True or False"),
+        (("ablate", "--study", "rates", "--metric", "acuracy", "--maximize", "True"), 'did you mean "accuracy"'),
         (("ablate", "--study", "rates", "--until_resolved", "1"), "a study of 2 seeds cannot end with 1"),
         (("report", "--workdir", "nothing"), "nothing holds no study"),
     ],

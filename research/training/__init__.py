@@ -4,6 +4,7 @@ from research.training.evaluation import evaluate, predict
 from research.training.faults.guard import Interrupted
 from research.training.faults.nonfinite import Diverged
 from research.training.initialization.checking import check
+from research.training.initialization.metrics import metric_names
 from research.training.initialization.references import read_references
 from research.training.loop import train
 from research.training.storage.folder import Result
@@ -24,6 +25,7 @@ __all__ = [
     "eval_step",
     "evaluate",
     "init",
+    "metric_names",
     "predict",
     "predict_step",
     "read_references",

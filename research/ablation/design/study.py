@@ -8,16 +8,18 @@ trials(cells, final_seeds(experiment, studies["components"]))
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from research import training
 from research.ablation.design.axes import Axis, Overrides, chain, fixed
 from research.ablation.design.names import changes, describe, unique
 from research.ablation.design.paths import short_paths
 from research.data import Split
-from research.errors import UsageError
+from research.errors import UsageError, suggestion
 from research.experiment import Experiment, replace, split, to_json
 from research.fields import Positive, Range, validate
+
+Test = Literal["t", "permutation"]
 
 BASELINE = "baseline"
 
@@ -50,8 +52,16 @@ class Study:
     """Chance of any false claim among all cells."""
     margin: Positive | None = None
     """Differences below it, either way, count as none."""
+    test: Test = "t"
+    """Whose p decides: the paired t test's, which can reach any with few seeds and takes differences to be normal, or
+    the sign-flip permutation test's, which takes them to be symmetric and needs more seeds."""
+    looks: tuple[int, ...] = ()
+    """Numbers of seeds at which the study may be looked at and ended, ascending; () is once, at `seeds`. The
+    permutation test decides, corrected for all of them."""
     split: Split = "test"
     """Which examples decide."""
+    title: str = ""
+    """What the report is called; "" is the name of its folder."""
     description: str = ""
     """One sentence for the report."""
 
@@ -60,6 +70,8 @@ class Study:
             object.__setattr__(self, name, chain(getattr(self, name)))
         object.__setattr__(self, "fixed", *fixed(self.fixed))
         validate(self)
+        if list(self.looks) != sorted(set(self.looks)) or (self.looks and self.seeds not in self.looks):
+            raise UsageError(f"looks are ascending numbers of seeds, {self.seeds} among them, not {list(self.looks)}")
 
 
 class Goal(NamedTuple):
@@ -158,16 +170,24 @@ def check(cells: Iterable[Cell]) -> None:
 
 
 def goal(experiment: Experiment, study: Study) -> Goal:
-    """Return the metric a study compares and whether more of it is better."""
-    task = experiment.task
-    metric = task.monitor if study.metric is None else study.metric
-    if study.maximize is not None:
-        return Goal(metric, study.maximize)
-    if metric == task.monitor:
-        return Goal(metric, task.maximize)
-    if metric == "loss":
-        return Goal(metric, False)
-    raise UsageError(f'say whether more "{metric}" is better: Study(metric="{metric}", maximize=True or False)')
+    """Return the metric a study compares and whether more of it is better. Raises `UsageError` where nobody says."""
+    metric = experiment.task.monitor if study.metric is None else study.metric
+    maximize = direction(experiment, metric) if study.maximize is None else study.maximize
+    if maximize is None:
+        if (names := training.metric_names(experiment)) and metric not in names:
+            raise UsageError(f'there is no metric "{metric}"{suggestion(metric, names)}')
+        raise UsageError(
+            f'say whether more "{metric}" is better: Study(metric="{metric}", maximize=True or False), or '
+            "--maximize True or False"
+        )
+    return Goal(metric, maximize)
+
+
+def direction(experiment: Experiment, metric: str) -> bool | None:
+    """Return whether more of a metric is better, which the task knows of its monitor and the loss; else None."""
+    if metric == experiment.task.monitor:
+        return experiment.task.maximize
+    return False if metric == "loss" else None
 
 
 def final_seeds(experiment: Experiment, study: Study) -> range:

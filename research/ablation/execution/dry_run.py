@@ -1,6 +1,6 @@
 """What running a study would mean, before anything runs."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from research.ablation.design.groups import TrialGroup, groups
@@ -20,13 +20,14 @@ def describe_plan(
     study: Study,
     workdir: str | Path,
     options: RunOptions | None = None,
-    timed: bool = False,
+    timed: int = 0,
     workers: int = 1,
 ) -> str:
     """Return cells, seeds, programs, what is done already, time and memory of a study; writes nothing.
 
-    Time comes from the trials of the same program that are finished in the folder; with `timed`, also from a few real
-    steps of those programs that have none. What is not known is said to be so. `workers` processes share the work.
+    Time comes from the trials of the same program that are finished in the folder; of the first `timed` programs that
+    have none, from a few real steps, for which they are compiled. What is not known is said to be so. `workers`
+    processes share the work.
 
     Raises:
         UsageError: the study does not fit, or the folder holds another one.
@@ -35,16 +36,17 @@ def describe_plan(
     return "\n".join(_lines(store, options or RunOptions(), timed, workers))
 
 
-def _lines(store: Store, options: RunOptions, timed: bool, workers: int) -> Iterator[str]:
+def _lines(store: Store, options: RunOptions, timed: int, workers: int) -> Iterator[str]:
     """Yield the plan line by line."""
     metric, maximize = store.goal
+    left = timed
     yield f"{metric} on {store.study.split}, {'more' if maximize else 'less'} is better"
     if store.tunings:
         variants = [variant for tuning in store.tunings for variant in tuning.variants]
         check(variants)
         seeds = tuning_seeds(store.experiment, store.study)
         yield f"{len(variants)} settings of {len(store.tunings)} cells to tune on seeds {seeds[0]} to {seeds[-1]}"
-        yield from _programs(store, store.tuning_trials, "tuning", options, timed, workers)
+        left -= yield from _programs(store, store.tuning_trials, "tuning", options, left, workers)
     cells = store.cells()
     seeds = final_seeds(store.experiment, store.study)
     if not cells:
@@ -58,23 +60,25 @@ def _lines(store: Store, options: RunOptions, timed: bool, workers: int) -> Iter
     for cell in cells:
         also = f"  also {', '.join(cell.aliases)}" if cell.aliases else ""
         yield f"  {cell.name:<{width}}  {fingerprint(cell.experiment)}  {cell.tuned}{also}".rstrip()
-    yield from _programs(store, store.final_trials(), "final", options, timed, workers)
+    yield from _programs(store, store.final_trials(), "final", options, left, workers)
 
 
 def _programs(
-    store: Store, trials: tuple[Trial, ...], phase: Phase, options: RunOptions, timed: bool, workers: int
-) -> Iterator[str]:
-    """Yield what is done and what each program takes."""
+    store: Store, trials: tuple[Trial, ...], phase: Phase, options: RunOptions, timed: int, workers: int
+) -> Generator[str, None, int]:
+    """Yield what is done and what each program takes; return how many programs were timed."""
     found = {id(trial): store.outcome(trial, phase) for trial in trials}
     yield summary(list(found.values()))
     programs = groups(trials)
     yield f"{len(programs)} programs to compile" if len(programs) > 1 else "1 program to compile"
-    total, unknown = 0.0, 0
+    total, unknown, compiled = 0.0, 0, 0
     for group in programs:
         outcomes = [found[id(trial)] for trial in group.trials]
         left = sum(outcome.status == "planned" for outcome in outcomes)
         choice = _choice(store, group)
-        measured = _measured(group, choice, options, timed and left > 0)
+        unmeasured = left > 0 and choice is None and not any(outcome.finished for outcome in outcomes)
+        measured = _measured(group, choice, options, unmeasured and compiled < timed)
+        compiled += unmeasured and compiled < timed
         each = _seconds(group, outcomes, measured)
         if left and each is None:
             unknown += left
@@ -89,6 +93,7 @@ def _programs(
     also = f" and {unknown} trials of unknown time" if unknown else ""
     shared = f", shared by {workers} processes" if workers > 1 else ""
     yield f"time left: about {_duration(total / workers)}{also}{shared}"
+    return compiled
 
 
 def _choice(store: Store, group: TrialGroup) -> Choice | None:

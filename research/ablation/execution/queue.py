@@ -73,6 +73,8 @@ class Queue:
             return False
         if recorded.status == "diverged":
             forget(Folder(job.folder))
+        elif recorded.status == "failed":  # a result that is there all the same is damaged, and would be read again
+            Folder(job.folder).result.unlink(missing_ok=True)
         return True
 
     def back(self) -> Iterator[tuple[Job, Outcome]]:

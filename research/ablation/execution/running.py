@@ -19,6 +19,7 @@ from research.ablation.execution.options import adapted, check_execution, for_tr
 from research.ablation.execution.pretraining import Pretraining
 from research.ablation.execution.progress import SweepProgress, sentence, summary
 from research.ablation.execution.queue import Job, Queue
+from research.ablation.execution.readiness import prepared
 from research.ablation.execution.waiting import Waiting, stopped
 from research.ablation.store.claims import Claim, Claims
 from research.ablation.store.study_folder import Outcome, Phase, Status, Store, check_unscreened, write_status
@@ -69,7 +70,7 @@ def ablate(
     if wrong := set(retry) - {"failed", "diverged"}:
         raise UsageError(f'what is tried again has "failed" or "diverged", not "{wrong.pop()}"')
     check_unscreened(Path(workdir))
-    store = Store.open(workdir, experiment, study)
+    store = prepared(workdir, experiment, study)
     with Claims() as claims, interruptible() as interrupted:
         sweep = Sweep(store, options, execution, tuple(retry), fail_fast, claims, interrupted, workers)
         sweep.run_all(store.tuning_trials, "tuning")

@@ -4,9 +4,10 @@ found, curves = tabulate(store)
 write_report(store.root, found, [curves])
 """
 
-from research.ablation.report.captions import caption, findings, minimum_seeds_sentence, notes
+from research.ablation.report.captions import caption, doubtful, findings, minimum_seeds_sentence, notes
+from research.ablation.report.entries import Column, Entry, Receipt, ReportTable, Row, Verdict
 from research.ablation.report.learning_curves import Curve, Curves, curves
-from research.ablation.report.tables import Column, Entry, Receipt, ReportTable, Row, Verdict, merge, table
+from research.ablation.report.tables import merge, table
 from research.ablation.report.writing import tabulate, write_report
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Verdict",
     "caption",
     "curves",
+    "doubtful",
     "findings",
     "merge",
     "minimum_seeds_sentence",

@@ -5,8 +5,8 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
+from research.ablation.report.entries import Entry
 from research.ablation.report.numbers import Scale
-from research.ablation.report.tables import Entry
 
 FAR = 5  # times the typical reach: one disaster among the cells shall not squeeze all others into a point
 

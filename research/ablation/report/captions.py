@@ -5,11 +5,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from research.ablation.report.doubts import diverging, doubts
+from research.ablation.report.entries import TESTS, Column, Entry, Receipt, ReportTable, Row
 from research.ablation.report.layout import column_name, count_text, verdict_text
 from research.ablation.report.numbers import decimals_text, plural
-from research.ablation.report.tables import Column, Entry, Receipt, ReportTable, Row
-
-TESTS = {"t": "paired t", "permutation": "permutation"}
 
 
 def caption(table: ReportTable) -> tuple[str, ...]:
@@ -25,10 +24,15 @@ def caption(table: ReportTable) -> tuple[str, ...]:
         f"within each metric; bold: corrected p < {_alphas(table)}."
     )
     third = (
+        "Verdict: better, worse, different or equivalent where the test says so and no run is missing; open: nothing "
+        "is claimed, which is no evidence of equality. dz: Δ in standard deviations of the paired differences. "
+        "P(better): share of seeds in which the cell is better than the baseline, a tie counting half."
+    )
+    fourth = (
         "†: a simple baseline, fitted to the same splits and judged by the same metrics, once unless it draws random "
         "numbers; no test compares it with a cell."
     )
-    return (first, second, third) if table.simple else (first, second)
+    return (first, second, third, fourth) if table.simple else (first, second, third)
 
 
 def findings(table: ReportTable) -> tuple[tuple[str, ...], ...]:
@@ -74,6 +78,15 @@ def notes(table: ReportTable) -> tuple[str, ...]:
     return (*lines, *table.remarks)
 
 
+def doubtful(table: ReportTable) -> tuple[str, ...]:
+    """Return where a verdict is withheld or doubtful, and what else to know besides what the entries say."""
+    lines: list[str] = []
+    for index, column in enumerate(table.columns):
+        if column.primary:
+            lines += doubts(column, [(row, entry) for row in table.rows if (entry := row.entries[index]) is not None])
+    return (*lines, *table.remarks)
+
+
 def aliases_text(row: Row) -> str:
     """Return which other names a row stands for."""
     return f"the same experiment as {'; '.join(row.aliases)}" if row.aliases else ""
@@ -95,14 +108,17 @@ def _notes(column: Column, entries: Sequence[tuple[Row, Entry]]) -> Iterator[str
         if entry.n < entry.planned:
             rest = "; mean and tests are of the rest" if entry.n else ""
             yield f"{row.name}: n = {count_text(entry)}{rest}."
+    yield from doubts(column, entries)
     if column.tests:
         yield minimum_seeds_sentence(column)
         yield from _pairing([entry for _, entry in entries])
     if column.margin is not None and column.tests:
+        looks = max(len(column.looks), 1)
+        also = f" and {looks} looks" if looks > 1 else ""
         yield (
-            f"Equivalent means that a t interval of level {1 - 2 * column.alpha / column.tests:.4g}, which is two "
-            f"one-sided tests at {column.alpha:g} corrected for {plural(column.tests, 'cell')}, lies within "
-            f"±{column.margin:g}."
+            f"Equivalent means that a t interval of level {1 - 2 * column.alpha / column.tests / looks:.4g}, which is "
+            f"two one-sided tests at {column.alpha:g} corrected for {plural(column.tests, 'cell')}{also}, lies within "
+            f"±{column.margin:g}; of equal differences, which have no interval, the exact tests decide."
         )
 
 
@@ -139,14 +155,20 @@ def _finding(table: ReportTable, index: int, column: Column) -> tuple[str, ...]:
         entry = row.entries[index]
         if entry is not None and entry.verdict not in (None, "open"):
             named.setdefault(verdict_text(entry), []).append(row.name)
-    marked = sum(entry.marked for row in table.rows if (entry := row.entries[index]) is not None)
+    entries = [(row, entry) for row in table.rows if (entry := row.entries[index]) is not None]
+    marked = sum(entry.marked for _, entry in entries)
     compared = f"{plural(column.tests, 'cell')} compared with the baseline in {name}"
     first = (
         f"{marked} of {compared} {'differs' if marked == 1 else 'differ'} significantly (Holm p < {column.alpha:g})"
         if marked
         else f"0 of {compared} differ significantly (Holm p < {column.alpha:g}), which is no evidence of equality"
     )
-    return first + ".", *(f"{verdict.capitalize()}: {'; '.join(named[verdict])}." for verdict in sorted(named))
+    if len(column.seeds) == 1:
+        first = f"With one seed nothing can be tested: of {compared} any difference may be chance"
+    elif lost := sum(entry.lost > 0 for _, entry in entries):
+        first += f"; of {plural(lost, 'cell')} nothing is claimed, as runs are missing"
+    lines = [f"{verdict.capitalize()}: {'; '.join(named[verdict])}." for verdict in sorted(named)]
+    return (f"{first}.", *lines, *diverging(column, entries))
 
 
 def _seeds(columns: Sequence[Column]) -> str:

@@ -4,8 +4,8 @@ import unicodedata
 from collections.abc import Iterator
 
 from research.ablation.report.captions import caption
+from research.ablation.report.entries import ReportTable
 from research.ablation.report.layout import Item, TextTable, layout
-from research.ablation.report.tables import ReportTable
 
 COMMANDS = {
     "\\": r"\textbackslash{}",

@@ -4,8 +4,8 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from research.ablation.report.entries import TESTS, Column, Entry, ReportTable, Row
 from research.ablation.report.numbers import ABSENT, Scale, decimals_text, p_text, plural, scale
-from research.ablation.report.tables import Column, Entry, ReportTable, Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +124,8 @@ def difference_text(entry: Entry, scale: Scale) -> str:
 def _headings(column: Column, scale: Scale, full: bool, counted: bool, group: str) -> Iterator[Heading]:
     """Yield the headings of a column's block."""
     unit = f" ({scale.unit})" if scale.unit else ""
-    corrected = {"t": "t", "permutation": "permutation"}[column.test]
+    over = f"{TESTS[column.test]} p by Holm's correction over {plural(column.tests, 'cell')}"
+    looks = f", and Bonferroni's over {len(column.looks)} looks" if column.looks else ""
     if counted:
         yield Heading("n", group, "Seeds with a finite value; all that a mean is taken over.")
     yield Heading(f"mean ± 95 %{unit}", group, "Mean over seeds, and half of its 95 % t interval.")
@@ -133,7 +134,7 @@ def _headings(column: Column, scale: Scale, full: bool, counted: bool, group: st
     if full:
         yield Heading("p (t)", group, "Two-sided paired t test.")
         yield Heading("p (perm.)", group, "Two-sided sign-flip permutation test, exact up to 16 seeds.")
-    yield Heading("p (Holm)", group, f"{corrected} p by Holm's correction over {plural(column.tests, 'cell')}.")
+    yield Heading("p (Holm)", group, f"{over}{looks}.")
     if full:
         yield Heading("dz", group, "Mean difference in standard deviations of the differences.")
         yield Heading(
@@ -148,7 +149,6 @@ def _items(entry: Entry | None, column: Column, scale: Scale, full: bool, counte
         yield from [Item()] * len(list(_headings(column, scale, full, counted, "")))
         return
     comparison, bold = entry.comparison, entry.marked
-    corrected = entry.holm_t_p if column.test == "t" else entry.holm_permutation_p
     if counted:
         yield Item(count_text(entry), entry.n, warns=entry.n < entry.planned)
     yield Item(spread_text(entry, scale), entry.mean)
@@ -160,18 +160,20 @@ def _items(entry: Entry | None, column: Column, scale: Scale, full: bool, counte
         if full:
             yield Item(p_text(comparison.t_p, column.alpha), comparison.t_p)
             yield Item(p_text(comparison.permutation_p, column.alpha), comparison.permutation_p)
-        yield Item(p_text(corrected, column.alpha), corrected, bold)
+        yield Item(p_text(entry.corrected_p, column.alpha), entry.corrected_p, bold)
         if full:
             yield Item(decimals_text(comparison.effect), comparison.effect)
             yield Item(decimals_text(comparison.better), comparison.better)
     if full:
-        yield Item(verdict_text(entry), entry.verdict or "", bold)
+        yield Item(verdict_text(entry), entry.verdict or "", bold, warns=entry.lost > 0)
 
 
 def verdict_text(entry: Entry) -> str:
     """Return what may be claimed of a cell in words."""
     if entry.verdict is None:
         return ABSENT
+    if entry.lost:
+        return f"{entry.verdict}, {plural(entry.lost, 'pair')} missing"
     return f"{entry.verdict}, within the margin" if entry.marked and entry.equivalent else entry.verdict
 
 

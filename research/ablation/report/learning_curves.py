@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from research.ablation.design.study import Cell, Study, final_seeds, goal
-from research.ablation.report.tables import LEVEL
+from research.ablation.report.entries import LEVEL
 from research.ablation.statistics.comparison import t_interval
 from research.ablation.store.study_folder import Outcome
 from research.errors import RunError

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 
 from research.ablation.report.captions import aliases_text, caption, findings, notes
+from research.ablation.report.entries import Receipt, ReportTable
 from research.ablation.report.layout import Item, layout
 from research.ablation.report.numbers import ABSENT
-from research.ablation.report.tables import Receipt, ReportTable
 
 NUMBERS = re.compile(r"[\d\s.,±−+–\[\]<%×-]*")  # nothing here means anything to Markdown inside a table
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from research.ablation.report.axis import Axis, forest_axis, pairs_axis
+from research.ablation.report.entries import Column, Entry, ReportTable
 from research.ablation.report.layout import column_scale, count_text, difference_text
 from research.ablation.report.numbers import plural
-from research.ablation.report.tables import Column, Entry, ReportTable
 from research.training.storage.folder import partial_file
 
 GREY, GRID, WARNING = "#6c757e", "#e3e6e8", "#8a5a00"

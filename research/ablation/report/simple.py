@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from research.ablation.design.names import shown
-from research.ablation.report.tables import Column, Entry, Receipt, Row, summarized
+from research.ablation.report.entries import Column, Entry, Receipt, Row
+from research.ablation.report.tables import summarized
 from research.baselines import Judgement
 
 MARK = "† "

@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Iterator
 
-from research.ablation.report.tables import Column, Entry, Receipt, ReportTable, Row
+from research.ablation.report.entries import Column, Entry, Receipt, ReportTable, Row
 
 
 def spreadsheet(table: ReportTable) -> str:
@@ -63,7 +63,8 @@ def _numbers(column: Column, entry: Entry) -> Iterator[tuple[str, float | bool |
     yield "better", None if comparison is None else comparison.better
     yield "correlation", None if comparison is None else comparison.correlation
     yield from (("variance_ratio", entry.variance_ratio), ("marked", entry.marked), ("equivalent", entry.equivalent))
-    yield "verdict", entry.verdict
+    yield from (("corrected_p", entry.corrected_p), ("divergence_p", entry.divergence_p))
+    yield from (("verdict", entry.verdict), ("lost_pairs", entry.lost))
     yield from (("maximize", column.maximize), ("alpha", column.alpha), ("margin", column.margin))
     yield from ((f"seed_{seed}", entry.values.get(seed)) for seed in column.seeds)
 

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from research.ablation.design.study import plan
+from research.ablation.design.study import Test, plan
+from research.ablation.report.entries import ReportTable
 from research.ablation.report.html.page import page
 from research.ablation.report.latex import latex
 from research.ablation.report.learning_curves import Curves, curves
@@ -12,25 +13,27 @@ from research.ablation.report.markdown import markdown
 from research.ablation.report.picture import picture
 from research.ablation.report.simple import simple_rows
 from research.ablation.report.spreadsheet import spreadsheet
-from research.ablation.report.tables import ReportTable, Test, table
-from research.ablation.store.study_folder import Store, check_unscreened
+from research.ablation.report.tables import table
+from research.ablation.store.study_folder import Store, check_testable
 from research.baselines import judgements
 from research.errors import UsageError
 from research.training.storage.folder import write
 
 
-def tabulate(store: Store, title: str = "", test: Test = "t") -> tuple[ReportTable, Curves]:
+def tabulate(store: Store, title: str = "", test: Test | None = None) -> tuple[ReportTable, Curves]:
     """Return the table and the learning curves of a study, as far as it has come, with the simple baselines there.
 
-    `title` names it, by default after its folder; `test` is as of `table`. Raises `UsageError` for a screening.
+    `title` names it, by default as the study says, else after its folder; `test` is as of `table`. Raises `UsageError`
+    for a screening or a search.
     """
-    check_unscreened(store.root)
-    title = title or store.root.name
+    check_testable(store.root)
+    title = title or store.study.title or store.root.name
     cells = store.cells() or plan(store.experiment, store.study)
     outcomes = store.outcomes()
     found = table(outcomes, cells, store.study, title, test)
     simple = simple_rows(judgements(store.baselines), found.columns, title)
-    return dataclasses.replace(found, simple=simple), curves(outcomes, cells, store.study, title)
+    remarks = (*found.remarks, *store.history.remarks(store.study.seeds))
+    return dataclasses.replace(found, simple=simple, remarks=remarks), curves(outcomes, cells, store.study, title)
 
 
 def write_report(folder: str | Path, table: ReportTable, curves: Sequence[Curves] = ()) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""Comparisons over seeds: intervals, paired tests, corrections for many of them, and looking more than once.
+"""Comparisons over seeds: intervals, paired tests, and corrections for many of them.
 
 Values of a run that diverged are not finite. `paired` leaves them out and counts them, so that a report can say so;
 on arrays they make the answer NaN. Where variance is needed and there is none it is NaN too: equal values say nothing
@@ -9,8 +9,8 @@ import dataclasses
 import functools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,8 +20,6 @@ from research.errors import UsageError
 
 Values = Mapping[int, float]
 """The values of a metric by seed."""
-
-Verdict = Literal["different", "equivalent", "open"]
 
 EXACT = 16  # seeds up to which all sign flips are counted: 2^15 sums, as the sign of the first cancels
 NOISE = 2.0**-40  # of the values: far above the rounding of float64, far below what float32 metrics resolve
@@ -57,6 +55,13 @@ class Paired:
     """Share of seeds in which the cell is better than the baseline; a tie counts half."""
     correlation: float
     """Pearson correlation of the two columns over seeds; NaN for n < 3 and where a column is constant."""
+    differences: tuple[float, ...] = ()
+    """By seed, ascending; without what is floating point's."""
+
+    @property
+    def constant(self) -> bool:
+        """Whether all differences are equal, so that they have no spread and t is not defined."""
+        return self.n > 1 and len(set(self.differences)) == 1
 
 
 def mean(values: ArrayLike) -> Any:
@@ -133,6 +138,7 @@ def paired(baseline: Values, other: Values, maximize: bool = True, level: float 
         effect=float(student.effect),
         better=float(mean((better > 0) + 0.5 * (better == 0))),
         correlation=_correlation(a, b),
+        differences=tuple(differences.tolist()),
     )
 
 
@@ -192,43 +198,18 @@ def equivalent(interval: Interval, margin: float) -> bool:
     return bool(-margin < interval.low and interval.high < margin)
 
 
-def resolved(
-    baseline: Values,
-    others: Sequence[Values],
-    looks: Sequence[int],
-    alpha: float = 0.05,
-    margin: float | None = None,
-) -> tuple[Verdict, ...]:
-    """Return what is known of each cell after looking at the first looks[0] seeds, then looks[1], and so on.
+def alike(differences: ArrayLike, margin: float, alpha: float) -> bool:
+    """Return whether [n] differences are equivalent to none: two one-sided tests at `alpha`.
 
-    Running more seeds until something is significant finds something wherever one looks often enough. Here the numbers
-    of seeds are fixed beforehand, and with K of them the least p-value of a cell so far times K is again a p-value, by
-    Bonferroni's inequality, whenever one stops and whatever decides it. Holm's correction over cells follows. So the
-    chance of calling any cell "different" that is not stays below `alpha`; likewise for "equivalent", which takes an
-    interval of level 1 - 2 alpha / (K cells) within the margin at some look.
-
-    Args:
-        baseline, others: values by seed of everything run so far; a run that diverged has NaN, one not done is absent.
-            A cell that was resolved may stop early.
-        looks: increasing numbers of seeds, in the order of the seeds; the last is the most that will be run.
-        alpha: chance of a false claim of each kind over all cells and looks.
-        margin: differences below it count as none; None never calls a cell "equivalent".
+    t tests, by an interval of level 1 - 2 alpha (`equivalent`). Where all differences are equal t is not defined, and
+    the exact sign-flip tests decide: of the 2^n signs of their distances to a bound, all of one sign, one reaches the
+    observed sum, so p is 2^-n at either bound.
     """
-    if not looks or list(looks) != sorted(set(looks)) or looks[0] < 1:
-        raise UsageError(f"looks are increasing numbers of seeds, not {list(looks)}")
-    level = 1 - 2 * alpha / (len(looks) * max(len(others), 1))
-    p_values = np.full(len(others), np.nan)
-    alike = np.zeros(len(others), bool)
-    order = sorted(baseline)
-    for row, other in enumerate(others):
-        for seeds in (order[:n] for n in looks if len(order) >= n):
-            if all(seed in other for seed in seeds):
-                a, b = ({seed: values[seed] for seed in seeds} for values in (baseline, other))
-                comparison = paired(a, b, level=level)
-                p_values[row] = np.fmin(p_values[row], comparison.permutation_p * len(looks))
-                alike[row] |= margin is not None and equivalent(comparison.interval, margin)
-    different = holm(np.where(np.isnan(p_values), 1.0, np.minimum(p_values, 1.0))) <= alpha
-    return tuple("different" if a else "equivalent" if b else "open" for a, b in zip(different, alike, strict=True))
+    differences = np.asarray(differences, np.float64)
+    n = differences.size
+    if n > 1 and (differences == differences[0]).all():
+        return bool(abs(differences[0]) < margin) and 2.0**-n <= alpha
+    return equivalent(t_interval(differences, max(1 - 2 * alpha, 0.0)), margin)
 
 
 class Student(NamedTuple):

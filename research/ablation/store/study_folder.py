@@ -12,15 +12,16 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from research.ablation.design.study import Cell, Goal, Study, Trial, final_seeds, goal, plan, trials
 from research.ablation.design.tuning import Tuning, nuisance_plan, tuning_seeds, winners
 from research.ablation.store.claims import attempts, is_claimed
-from research.ablation.store.recording import merged, read_study, write_study
-from research.errors import RunError, UsageError
+from research.ablation.store.history import History
+from research.ablation.store.recording import Held, merged, named, read_study, without, write_study
+from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, explain, fingerprint
 from research.fields import annotations, canonical
 from research.training.storage.folder import Folder, finite, write
@@ -31,6 +32,7 @@ Status = Literal["planned", "running", "done", "failed", "diverged", "pruned"]
 KNOWN = frozenset(("status", "mode", "group", "device", "error", "traceback"))  # what status.json says of a trial
 
 MARK = "screening.json"  # what a screening was asked for; no folder without it is one
+SEARCH = "optuna.jsonl"  # what a search has asked and was told; no folder without it is one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,47 +71,68 @@ class Outcome:
 
 
 class Store:
-    """The folder of a study. `experiment` is its baseline before `study.fixed`.
+    """The folder of a study. `experiment` is its baseline before `study.fixed`, `held` what is in its file.
 
     Raises:
         RunError: there is no study in the folder, or its file is damaged.
     """
 
+    held: Held | None
+
     def __init__(self, root: str | Path, known: Iterable[type] = ()) -> None:
         self.root = Path(root)
-        self.experiment, self.study = read_study(self.root / "study.json", known)
+        self.experiment, self.study, self.history = self.held = read_study(self.root / "study.json", known)
 
     @classmethod
-    def of(cls, root: str | Path, experiment: Experiment, study: Study) -> "Store":
+    def of(cls, root: str | Path, experiment: Experiment, study: Study, drop: Iterable[str] = ()) -> "Store":
         """Return the store of a study, with cells and seeds added to those already there; writes nothing.
 
+        Cells named in `drop` are taken out, now and whenever they are asked for again.
+
         Raises:
-            UsageError: the folder holds a different study; says what differs.
+            UsageError: the folder holds a different study, or no cell of such a name; says what differs.
         """
-        file = Path(root) / "study.json"
+        store, file = cls.__new__(cls), Path(root) / "study.json"
+        store.root, store.experiment, store.history, store.held = Path(root), experiment, History(), None
         if file.exists():
-            held_experiment, held = read_study(file, (), (experiment, study))
-            if differences := explain(held_experiment, experiment):
+            store.held = held = read_study(file, (), (experiment, study))
+            if differences := explain(held.experiment, experiment):
                 raise UsageError(f"{root} holds a study of another experiment:\n{differences}")
-            study = merged(held, study, str(root))
-        store = cls.__new__(cls)
-        store.root, store.experiment, store.study = Path(root), experiment, study
+            known = named(experiment, study)
+            begun = functools.cache(lambda: any(outcome.finished for outcome in cls(root, known).outcomes()))
+            asked = without(experiment, study, held.history.dropped.values())
+            study, store.history = merged(held.study, asked, str(root), begun), held.history
+            if study.seeds > held.study.seeds and not study.looks and begun():
+                seeds = (*held.history.seeds, held.study.seeds)
+                store.history = dataclasses.replace(held.history, seeds=seeds)
+        store.study = study
+        store._drop([name for name in drop if name not in store.history.dropped])
         return store
+
+    def _drop(self, names: Sequence[str]) -> None:
+        """Take cells out of the study. Raises `UsageError` where there is none of such a name."""
+        found = {name: cell for cell in plan(self.experiment, self.study)[1:] for name in (cell.name, *cell.aliases)}
+        for name in names:
+            if name not in found:
+                raise UsageError(f'no cell of {self.root} is called "{name}"{suggestion(name, found)}')
+        gone = {name: fingerprint(found[name].experiment) for name in names}
+        self.history = dataclasses.replace(self.history, dropped={**self.history.dropped, **gone})
+        self.study = without(self.experiment, self.study, gone.values())
 
     @classmethod
     def open(cls, root: str | Path, experiment: Experiment, study: Study) -> "Store":
-        """Return the store of a study as `of` does, and make its folder.
-
-        Raises:
-            UsageError: the folder holds a different study, or cannot be written.
-        """
+        """Return the store of a study as `of` does, and make its folder. Raises as `of` and `save`."""
         store = cls.of(root, experiment, study)
-        try:
-            store.root.mkdir(parents=True, exist_ok=True)
-            write_study(store.root / "study.json", experiment, store.study)
-        except OSError as error:
-            raise UsageError(f"cannot write to {root}: {error.strerror}; choose another --workdir") from error
+        store.save()
         return store
+
+    def save(self) -> None:
+        """Make the folder and write study.json. Raises `UsageError` where that cannot be done."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            write_study(self.root / "study.json", self.experiment, self.study, self.history)
+        except OSError as error:
+            raise UsageError(f"cannot write to {self.root}: {error.strerror}; choose another --workdir") from error
 
     @functools.cached_property
     def goal(self) -> Goal:
@@ -136,8 +159,9 @@ class Store:
             return ()
         scores: dict[int, list[float]] = {}
         for outcome in found:
-            score = outcome.metrics.get("validation", {}).get(self.goal.metric, math.nan)
-            scores.setdefault(outcome.cell, []).append(score)
+            # One that diverged has metrics too, and where one class is common they may be the best of all.
+            metrics = outcome.metrics.get("validation", {}) if outcome.status == "done" else {}
+            scores.setdefault(outcome.cell, []).append(metrics.get(self.goal.metric, math.nan))
         return winners(self.tunings, scores, self.goal.maximize)
 
     def final_trials(self) -> tuple[Trial, ...]:
@@ -205,9 +229,13 @@ class Store:
             commit=result.commit,
         )
 
+    def watched(self, trial: Trial) -> set[str]:
+        """Return the metrics without which a trial has diverged: the loss, the monitored one and that of the study."""
+        return {"loss", trial.experiment.task.monitor, self.goal.metric}
+
     def _diverged(self, trial: Trial, metrics: dict[str, dict[str, float]]) -> bool:
-        """Return whether the loss, the monitored metric or that of the study is not finite on a final split."""
-        watched = {"loss", trial.experiment.task.monitor, self.goal.metric}
+        """Return whether one of these is not finite on a final split."""
+        watched = self.watched(trial)
         return any(
             not math.isfinite(value) for values in metrics.values() for name, value in values.items() if name in watched
         )
@@ -235,4 +263,14 @@ def check_unscreened(root: Path) -> None:
         raise UsageError(
             f"{root} holds a screening, whose cells were pruned by their scores, so nothing in it can be tested: "
             "give the cells worth it a study of their own, in another --workdir"
+        )
+
+
+def check_testable(root: Path) -> None:
+    """Raise `UsageError` where a folder holds a screening or a search, whose scores decided what is in it."""
+    check_unscreened(root)
+    if (root / SEARCH).exists():
+        raise UsageError(
+            f"{root} holds a search, which picked its settings by the very scores that a test would use, so nothing in "
+            "it can be tested: search.csv has the scores; give the best setting a study, in another --workdir"
         )

@@ -21,6 +21,7 @@ from typing import Any
 from research.ablation.design.study import TUNING, Cell, Study, Trial, final_seeds, plan, trials
 from research.ablation.execution.choosing import Execution
 from research.ablation.execution.options import for_trials
+from research.ablation.execution.readiness import check_new
 from research.ablation.execution.running import Sweep
 from research.ablation.store.claims import Claims
 from research.ablation.store.study_folder import MARK, Outcome, Store, write_status
@@ -140,6 +141,7 @@ def open_screening(
     begun = file.exists() or (Path(workdir) / "study.json").exists()
     if begun and not (file.exists() and read_asked(file) == asked):
         raise UsageError(f"{workdir} was not screened with these rungs, cells and seeds: choose another --workdir")
+    check_new(Store.of(workdir, base, study))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write(file, json.dumps(asked, indent=2) + "\n")
@@ -251,11 +253,14 @@ def _damage(file: Path, remedy: str) -> Iterator[None]:
 
 
 def score(store: Store, cell: Cell, step: int) -> float:
-    """Return the mean over seeds of a cell on validation at a step; NaN where one is missing or not finite."""
-    values = [
-        validations(store.folder(trial)).get(step, {}).get(store.goal.metric, math.nan)
-        for trial in trials([cell], _seeds(store))
-    ]
+    """Return the mean over seeds of a cell on validation at a step; NaN where a run is missing, diverged or failed."""
+    values = []
+    for trial in trials([cell], _seeds(store)):
+        report = validations(store.folder(trial)).get(step, {})
+        # Where one class is common, a run whose loss is no longer finite may have the best accuracy of all.
+        lost = store.recorded(trial, "final").status in ("failed", "diverged")
+        finite = not lost and all(math.isfinite(report[name]) for name in store.watched(trial) & report.keys())
+        values.append(report.get(store.goal.metric, math.nan) if finite else math.nan)
     return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
 
 

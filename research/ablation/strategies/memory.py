@@ -18,7 +18,7 @@ from research.ablation.design.space import TOP
 from research.ablation.design.study import TUNING, Study, applied
 from research.ablation.execution.waiting import PAUSES
 from research.ablation.store.claims import Claims
-from research.ablation.store.study_folder import Store
+from research.ablation.store.study_folder import SEARCH, Store
 from research.errors import UsageError
 from research.experiment import Experiment, fingerprint, replace
 from research.training import Interrupted
@@ -75,7 +75,7 @@ class Memory:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot write to {root}: {error.strerror}; choose another --workdir") from error
-        backend = JournalFileBackend(str(root / "optuna.jsonl"))
+        backend = JournalFileBackend(str(root / SEARCH))
         self._study = optuna.create_study(
             storage=JournalStorage(backend),
             study_name="search",

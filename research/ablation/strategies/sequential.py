@@ -7,7 +7,9 @@ from typing import Any
 
 from research.ablation.design.study import Study
 from research.ablation.execution.choosing import Execution
+from research.ablation.execution.readiness import prepared
 from research.ablation.execution.running import ablate
+from research.ablation.statistics.looking import resolved
 from research.ablation.store.study_folder import Store
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions
@@ -23,6 +25,22 @@ def looks(first: int, most: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys((*numbers, most)))
 
 
+def looking(study: Study, most: int) -> Study:
+    """Return a study that plans looks from its seeds to `most`; one that has a plan keeps it.
+
+    With `most` equal to its seeds it is looked at once, and there is nothing to plan.
+
+    Raises:
+        UsageError: `most` is less than the study's seeds, or its plan ends otherwise.
+    """
+    planned = looks(study.seeds, most)
+    if study.looks and study.looks[-1] != most:
+        raise UsageError(
+            f"the study plans looks at {', '.join(map(str, study.looks))} seeds, which do not end with {most}"
+        )
+    return study if study.looks or len(planned) == 1 else dataclasses.replace(study, looks=planned)
+
+
 def ablate_until_resolved(
     experiment: Experiment,
     study: Study,
@@ -32,36 +50,32 @@ def ablate_until_resolved(
     execution: Execution = "auto",
     **flags: Any,
 ) -> tuple[Store, str]:
-    """Run a study, doubling its seeds from `study.seeds` to `most` until no cell is open; return store and a remark.
+    """Run a study, doubling its seeds from `study.seeds` to `most` until no cell is open; return store and verdicts.
 
-    With `most` equal to `study.seeds` this is `ablate`, and there is nothing to remark. A cell is resolved when it
-    differs, or, where the study has a margin, is equivalent; `statistics.resolved` says how looking more than once is
-    corrected for. The further arguments are those of `ablate`.
+    The looks are written into study.json before the first run, every report keeps to them, and no others are made in
+    that folder. With `most` equal to `study.seeds` this is `ablate`, and there is nothing to say. A cell is resolved
+    when it differs, or, where the study has a margin, is equivalent; `statistics.looking` says how looking more than
+    once is corrected for. The further arguments are those of `ablate`.
 
     Raises:
-        UsageError: as `ablate`; `most` is less than the study's seeds.
+        UsageError: as `ablate`; `most` is less than the study's seeds; the folder was begun with another plan.
     """
-    planned = looks(study.seeds, most)
-    if len(planned) == 1:
+    study = looking(study, most)
+    if not study.looks:
         return ablate(experiment, study, workdir, options, execution, **flags), ""
     flags["wait"] = True
-    for seeds in planned:
-        look = dataclasses.replace(study, seeds=seeds)
-        store = ablate(experiment, look, workdir, options, execution, **flags)
-        verdicts = verdicts_so_far(store, planned)
-        if "open" not in verdicts.values():
-            break
-    named = "; ".join(f"{name}: {verdict}" for name, verdict in verdicts.items())
-    return store, (
-        f"Seeds were added while a cell was open, with looks at {', '.join(map(str, planned))} seeds fixed beforehand; "
-        f"corrected for {len(planned)} looks (Bonferroni) and for the cells (Holm), by the permutation test: {named}."
-    )
+    store = prepared(workdir, experiment, study)
+    for seeds in study.looks:
+        if seeds >= store.study.seeds:
+            look = dataclasses.replace(study, seeds=seeds)
+            store = ablate(experiment, look, workdir, options, execution, **flags)
+            if "open" not in verdicts_so_far(store).values():
+                break
+    return store, "; ".join(f"{name}: {verdict}" for name, verdict in verdicts_so_far(store).items())
 
 
-def verdicts_so_far(store: Store, planned: tuple[int, ...]) -> dict[str, str]:
-    """Return "different", "equivalent" or "open" for each cell by name, as far as the seeds go."""
-    from research.ablation.statistics.comparison import resolved
-
+def verdicts_so_far(store: Store) -> dict[str, str]:
+    """Return "different", "equivalent" or "open" for each cell by name, as far as the seeds of a plan go."""
     values: dict[int, dict[int, float]] = {cell.index: {} for cell in store.cells()}
     for outcome in store.outcomes():
         if outcome.phase == "final" and outcome.status in ("done", "diverged", "failed"):
@@ -72,7 +86,7 @@ def verdicts_so_far(store: Store, planned: tuple[int, ...]) -> dict[str, str]:
     verdicts = resolved(
         values[baseline.index],
         [values[cell.index] for cell in others],
-        planned,
+        store.study.looks,
         store.study.alpha,
         store.study.margin,
     )

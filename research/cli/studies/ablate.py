@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from research.ablation.design.parsing import parse_axes
 from research.ablation.design.study import Study, final_seeds, goal, plan
 from research.ablation.execution.dry_run import describe_plan
 from research.ablation.execution.engines.workers import fitting
+from research.ablation.execution.readiness import prepared
 from research.ablation.execution.waiting import stopped
-from research.ablation.store.study_folder import Store, check_unscreened
-from research.ablation.strategies.sequential import ablate_until_resolved, looks
+from research.ablation.store.study_folder import Store, check_testable
+from research.ablation.strategies.sequential import ablate_until_resolved, looking
 from research.baselines import Baseline, judge_missing
 from research.cli.runs import judgement_line
 from research.cli.studies.flags import Ablate, check_flags
@@ -60,8 +62,11 @@ def chosen(arguments: Ablate, studies: Mapping[str, Study]) -> tuple[str, Study]
     else:
         names = f"--study {' or '.join(studies)}, or " if studies else ""
         raise UsageError(f"say what to vary: {names}--axis PATH=VALUE,VALUE")
-    changes = {field: value for field in ("seeds", "metric") if (value := getattr(arguments, field)) is not None}
-    study = dataclasses.replace(study, **changes)
+    fields = ("seeds", "metric", "maximize", "alpha", "margin", "title")
+    given = {field: value for field in fields if (value := getattr(arguments, field)) is not None}
+    if given.get("metric", study.metric) != study.metric:
+        study = dataclasses.replace(study, maximize=None, margin=None)  # which were of another metric
+    study = dataclasses.replace(study, **given)
     goal(arguments.experiment, study)
     return title, study
 
@@ -72,7 +77,8 @@ def run_study(
     """Run a study, fit the baselines, write its report and show it."""
     experiment, options = arguments.experiment, arguments.options
     workdir = Path(arguments.workdir or Path("runs") / name / f"{title}-{fingerprint(experiment)}")
-    check_unscreened(workdir)
+    check_testable(workdir)
+    study = dataclasses.replace(study, title=study.title or f"{name}: {title}")
     if arguments.more_seeds is not None:
         held = Store(workdir, classes(experiment)).study.seeds if (workdir / "study.json").exists() else study.seeds
         study = dataclasses.replace(study, seeds=held + (0 if arguments.worker else arguments.more_seeds))
@@ -81,18 +87,17 @@ def run_study(
         arguments = dataclasses.replace(arguments, workers=fitting(len(left)))
     workers = arguments.workers or 1
     if arguments.dry_run:
+        timed = sys.maxsize if arguments.measure else 1
         with kept_to(divided(workers)[0]):
-            print(describe_plan(experiment, study, workdir, options, timed=True, workers=workers))
+            print(describe_plan(experiment, study, workdir, options, timed, workers))
         return
     most = study.seeds if arguments.until_resolved is None else arguments.until_resolved
-    looks(study.seeds, most)
-    Store.open(workdir, experiment, study)  # workers find the seeds that are added now
-    remark = ""
+    study = looking(study, most)
+    prepared(workdir, experiment, study, arguments.drop)  # workers find the seeds and the plan that are made now
 
     def work() -> None:
         """Run what is missing."""
-        nonlocal remark
-        _, remark = ablate_until_resolved(
+        ablate_until_resolved(
             experiment,
             study,
             most,
@@ -102,7 +107,7 @@ def run_study(
             retry=arguments.retry,
             fail_fast=arguments.fail_fast,
             workers=workers,
-            wait=workers > 1,
+            wait=workers > 1 or not arguments.worker,
         )
 
     try:
@@ -120,7 +125,7 @@ def run_study(
     ):
         if judgement.error:
             print(judgement_line(judgement))
-    present(store, title, workdir, remark)
+    present(store, workdir)
     outcomes = store.outcomes()
     if lost := [outcome for outcome in outcomes if outcome.status in ("failed", "diverged")]:
         first = lost[0]
@@ -128,4 +133,9 @@ def run_study(
         raise RunError(
             f"{len(lost)} of {len(outcomes)} trials failed or diverged, first {first.name} with seed "
             f"{first.seed}{why}; --retry failed diverged runs them again"
+        )
+    if missing := [outcome for outcome in outcomes if outcome.status in ("planned", "running")]:
+        first, count = missing[0], f"{len(missing)} of {len(outcomes)}"
+        raise RunError(
+            f"{count} trials are missing, first {first.name} with seed {first.seed}: the same command runs them"
         )

@@ -9,7 +9,7 @@ from research.ablation.execution.choosing import Execution
 from research.cli.runs import Flat
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions
-from research.fields import Range, Size, validate
+from research.fields import Positive, Range, Size, validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,16 @@ class Ablate:
     """Add seeds until no cell is open, to this many at most; the correction for looking again is in the report."""
     metric: str | None = None
     """Metric to compare; default: the study's, or the one that the task watches."""
+    maximize: bool | None = None
+    """Whether more of it is better; default: the study's, or as the task says."""
+    alpha: Annotated[float, Range(0.0, 1.0, open_end=True, open_start=True)] | None = None
+    """Chance of any false claim among all cells; default: the study's, 0.05."""
+    margin: Positive | None = None
+    """Differences below it, either way, count as none; default: the study's."""
+    title: str | None = None
+    """What the report is called; default: the study's, or the names of experiment and study."""
+    drop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Cell to take out of the study, by its name in the report, for good; given again, a further one."""
     workdir: str | None = None
     """Folder of the study; default: runs/NAME/STUDY-FINGERPRINT."""
     execution: Execution = "auto"
@@ -71,7 +81,9 @@ class Ablate:
     baselines: bool = True
     """Whether the simple baselines of this module are fitted too, once; --smoke leaves them out unless asked."""
     dry_run: bool = False
-    """Print cells, seeds, programs, what is done, time and memory; run nothing but a few steps to measure."""
+    """Print cells, seeds, programs, what is done, time and memory; run nothing but a few steps of the first program."""
+    measure: bool = False
+    """With --dry_run: run a few steps of every program, which takes as long as compiling them."""
     smoke: bool = False
     """Vary the small variant."""
 
@@ -87,9 +99,12 @@ def check_flags(arguments: Ablate) -> None:
         ("ray", "--engine ray", arguments.engine == "ray"),
         ("address", "--engine ray", arguments.engine == "ray"),
         ("space", "--search optuna", arguments.search is not None),
+        ("measure", "--dry_run", arguments.dry_run),
     ):
         if getattr(arguments, flag) and not fits:
             raise UsageError(f"--{flag} goes with {needed}")
+    if arguments.drop and arguments.dry_run:
+        raise UsageError("--drop changes the study, and --dry_run changes nothing: leave one of them out")
     if arguments.options.chaos is not None:
         raise UsageError("chaos is for train: the trials of a study are not started again after a fault")
 

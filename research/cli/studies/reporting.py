@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from research.ablation.design.study import Test
 from research.ablation.store.study_folder import Store
 from research.cli.tables import console, plain
 
@@ -18,28 +19,34 @@ class Report:
     """Folder of the study; several for one table of several studies."""
     output: str | None = None
     """Folder to write to; default: the study's, or report/ for several."""
-    test: Literal["t", "permutation"] = "t"
-    """Which p decides: the paired t test's, or the sign-flip permutation test's."""
+    test: Literal["t", "permutation"] | None = None
+    """Which p decides: the paired t test's or the sign-flip permutation test's; default: as the study plans."""
+    title: str | None = None
+    """What the report is called; default: as the study says, else the name of its folder."""
+    smoke: bool = False
+    """Taken as by every command; the folder says what it holds."""
 
 
 def report(arguments: Report, known: set[type]) -> None:
     """Write and show the report of one study, or one of several."""
     stores = [Store(folder, known) for folder in arguments.workdir]
     output = arguments.output or (stores[0].root if len(stores) == 1 else "report")
-    present(stores if len(stores) > 1 else stores[0], "", Path(output), test=arguments.test)
+    present(stores if len(stores) > 1 else stores[0], Path(output), arguments.title or "", arguments.test)
 
 
-def present(
-    stores: Store | list[Store], title: str, output: Path, remark: str = "", test: Literal["t", "permutation"] = "t"
-) -> None:
+def present(stores: Store | list[Store], output: Path, title: str = "", test: Test | None = None) -> None:
     """Write a report and show its table, what it found and where it is."""
-    from research.ablation.report import caption, findings, merge, tabulate, write_report
+    from research.ablation.report import caption, doubtful, findings, merge, tabulate, write_report
     from research.ablation.report.layout import layout
 
-    found = [tabulate(store, title, test) for store in (stores if isinstance(stores, list) else [stores])]
-    table = found[0][0] if len(found) == 1 else merge([table for table, _ in found])
-    if remark:
-        table = dataclasses.replace(table, remarks=(*table.remarks, remark))
+    if isinstance(stores, list):
+        titles = [store.study.title for store in stores]
+        alone = ["" if titles.count(each) == 1 else store.root.name for each, store in zip(titles, stores, strict=True)]
+        found = [tabulate(store, name, test) for store, name in zip(stores, alone, strict=True)]
+        table = merge([table for table, _ in found], title)
+    else:
+        found = [tabulate(stores, title, test)]
+        table = found[0][0]
     paths = write_report(output, table, [curves for _, curves in found])
     shape = layout(table)
     columns = [
@@ -54,7 +61,7 @@ def present(
         shown.add_row(*(row[index].text for index in columns))
     printed = console()
     printed.print(shown)
-    for line in (*caption(table), *(line for finding in findings(table) for line in finding), *table.remarks):
+    for line in (*caption(table), *(line for finding in findings(table) for line in finding), *doubtful(table)):
         printed.print(line, soft_wrap=True)
     print("look at:")
     for path in paths:

@@ -14,7 +14,7 @@ from research.experiment import fingerprint
 
 def run_screening(arguments: Ablate, title: str, study: Study, name: str) -> None:
     """Screen the cells of a study and show how they stand."""
-    refuse(arguments, "--screen", "dry_run", "more_seeds", "until_resolved", "retry", "fail_fast")
+    refuse(arguments, "--screen", "dry_run", "more_seeds", "until_resolved", "retry", "fail_fast", "drop")
     experiment, options = arguments.experiment, arguments.options
     try:
         steps = tuple(int(word) for word in (arguments.screen or "").split(","))

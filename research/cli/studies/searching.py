@@ -26,6 +26,10 @@ def run_search(arguments: Ablate, name: str) -> None:
         "until_resolved",
         "retry",
         "fail_fast",
+        "drop",
+        "alpha",
+        "margin",
+        "title",
     )
     experiment = arguments.experiment
     space = parse_space(experiment, arguments.space)

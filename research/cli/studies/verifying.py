@@ -19,6 +19,8 @@ class Verify:
     """Which of its seeds."""
     data_dir: str | None = None
     """Where prepared datasets are kept."""
+    smoke: bool = False
+    """Taken as by every command; the folder says what it holds."""
 
 
 def verify(arguments: Verify, known: set[type]) -> None:

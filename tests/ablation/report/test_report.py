@@ -2,12 +2,12 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import math
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,9 +35,9 @@ from research.ablation.report.markdown import escape as markdown_escape
 from research.ablation.report.markdown import markdown
 from research.ablation.report.numbers import Scale, p_text, scale
 from research.ablation.report.spreadsheet import spreadsheet
-from research.ablation.store.study_folder import Outcome, Store
+from research.ablation.store.study_folder import Store
 from research.errors import UsageError
-from research.experiment import fingerprint
+from tests.ablation.report.outcomes import study_of, tried
 
 BASELINE = (0.5, 0.6, 0.7, 0.8)
 BETTER = (0.6, 0.8, 0.8, 1.0)  # differences 0.1, 0.2, 0.1, 0.2
@@ -45,40 +45,11 @@ SAME = (0.6, 0.5, 0.8, 0.7)  # differences ±0.1
 HARD = r"a <b>&amp; 100 % of weight_decay | $x^2$ \ ~`'[*]*#{0}" + '"'
 
 
-def tried(cell, seed, value, **fields):
-    """The outcome of a trial: its accuracy, or the status of one without a value."""
-    status = value if isinstance(value, str) else "done"
-    ended = {
-        "metrics": {"test": {"accuracy": value if status == "done" else 0.9, "loss": 1.0}},
-        "seconds": {"total": 2.0 + seed},
-        "parameters": 1234 + cell.index,
-        "device": "cpu x 1",
-        "versions": {"jax": "1.2.3"},
-        "commit": "c0ffee",
-    }
-    more = ended if status in ("done", "diverged") else {}
-    where = Path("absent") / f"{cell.index}-{seed}"
-    known = {"error": "no room left", "mode": "vmap", **more, **fields}
-    return Outcome("final", cell.index, cell.name, "", seed, fingerprint(cell.experiment), where, status, **known)
-
-
 @pytest.fixture(scope="module")
 def make(experiment):
     """Outcomes, cells and study from one row of values a cell, the baseline's first."""
 
-    def make(*rows, **fields):
-        others = tuple(i / 16 for i in range(len(rows) - 1))
-        study = Study(one_at_a_time({"model.dropout": others}) if others else (), **{"seeds": len(rows[0]), **fields})
-        cells = plan(experiment, study)
-        outcomes = [
-            tried(cell, seed, value)
-            for cell, row in zip(cells, rows, strict=True)
-            for seed, value in enumerate(row)
-            if value is not None
-        ]
-        return outcomes, cells, study
-
-    return make
+    return functools.partial(study_of, experiment)
 
 
 @pytest.fixture(scope="module")

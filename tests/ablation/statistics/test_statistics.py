@@ -21,11 +21,11 @@ from research.ablation.statistics.comparison import (
     mean,
     minimum_seeds,
     paired,
-    resolved,
     sign_flip,
     t_interval,
     t_test,
 )
+from research.ablation.statistics.looking import resolved
 from research.errors import UsageError
 
 NAN = math.nan

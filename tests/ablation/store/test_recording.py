@@ -11,8 +11,8 @@ WRITTEN = Path(__file__).parents[2] / "fixtures" / "study.json"
 
 
 def test_the_cells_of_an_earlier_version_are_the_same_trials(tmp_path):
-    experiment, study = read_study(WRITTEN)
+    experiment, study, history = read_study(WRITTEN)
     found = [fingerprint(cell.experiment) for cell in plan(experiment, study)]
     assert found == list(json.loads(WRITTEN.read_text())["plan"].values()) and len(set(found)) == 8
     write_study(tmp_path / "study.json", experiment, study)
-    assert read_study(tmp_path / "study.json") == (experiment, study)
+    assert read_study(tmp_path / "study.json") == (experiment, study, history)

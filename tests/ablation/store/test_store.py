@@ -9,9 +9,9 @@ from research.ablation.design.groups import groups
 from research.ablation.store.claims import Claims
 from research.ablation.store.study_folder import Store, write_status
 from research.errors import RunError, UsageError
-from research.experiment import fingerprint, replace, to_json
+from research.experiment import replace
 from research.models import CNN
-from research.training.storage.folder import Folder, Result
+from tests.ablation.store.trials import finish
 
 STUDY = Study(one_at_a_time({"optimizer.learning_rate": (0.1, 0.2), "model.channels": ((3,),)}), seeds=3)
 
@@ -19,28 +19,6 @@ STUDY = Study(one_at_a_time({"optimizer.learning_rate": (0.1, 0.2), "model.chann
 @pytest.fixture
 def store(experiment, tmp_path):
     return Store.open(tmp_path, experiment, STUDY)
-
-
-def finish(store, trial, **metrics):
-    """Write the files of a finished trial."""
-    folder = Folder(store.folder(trial))
-    folder.root.mkdir(parents=True, exist_ok=True)
-    folder.experiment.write_text(to_json(trial.experiment))
-    values = {"loss": 1.0, "accuracy": 0.5, **metrics}
-    result = Result(
-        experiment={},
-        fingerprint=fingerprint(trial.experiment),
-        seed=trial.seed,
-        steps=12,
-        metrics={"validation": values, "test": values},
-        details={},
-        seconds={"total": 2.5},
-        parameters=7,
-        device="abacus x 1",
-        versions={"jax": "1"},
-        commit="c0ffee",
-    )
-    folder.write_result(result)
 
 
 @pytest.mark.parametrize(
