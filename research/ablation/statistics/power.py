@@ -97,7 +97,13 @@ def forecast(
     n = values.size
     if n < 2 or not np.isfinite(values).all() or (values == values[0]).all():
         raise UsageError(f"a forecast needs at least 2 finite values that differ, not {values.tolist()}")
-    sd = difference_sd(float(values.std(ddof=1)), correlation)
+    return forecast_of(difference_sd(float(values.std(ddof=1)), correlation), n, effect, target, alpha, level)
+
+
+def forecast_of(
+    sd: float, n: int, effect: float, target: float = 0.8, alpha: float = 0.05, level: float = 0.95
+) -> Forecast:
+    """Return the seeds needed, as `forecast`, from the standard deviation of `n` paired differences themselves."""
     bounds = sd_interval(sd, n, level)
     low, high = (seeds_needed(bound, effect, target, alpha) for bound in bounds)
     return Forecast(sd, bounds, seeds_needed(sd, effect, target, alpha), (low, high))

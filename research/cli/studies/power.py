@@ -1,17 +1,20 @@
 """The command `power`: how many seeds it takes to see a difference."""
 
 import dataclasses
+import math
 from typing import Annotated
 
 import tyro
 
-from research.ablation.store.study_folder import Store, check_unscreened
+from research.ablation.design.metrics import check_metrics
+from research.ablation.store.study_folder import Store
+from research.cli.tables import console, plain
 from research.fields import Positive
 
 
 @dataclasses.dataclass(frozen=True)
 class Power:
-    """Say how many seeds it takes to see a difference of a given size, judged by the baseline's seeds so far."""
+    """Say how many seeds it takes to see a difference of a given size, in each cell, judged by the seeds so far."""
 
     workdir: str
     """Folder of the study."""
@@ -19,43 +22,47 @@ class Power:
     """Smallest mean difference worth finding, in units of the metric."""
     target: Annotated[float, tyro.conf.arg(metavar="FLOAT")] = 0.8
     """Chance of finding it."""
+    smoke: bool = False
+    """Taken as by every command; the folder says what it holds."""
 
 
 def power(arguments: Power, known: set[type]) -> None:
-    """Print how many seeds it takes."""
-    import numpy as np
-
+    """Print how many seeds it takes: of a cell that is not paired with the baseline, and of each cell as it is."""
     from research.ablation.report import tabulate
-    from research.ablation.statistics.power import forecast
+    from research.ablation.statistics.power import Forecast, forecast, forecast_of
 
     store = Store(arguments.workdir, known)
-    check_unscreened(store.root)
-    metric, _ = store.goal
-    values = [
-        outcome.metrics[store.study.split][metric]
-        for outcome in store.outcomes()
-        if outcome.phase == "final" and outcome.cell == 0 and outcome.status == "done"
-    ]
-    tests = max(len(store.cells()) - 1, 1)
+    check_metrics(store.cells(), store.study)
+    found = tabulate(store)[0]
+    entries = [(row.name, entry) for row in found.rows if (entry := row.entries[0]) is not None]
+    (_, baseline), *others = entries
+    tests = max(len(others), 1)
     alpha = store.study.alpha / tests
     print(
-        f"{store.study.split} {metric} of the baseline: mean {np.mean(values):.5g}, standard deviation "
-        f"{np.std(values, ddof=1):.3g} over {len(values)} seeds"
-        if len(values) > 1
-        else f"{len(values)} seeds of the baseline are done"
+        f"{store.study.split} {store.goal.metric} of the baseline: mean {baseline.mean:.5g}, standard deviation "
+        f"{baseline.sd:.3g} over {baseline.n} seeds"
+        if baseline.n > 1
+        else f"{baseline.n} seeds of the baseline are done"
     )
-    entries = [row.entries[0] for row in tabulate(store)[0].rows]
-    found = [entry.comparison.correlation for entry in entries if entry is not None and entry.comparison is not None]
-    found = [correlation for correlation in found if np.isfinite(correlation)]
-    cases = {"if pairing does not help": 0.0}
-    if found:
-        median = float(np.median(found))
-        cases[f"with the correlation over seeds found so far, {median:.2f}"] = min(median, 0.99)
-    for case, correlation in cases.items():
-        needed = forecast(values, arguments.effect, correlation, arguments.target, alpha)
-        low, high = needed.seeds_interval
+    if baseline.sd != 0:  # else the cells alone say how differences spread
+        unpaired = forecast(list(baseline.values.values()), arguments.effect, 0.0, arguments.target, alpha)
+        low, high = unpaired.seeds_interval
         print(
-            f"{case}: {needed.seeds} seeds find a difference of {arguments.effect:g} with a chance of "
-            f"{arguments.target:g} at alpha {store.study.alpha:g} over {tests} cells; between {low} and {high}, as a "
-            f"standard deviation from {len(values)} seeds is uncertain"
+            f"if pairing does not help: {unpaired.seeds} seeds find a difference of {arguments.effect:g} with a chance "
+            f"of {arguments.target:g} at alpha {store.study.alpha:g} over {tests} cells; between {low} and {high}, as "
+            f"a standard deviation from {baseline.n} seeds is uncertain"
         )
+    needed: dict[str, Forecast] = {}
+    for name, entry in others:
+        if entry.comparison is not None and math.isfinite(entry.difference_sd) and entry.difference_sd > 0:
+            pairs = entry.comparison.n
+            needed[name] = forecast_of(entry.difference_sd, pairs, arguments.effect, arguments.target, alpha)
+    if not needed:
+        return
+    shown = plain("variant", "seeds needed", "between", "standard deviation of the differences so far")
+    for name, of_cell in needed.items():
+        low, high = of_cell.seeds_interval
+        shown.add_row(name, str(of_cell.seeds), f"{low} and {high}", f"{of_cell.sd:.3g}")
+    console().print(shown)
+    most = max(needed, key=lambda name: needed[name].seeds)
+    print(f"every cell that can be judged so far: {needed[most].seeds} seeds, which {most} needs")
