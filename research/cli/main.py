@@ -17,7 +17,7 @@ from research.baselines import Baseline
 from research.cli import planning as ahead
 from research.cli import runs as one
 from research.cli.garbage import leave_out_imports
-from research.cli.streams import open_streams
+from research.cli.streams import open_streams, output_failed
 from research.cli.studies.ablate import ablate
 from research.cli.studies.flags import Ablate
 from research.cli.studies.power import Power, power
@@ -63,6 +63,7 @@ def main(
         leave(2, f"error: {error}")
     except training.Interrupted as error:
         print(error, file=sys.stderr)
+        output_failed()
         sys.exit(75)
     except RunError as error:
         leave(1, f"error: {error}")
@@ -70,8 +71,11 @@ def main(
         if not (devices.joined() and "Gloo" in str(error)):
             raise
         leave(1, f"error: the processes lost each other: {str(error).splitlines()[0]}")
-    except BrokenPipeError:  # whoever read the output, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if not output_failed("\n"):
+            raise
+        if not isinstance(error, BrokenPipeError):  # else whoever read the output, such as `head`, has gone
+            leave(1, f"error: standard output failed: {error.strerror}; what a command writes into files is there")
     except KeyboardInterrupt:
         sys.stderr.flush()
         os._exit(130)  # at once: an orderly exit would wait for the threads that save
@@ -81,6 +85,7 @@ def main(
 def leave(code: int, sentence: str) -> NoReturn:
     """Say why and exit."""
     print(sentence, file=sys.stderr)
+    output_failed()
     devices.leave(code)
 
 

@@ -11,6 +11,14 @@ def plain(*headings: str) -> Table:
     return Table(*headings, box=None, header_style="bold", padding=(0, 1))
 
 
+class PlainConsole(Console):
+    """A console that leaves a broken pipe to the command, whose exit code rich would make 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error that is being handled."""
+        raise
+
+
 def console() -> Console:
     """Return where tables are shown; as wide as they like where nobody looks."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
+    return PlainConsole(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)

@@ -125,7 +125,14 @@ def run_study(
     ):
         if judgement.error:
             print(judgement_line(judgement))
-    present(store, workdir)
+    try:
+        present(store, workdir)
+    finally:  # a command whose output nobody reads has its exit code all the same
+        check_complete(store)
+
+
+def check_complete(store: Store) -> None:
+    """Raise `RunError` where a trial of a study failed, diverged or is missing."""
     outcomes = store.outcomes()
     if lost := [outcome for outcome in outcomes if outcome.status in ("failed", "diverged")]:
         first = lost[0]
