@@ -18,6 +18,8 @@ class Heading:
     help: str = ""
     """What the numbers are."""
     numeric: bool = True
+    essential: bool = False
+    """Whether it is shown where there is no room for all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,7 @@ def layout(table: ReportTable) -> TextTable:
     """
     scales = [column_scale(table, index) for index in range(len(table.columns))]
     several = len(table.studies) > 1
-    headings = [Heading("variant", numeric=False)]
+    headings = [Heading("variant", numeric=False, essential=True)]
     rows: list[list[Item]] = [[_name(table, row)] for row in table.lines]
     for index, (column, fitting) in enumerate(zip(table.columns, scales, strict=True)):
         full = column.primary and not several
@@ -121,6 +123,11 @@ def difference_text(entry: Entry, scale: Scale) -> str:
     return text if interval == ABSENT else f"{text} {interval}"
 
 
+def claim_text(entry: Entry, alpha: float) -> str:
+    """Return what may be claimed of a cell, and by which p."""
+    return f"{verdict_text(entry)}, p {p_text(entry.corrected_p, alpha)}"
+
+
 def _headings(column: Column, scale: Scale, full: bool, counted: bool, group: str) -> Iterator[Heading]:
     """Yield the headings of a column's block."""
     unit = f" ({scale.unit})" if scale.unit else ""
@@ -129,18 +136,19 @@ def _headings(column: Column, scale: Scale, full: bool, counted: bool, group: st
     if counted:
         yield Heading("n", group, "Seeds with a finite value; all that a mean is taken over.")
     yield Heading(f"mean ± 95 %{unit}", group, "Mean over seeds, and half of its 95 % t interval.")
-    yield Heading(f"Δ{unit}", group, "Mean paired difference to the baseline, over the seeds that both have.")
+    delta = "Mean paired difference to the baseline, over the seeds that both have."
+    yield Heading(f"Δ{unit}", group, delta, essential=True)
     yield Heading("95 % of Δ", group, "95 % t interval of the mean difference, for this cell by itself.")
     if full:
         yield Heading("p (t)", group, "Two-sided paired t test.")
         yield Heading("p (perm.)", group, "Two-sided sign-flip permutation test, exact up to 16 seeds.")
-    yield Heading("p (Holm)", group, f"{over}{looks}.")
+    yield Heading("p (Holm)", group, f"{over}{looks}.", essential=True)
     if full:
         yield Heading("dz", group, "Mean difference in standard deviations of the differences.")
         yield Heading(
             "P(better)", group, "Share of seeds in which the cell is better than the baseline; ties count half."
         )
-        yield Heading("verdict", group, "What may be claimed of the cell.", numeric=False)
+        yield Heading("verdict", group, "What may be claimed of the cell.", numeric=False, essential=True)
 
 
 def _items(entry: Entry | None, column: Column, scale: Scale, full: bool, counted: bool) -> Iterator[Item]:

@@ -13,6 +13,7 @@ from research.ablation.execution.dry_run import describe_plan
 from research.ablation.execution.engines.workers import fitting
 from research.ablation.execution.readiness import prepared
 from research.ablation.execution.waiting import stopped
+from research.ablation.store.recording import named
 from research.ablation.store.study_folder import Store, check_testable
 from research.ablation.strategies.sequential import ablate_until_resolved, looking
 from research.baselines import Baseline, judge_missing
@@ -24,7 +25,7 @@ from research.cli.studies.searching import run_search
 from research.cli.studies.sharing import share
 from research.devices.cpu_cores import divided, kept_to
 from research.errors import RunError, UsageError, suggestion
-from research.experiment import Placement, classes, fingerprint
+from research.experiment import Placement, fingerprint
 from research.training import Interrupted
 
 
@@ -78,10 +79,10 @@ def run_study(
     experiment, options = arguments.experiment, arguments.options
     workdir = Path(arguments.workdir or Path("runs") / name / f"{title}-{fingerprint(experiment)}")
     check_testable(workdir)
-    study = dataclasses.replace(study, title=study.title or f"{name}: {title}")
+    held = Store(workdir, named(experiment, study)).study if (workdir / "study.json").exists() else study
+    study = dataclasses.replace(study, title=study.title or held.title or f"{name}: {title}")
     if arguments.more_seeds is not None:
-        held = Store(workdir, classes(experiment)).study.seeds if (workdir / "study.json").exists() else study.seeds
-        study = dataclasses.replace(study, seeds=held + (0 if arguments.worker else arguments.more_seeds))
+        study = dataclasses.replace(study, seeds=held.seeds + (0 if arguments.worker else arguments.more_seeds))
     if arguments.workers is None and arguments.engine == "local" and as_typed and options.placement == Placement():
         left = [outcome for outcome in Store.of(workdir, experiment, study).outcomes() if not outcome.finished]
         arguments = dataclasses.replace(arguments, workers=fitting(len(left)))

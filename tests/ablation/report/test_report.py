@@ -316,7 +316,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.attributes += attributes
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "br", "input"):
             self.open.append(tag)
             self.found.setdefault(tag, []).append("")
 

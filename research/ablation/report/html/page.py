@@ -19,6 +19,7 @@ from research.ablation.report.layout import (
     Heading,
     Item,
     TextTable,
+    claim_text,
     column_name,
     column_scale,
     count_text,
@@ -39,7 +40,7 @@ TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-TEMPLATES.filters.update(count_text=count_text, difference_text=difference_text)
+TEMPLATES.filters.update(count_text=count_text, difference_text=difference_text, claim_text=claim_text)
 TEMPLATES.tests["finite"] = math.isfinite
 
 
@@ -186,6 +187,7 @@ def _cell(heading: Heading, item: Item) -> Cell:
     """Return an item of a row."""
     verdict = str(item.value) if not heading.numeric and item.marked else ""
     classes = {"numeric": heading.numeric, "marked": item.marked, "warns": item.warns, verdict: bool(verdict)}
+    classes["detail"] = not heading.essential
     value = "" if isinstance(item.value, float) and math.isnan(item.value) else str(item.value)
     return Cell(item.text, " ".join(name for name, holds in classes.items() if holds), value)
 
