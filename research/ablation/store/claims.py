@@ -75,11 +75,17 @@ class Claims:
         return claim
 
     def release(self, claim: Claim, how: str = "stopped") -> None:
-        """End an attempt and say how it went; a disk too full for that is no reason to fail, as processes end."""
+        """End an attempt and say how it went; on a disk too full for that its claim is emptied, which needs no room.
+
+        Else it would count as held as long as this process runs, which may be waiting for it.
+        """
         with self._lock:
             self._held.discard(claim)
-        with contextlib.suppress(OSError):
+        try:
             write(claim.file, json.dumps({**_read(claim.file), "over": how}) + "\n")
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.truncate(claim.file, 0)
 
     def _keep_alive(self) -> None:
         """Send a heartbeat for every claim, again and again."""

@@ -39,6 +39,18 @@ def test_a_claim_that_could_not_be_written_is_none(tmp_path, monkeypatch):
         assert [path.name for path in (tmp_path / "attempts").iterdir()] == ["1.json"]
 
 
+@pytest.mark.fault("F32")
+def test_a_claim_that_could_not_be_ended_in_words_is_over_all_the_same(tmp_path, monkeypatch):
+    """This process lives on, and would wait for itself."""
+    with Claims() as claims, Claims() as others:
+        claim = claims.acquire(tmp_path)
+        fill(monkeypatch)
+        claims.release(claim, "failed")
+        assert not is_claimed(tmp_path)
+        monkeypatch.undo()
+        assert others.acquire(tmp_path).number == 2
+
+
 @pytest.mark.fault("F29", "F32")
 @pytest.mark.parametrize(
     "text",
