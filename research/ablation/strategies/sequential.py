@@ -71,7 +71,8 @@ def ablate_until_resolved(
             store = ablate(experiment, look, workdir, options, execution, **flags)
             if "open" not in verdicts_so_far(store).values():
                 break
-    return store, "; ".join(f"{name}: {verdict}" for name, verdict in verdicts_so_far(store).items())
+    named = "; ".join(f"{name}: {verdict}" for name, verdict in verdicts_so_far(store).items())
+    return store, f"looks at {', '.join(map(str, study.looks))} seeds: {named}"
 
 
 def verdicts_so_far(store: Store) -> dict[str, str]:

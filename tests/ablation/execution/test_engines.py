@@ -102,7 +102,7 @@ SPACE = ("--search", "optuna", "--space", "optimizer.b1=uniform(0,0.9)")
         (("--space", "optimizer.b1=uniform(0,0.9)"), "--space goes with --search optuna"),
         (("--search", "optuna"), "a search needs a space"),
         ((*SPACE, "--screen", "2"), "--screen has no meaning with --search"),
-        ((*SPACE, "--metric", "recall"), "maximize"),
+        ((*SPACE, "--metric", "macro_recall"), "maximize"),
         (("--axis", "model.dropout=0", "--screen", "2,x"), '--screen takes steps such as 100,300, not "2,x"'),
         (("--axis", "model.dropout=0", "--screen", "2"), "evaluation at step 2, and evaluate_every is 200"),
         (("--axis", "model.dropout=0", "--screen", "2", "--dry_run"), "--dry_run has no meaning with --screen"),
