@@ -9,6 +9,7 @@ from research.tasks import Classification
 from research.training.initialization.order import check_cut, check_order
 from research.training.initialization.references import check_references
 from research.training.initialization.start import check_start
+from research.training.storage.environment import settings
 from research.training.update.shapes import Shapes, outputs, shapes
 
 
@@ -17,6 +18,7 @@ def check(experiment: Experiment, begun: bool = False) -> Shapes:
 
     A run that has `begun` does not need again what it began with. Nothing is computed.
     """
+    check_settings()
     check_references(experiment)
     check_parts(experiment)
     check_order(experiment)
@@ -32,6 +34,12 @@ def check(experiment: Experiment, begun: bool = False) -> Shapes:
     if not begun:
         check_start(experiment, found)
     return found
+
+
+def check_settings() -> None:
+    """Raise `UsageError` where JAX is to refuse what programs here do: they combine integers and floats."""
+    if settings()["numpy_dtype_promotion"] != "standard":
+        raise UsageError("jax_numpy_dtype_promotion is strict, which programs here do not keep to: set it to standard")
 
 
 def check_parts(experiment: Experiment) -> None:

@@ -1,8 +1,9 @@
-"""What a run ran on: versions, devices, commit."""
+"""What a run ran on: versions, settings, devices, commit."""
 
 import functools
 import hashlib
 import importlib.metadata
+import os
 import platform
 import subprocess
 import sys
@@ -14,6 +15,16 @@ import jax
 from research.devices.cpu_cores import cores
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
+
+SETTINGS = (
+    "default_matmul_precision",
+    "default_prng_impl",
+    "disable_jit",
+    "enable_x64",
+    "numpy_dtype_promotion",
+    "random_seed_offset",
+    "threefry_partitionable",
+)
 
 
 @functools.cache
@@ -38,6 +49,16 @@ def uncommitted() -> str | None:
     return hashlib.sha256((_git("diff", "HEAD") or "").encode()).hexdigest()[:10]
 
 
+def settings() -> dict[str, Any]:
+    """Return what JAX is set to that changes which numbers a program gives."""
+    return {name: str(getattr(jax.config, f"jax_{name}")) for name in SETTINGS}
+
+
+def compiler_flags(flags: str) -> str:
+    """Return those flags of XLA that may change numbers: none that says how many devices there are, or what to dump."""
+    return " ".join(flag for flag in flags.split() if not flag.startswith(("--xla_force_host", "--xla_dump")))
+
+
 def _git(*arguments: str) -> str | None:
     """Return what git prints of this code, None where it fails or is not there."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
@@ -56,6 +77,7 @@ def environment() -> dict[str, Any]:
     """Return what is written to environment.json."""
     return {
         "versions": versions(),
+        "settings": {**settings(), "XLA_FLAGS": compiler_flags(os.environ.get("XLA_FLAGS", ""))},
         "devices": [str(item) for item in jax.devices()],
         "device": device(),
         "cores": cores() if jax.default_backend() == "cpu" else None,
@@ -73,9 +95,10 @@ def drift(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, A
     """
 
     def facts(environment: dict[str, Any]) -> dict[str, Any]:
-        names, packages = ("commit", "uncommitted", "device", "cores"), environment.get("versions")
+        names = ("commit", "uncommitted", "device", "cores")
         known = {name: environment[name] for name in names if name in environment}
-        return {**known, **(packages if isinstance(packages, dict) else {})}
+        groups = [environment.get(group) for group in ("versions", "settings")]
+        return known | {name: each for group in groups if isinstance(group, dict) for name, each in group.items()}
 
     old, new = facts(before), facts(now)
     return {name: (old[name], new[name]) for name in new if name in old and old[name] != new[name]}

@@ -1,5 +1,6 @@
 """What of an experiment does not fit is found before anything is computed, and said in a sentence."""
 
+import jax
 import pytest
 
 from research.data import Bucketed, Images, LabelledText, Pairs, Sequences, Text, Trained
@@ -97,3 +98,8 @@ def test_pairs_are_as_long_as_the_longer_side():
 
 def test_a_larger_vocabulary_fits():
     check(of(TextCNN(301, classes=4), Classification(), DOCSTRINGS))
+
+
+def test_strict_promotion_is_refused_before_anything_is_traced():
+    with jax.numpy_dtype_promotion("strict"), pytest.raises(UsageError, match="set it to standard"):
+        check(of(CNN(), Classification(), Images("digits")))

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 
+import jax
 import pytest
 
 from research.errors import RunError
@@ -165,6 +166,30 @@ def test_drift_names_what_may_change_numbers():
     assert explain_drift(edited) == "uncommitted changes 456 -> 123"
     assert explain_drift(drift(now, {**now, "commit": None})) == f"commit {'b' * 10}-dirty -> none"
     assert drift(now, now) == drift({}, now) == drift({"versions": "garbage"}, now) == {}
+
+
+@pytest.mark.fault("F34")
+def test_settings_are_compared_like_versions():
+    before = environment.environment()
+    with jax.default_prng_impl("rbg"), jax.default_matmul_precision("float32"), jax.numpy_dtype_promotion("strict"):
+        now = environment.environment()
+    assert drift(before, now) == {
+        "default_prng_impl": ("threefry2x32", "rbg"),
+        "default_matmul_precision": ("None", "float32"),
+        "numpy_dtype_promotion": ("standard", "strict"),
+    }
+    assert not drift({name: fact for name, fact in before.items() if name != "settings"}, now)  # of an older release
+
+
+@pytest.mark.fault("F34")
+def test_of_the_flags_of_xla_those_that_may_change_numbers_are_compared():
+    assert environment.environment()["settings"]["XLA_FLAGS"] == environment.compiler_flags(
+        os.environ.get("XLA_FLAGS", "")
+    )
+    harmless = "--xla_dump_to=there --xla_force_host_platform_device_count=8"
+    assert (
+        environment.compiler_flags(f"--xla_cpu_enable_fast_math=true {harmless}") == "--xla_cpu_enable_fast_math=true"
+    )
 
 
 def test_uncommitted_changes_have_a_digest():
