@@ -1,6 +1,7 @@
 """The commands of one run: train, evaluate, predict, describe."""
 
 import dataclasses
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,11 +28,14 @@ from research.experiment import (
     replace,
 )
 from research.planning.description import describe as description
+from research.training import identity
 from research.training.display.progress import shown
 from research.training.faults import chaos
 from research.training.storage.checkpoint import Kind
 from research.training.storage.folder import Folder
 from research.training.storage.predictions import check_output
+
+log = logging.getLogger(__name__)
 
 Flat = tyro.conf.arg(name="")  # a field of the experiment is --model.dropout, not --experiment.model.dropout
 
@@ -196,6 +200,8 @@ def restored(arguments: Evaluate, default: Experiment, name: str) -> tuple[Exper
     if flags and difference(experiment, named):
         raise UsageError(f"{workdir} holds another experiment:\n{explain(experiment, named)}")
     Folder(workdir).check_data(experiment.data.files(arguments.data_dir))
+    if names := identity.changes(experiment, Folder(workdir)):
+        log.warning("%s was trained by other code than computes this; changed are %s", workdir, ", ".join(names))
     return experiment, state
 
 

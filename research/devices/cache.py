@@ -167,3 +167,8 @@ class Compilations:
 def is_caching() -> bool:
     """Return whether compiled programs are kept."""
     return bool(_setting("jax_enable_compilation_cache") and _setting("jax_compilation_cache_dir"))
+
+
+def kept_in() -> Path | None:
+    """Return the folder of compiled programs, None where they are not kept."""
+    return Path(_setting("jax_compilation_cache_dir")) if is_caching() else None

@@ -70,6 +70,8 @@ class RunOptions:
     checkpoint), such as kill:0.01,nan:0.005."""
     chaos_seed: Seed = 0
     """Decides when they strike."""
+    accept_code_change: bool = False
+    """Whether what other code computed of a run may stay, and be resumed; code.json then says what had changed."""
     stop_diverged: bool = True
     """Whether a run whose numbers are no longer finite ends at once; trials of a study continue and are reported as
     diverged."""

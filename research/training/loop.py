@@ -11,6 +11,7 @@ from research.devices.cache import Compilations
 from research.devices.profile import Profile, window
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions
+from research.training import identity
 from research.training.clock import Clock
 from research.training.display.watch import Watch
 from research.training.evaluation import open_split
@@ -36,8 +37,8 @@ def train(
 
     Raises:
         UsageError: the parts of the experiment do not fit, the dataset is not there, or `workdir` cannot be written or
-            holds another experiment; found before anything is computed or written. Also where `options.chaos` asks for
-            faults and nothing would start this process again: only the command does.
+            holds another experiment, or what other code computed; found before anything is computed or written. Also
+            where `options.chaos` asks for faults and nothing would start this process again: only the command does.
         Interrupted: SIGINT, SIGTERM or `options.stop_after` ended the run early; it is saved.
         Diverged: the numbers are no longer finite, and `experiment.safety.nonfinite` does not say to continue.
         RunError: the folder is damaged, another process runs in it, or saving failed.
@@ -48,9 +49,11 @@ def train(
     folder, clock = Folder(workdir), Clock()
     folder.check(experiment)
     if (finished := folder.read_result()) is not None:
+        identity.record(folder, identity.check(experiment, folder, options.accept_code_change))
         return finished
     check_calls(experiment, options)
     shapes = check(experiment, begun=folder.checkpoints.exists())
+    code = identity.check(experiment, folder, options.accept_code_change)
     layout = lay_out(experiment, options.placement)
     records = splits or open_splits(experiment, options)
     check_tokens(experiment, shapes.state.params, options)
@@ -65,6 +68,7 @@ def train(
     ):
         if is_main_process():
             folder.create(experiment, environment(), experiment.data.files(options.data_dir))
+            identity.record(folder, code)
         with Checkpoints(
             folder.checkpoints,
             options.keep,

@@ -25,7 +25,7 @@ from research.data import (
 from research.devices import SweepMode, compile_together, replicate
 from research.errors import RunError
 from research.experiment import Experiment, Hyperparameters, RunOptions, split
-from research.training import Interrupted, Result, TrainState
+from research.training import Interrupted, Result, TrainState, identity
 from research.training.clock import Clock
 from research.training.display.pictures import draw
 from research.training.display.progress import progress
@@ -92,8 +92,10 @@ def _open(experiment: Experiment, root: Path, options: RunOptions, stack: contex
     """Return the folder of a run, claimed, with what is known at the start written into it."""
     folder = Folder(root)
     folder.check(experiment)
+    code = identity.check(experiment, folder, options.accept_code_change)
     stack.enter_context(folder.claimed())
     folder.create(experiment, environment(), experiment.data.files(options.data_dir))
+    identity.record(folder, code)
     return folder
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from research.experiment import Experiment, RunOptions
+from research.training import identity
 from research.training.initialization.checking import check
 from research.training.initialization.start import first_state
 from research.training.storage.checkpoint import Checkpoints
@@ -23,8 +24,10 @@ def begin(experiment: Experiment, workdir: str | Path, options: RunOptions | Non
     folder = Folder(workdir)
     folder.check(experiment)
     shapes = check(experiment, begun=folder.checkpoints.exists())
+    code = identity.check(experiment, folder, options.accept_code_change)
     with folder.claimed():
         folder.create(experiment, environment(), experiment.data.files(options.data_dir))
+        identity.record(folder, code)
         with Checkpoints(folder.checkpoints, options.keep, experiment=experiment) as checkpoints:
             saved = checkpoints.restore("latest", shapes.state)
             if saved is not None:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ class Folder:
         self.root = Path(root)
         self.experiment = self.root / "experiment.json"
         self.environment = self.root / "environment.json"
+        self.code = self.root / "code.json"
         self.metrics = self.root / "metrics.jsonl"
         self.checkpoints = self.root / "checkpoints"
         self.curves = self.root / "curves.png"
@@ -119,6 +121,10 @@ class Folder:
                 raise UsageError(f"{self.root} holds another experiment:\n{explain(held, experiment)}")
         elif others:
             raise RunError(f"{self.root} has {others[0]} but no experiment.json; choose another folder")
+
+    def has_begun(self) -> bool:
+        """Return whether something of the run was computed."""
+        return any(path.exists() for path in (self.checkpoints, self.metrics, self.result))
 
     @contextlib.contextmanager
     def claimed(self, since: float | None = None) -> Iterator[None]:
@@ -220,6 +226,13 @@ class Folder:
         """Write result.json. Raises `RunError` where that fails."""
         with writing(self.result):
             write(self.result, json.dumps(finite(dataclasses.asdict(result)), indent=2) + "\n")
+
+
+def forget(folder: Folder) -> None:
+    """Remove what a run came to, so that it begins again."""
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    for file in (folder.result, folder.metrics, folder.code):  # the code last: nothing may look as if it had none
+        file.unlink(missing_ok=True)
 
 
 def numbers(values: dict[Any, Any]) -> dict[Any, float]:

@@ -6,10 +6,18 @@ from typing import Any, NamedTuple
 import jax
 
 from research.data import Batch
-from research.experiment import Experiment, Start, join, spec, split
+from research.experiment import Experiment, Hyperparameters, Start, join, spec, split
 from research.kernels.choice import forward_mode
 from research.training.update.references import References, collections, observed
 from research.training.update.state import TrainState, init
+
+Kinds = tuple[tuple[str, type], ...]
+"""The path and the type of each argument of a program."""
+
+Spec = tuple[tuple[str, Any], ...]
+"""The entries of a raw batch, abstract."""
+
+Key = tuple[Experiment, Kinds, Spec]
 
 PROGRAMS = 64
 """How many are remembered."""
@@ -40,9 +48,19 @@ def shapes(experiment: Experiment) -> Shapes:
     Raises:
         UsageError: model, task or data do not fit together.
     """
+    return shapes_of(*key(experiment))
+
+
+def key(experiment: Experiment) -> Key:
+    """Return all that shapes, and programs for raw batches, depend on."""
     program, hyperparameters = split(experiment)
     kinds = tuple((path, type(argument)) for path, argument in hyperparameters.items())
-    return _shapes(program, kinds, tuple(sorted(spec(experiment).items())))
+    return program, kinds, tuple(sorted(spec(experiment).items()))
+
+
+def arguments_of(kinds: Kinds) -> Hyperparameters:
+    """Return arguments of a program of the kinds that it takes."""
+    return {path: kind() for path, kind in kinds}
 
 
 def abstract_state(experiment: Experiment) -> TrainState:
@@ -67,9 +85,9 @@ def outputs(experiment: Experiment, shapes: Shapes, batch: Batch, train: bool = 
 
 
 @functools.lru_cache(maxsize=PROGRAMS)
-def _shapes(program: Experiment, kinds: tuple[tuple[str, type], ...], batch: tuple[tuple[str, Any], ...]) -> Shapes:
-    """Return the shapes of all experiments of a program whose arguments are of these kinds."""
-    return _traced(_of_all, program, {path: kind() for path, kind in kinds}, dict(batch))
+def shapes_of(program: Experiment, kinds: Kinds, batch: Spec) -> Shapes:
+    """Return the shapes of all experiments of a program whose arguments are of these kinds. Raises as `shapes` does."""
+    return _traced(_of_all, program, arguments_of(kinds), dict(batch))
 
 
 def _traced(trace: Any, program: Experiment, hyperparameters: dict[str, Any], *shapes: Any) -> Any:

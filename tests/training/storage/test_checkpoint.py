@@ -18,7 +18,7 @@ from research.training import Interrupted, init, restore, train
 from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.journal import Best, Journal, Mark, read
 from research.training.storage.manifest import digests
-from research.training.update.shapes import _shapes, abstract_state
+from research.training.update.shapes import abstract_state, shapes_of
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_other_code_is_no_damage(damaged, tiny, options, monkeypatch):
 
     monkeypatch.setattr(CNN, "__call__", Renamed.__call__)
     # As in a new process, which remembers no shapes.
-    monkeypatch.setattr("research.training.update.shapes._shapes", _shapes.__wrapped__)
+    monkeypatch.setattr("research.training.update.shapes.shapes_of", shapes_of.__wrapped__)
     for action in (lambda: restore(damaged), lambda: train(tiny, damaged, options)):
         with pytest.raises(RunError, match=r"saved by other code: .*block_0.* not there now"):
             action()

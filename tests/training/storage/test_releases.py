@@ -1,5 +1,6 @@
 """Runs of every release so far are read, evaluated and trained on; see tests/fixtures/make_run.py, which made them."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -8,9 +9,10 @@ from pathlib import Path
 import chex
 import pytest
 
-from research.errors import RunError
+from research.errors import RunError, UsageError
 from research.experiment import replace, to_json
 from research.training import evaluate, restore, train
+from research.training.identity import UNKNOWN
 from research.training.storage.folder import Folder
 from tests.fixtures.make_run import EXPERIMENT, OPTIONS, RELEASES
 
@@ -37,10 +39,13 @@ def test_it_is_read_and_evaluated(run, data_dir):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_it_is_trained_on(run, data_dir, tmp_path):
-    """To what a run of this release comes to, apart from how its compiler orders sums."""
+    """To what a run of this release comes to, apart from how its compiler orders sums; it is asked for, as no release
+    so far wrote down its code."""
     options = OPTIONS.__class__(**{**vars(OPTIONS), "data_dir": data_dir})
     before = (run / "metrics.jsonl").read_bytes()
-    result = train(EXPERIMENT, run, options)
+    with pytest.raises(UsageError, match=UNKNOWN):
+        train(EXPERIMENT, run, options)
+    result = train(EXPERIMENT, run, dataclasses.replace(options, accept_code_change=True))
     assert result.steps == 6 and (run / "metrics.jsonl").read_bytes().startswith(before)
     train(EXPERIMENT, tmp_path / "new", options)
     (_, state), (_, expected) = restore(run), restore(tmp_path / "new")

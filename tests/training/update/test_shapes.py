@@ -9,7 +9,7 @@ from research.errors import UsageError
 from research.experiment import replace, split
 from research.training import init
 from research.training.initialization.checking import check
-from research.training.update.shapes import _shapes, abstract_state, shapes
+from research.training.update.shapes import abstract_state, shapes, shapes_of
 from research.training.update.step import predict_step, training_batch
 
 
@@ -27,7 +27,7 @@ def traced(monkeypatch):
 
 
 def test_a_program_is_traced_once(experiment, traced):
-    _shapes.cache_clear()  # what other tests of this process asked for
+    shapes_of.cache_clear()  # what other tests of this process asked for
     found = shapes(experiment)
     same = replace(experiment, {"optimizer.learning_rate": 0.5, "seed": 3, "model.dropout": 0.1})
     before = len(traced)
