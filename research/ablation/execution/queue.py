@@ -1,15 +1,15 @@
 """Which trials are to be run, and who is at them: this process by a claim, or another one."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from research.ablation.design.groups import TrialGroup, groups
 from research.ablation.design.study import Trial
+from research.ablation.execution.changes import Changes, Retry
 from research.ablation.store.claims import Claim, Claims
-from research.ablation.store.study_folder import Outcome, Phase, Status, Store
-from research.training.storage.folder import Folder
+from research.ablation.store.study_folder import Outcome, Phase, Store
+from research.training.storage.folder import Folder, forget
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,17 +26,26 @@ class Job:
 class Queue:
     """The trials of a study that this process may claim, and in `elsewhere` those that it left to others, by folder.
 
-    Those whose status is in `retry` are tried again, once; of all these, only what is `wanted` is run.
+    Those whose status is in `retry` are tried again, once, and with "changed" those that other code computed; of all
+    these, only what is `wanted` is run.
     """
 
     def __init__(
-        self, store: Store, claims: Claims, retry: tuple[Status, ...], wanted: Callable[[Outcome], bool]
+        self,
+        store: Store,
+        claims: Claims,
+        retry: tuple[Retry, ...],
+        wanted: Callable[[Outcome], bool],
+        accept: bool = False,
     ) -> None:
+        """Take the parts together; `accept` says whether trials of other code may stay."""
         self._store, self._claims, self._retry, self._wanted = store, claims, retry, wanted
+        self._changes = Changes(store, again="changed" in retry, accept=accept)
         self.elsewhere: dict[Path, Job] = {}
 
     def due(self, trials: Sequence[Trial], phase: Phase) -> list[Job]:
-        """Return the trials that are to be run, group by group."""
+        """Return the trials that are to be run, group by group. Raises `UsageError` as `Changes.look` does."""
+        self._changes.look(trials)
         found = []
         for group in groups(trials):
             for trial in group.trials:
@@ -48,7 +57,7 @@ class Queue:
 
     def is_due(self, job: Job, outcome: Outcome) -> bool:
         """Return whether a trial is to be run; what is tried again is so only once."""
-        again = outcome.status in self._retry and outcome.attempt == job.attempt
+        again = self._is_tried_again(job, outcome) and outcome.attempt == job.attempt
         return (outcome.status == "planned" or again) and self._wanted(outcome)
 
     def claim(self, job: Job) -> Claim | None:
@@ -67,15 +76,20 @@ class Queue:
     def _begin(self, job: Job, claim: Claim) -> bool:
         """Return whether a trial is still to be run, now that it is claimed; else give it back."""
         recorded = self._store.recorded(job.trial, job.phase)  # what came of the attempt that has just ended
-        again = recorded.status in self._retry and claim.number == job.attempt + 1
+        first = claim.number == job.attempt + 1
+        again = self._is_tried_again(job, recorded) and first
         if recorded.status not in ("planned", "running") and not again:
             self._claims.release(claim, "too late")
             return False
-        if recorded.status == "diverged":
+        if recorded.status == "diverged" or (first and job.folder in self._changes):
             forget(Folder(job.folder))
         elif recorded.status == "failed":  # a result that is there all the same is damaged, and would be read again
             Folder(job.folder).result.unlink(missing_ok=True)
         return True
+
+    def _is_tried_again(self, job: Job, outcome: Outcome) -> bool:
+        """Return whether a trial that has come to something is to be run all the same."""
+        return outcome.status in self._retry or job.folder in self._changes
 
     def back(self) -> Iterator[tuple[Job, Outcome]]:
         """Yield trials that other processes are no longer at, and what came of each; what they left is due again."""
@@ -84,10 +98,3 @@ class Queue:
             if outcome.status != "running":
                 del self.elsewhere[folder]
                 yield job, outcome
-
-
-def forget(folder: Folder) -> None:
-    """Remove what a run came to, so that it begins again."""
-    for file in (folder.result, folder.metrics):
-        file.unlink(missing_ok=True)
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)

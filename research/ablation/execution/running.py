@@ -7,9 +7,11 @@ import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 from research.ablation.design.groups import TrialGroup
 from research.ablation.design.study import Study, Trial, check
+from research.ablation.execution.changes import Retry
 from research.ablation.execution.choosing import Choice, Execution, choose, halved
 from research.ablation.execution.datasets import SharedSplits, in_memory
 from research.ablation.execution.decisions import Decisions
@@ -39,7 +41,7 @@ def ablate(
     options: RunOptions | None = None,
     execution: Execution = "auto",
     *,
-    retry: Sequence[Status] = (),
+    retry: Sequence[Retry] = (),
     fail_fast: bool = False,
     wait: bool = False,
     workers: int = 1,
@@ -56,19 +58,19 @@ def ablate(
         options: as for `train`, for every trial. `progress` "none" also silences the line a trial. By default a trial
             is on one device and devices share the trials; with a placement of its own each trial is on many.
         execution: how trials of one program are run; "auto" measures, and says what in groups/ID/execution.json.
-        retry: also run trials that "failed" or "diverged", once.
+        retry: also run trials that "failed" or "diverged", once, or that are of code that has "changed" since.
         fail_fast: begin nothing after a failure.
         wait: return only when the trials that other processes are at have ended too.
         workers: how many processes share the work, this one among them: so many find something to do.
 
     Raises:
-        UsageError: the study does not fit, the folder holds another one, trials in it were run in another way, or they
-            are to be run together and each on many devices.
+        UsageError: the study does not fit, the folder holds another one, trials in it were run in another way or by
+            other code, or they are to be run together and each on many devices.
         Interrupted: stopped early; the same call resumes.
     """
     options, execution = for_trials(options or RunOptions(), execution)
-    if wrong := set(retry) - {"failed", "diverged"}:
-        raise UsageError(f'what is tried again has "failed" or "diverged", not "{wrong.pop()}"')
+    if wrong := set(retry) - set(get_args(Retry)):
+        raise UsageError(f'what is tried again has "failed", "diverged" or "changed", not "{wrong.pop()}"')
     check_unscreened(Path(workdir))
     store = prepared(workdir, experiment, study)
     with Claims() as claims, interruptible() as interrupted:
@@ -87,7 +89,7 @@ class Sweep:
         store: Store,
         options: RunOptions,
         execution: Execution,
-        retry: tuple[Status, ...],
+        retry: tuple[Retry, ...],
         fail_fast: bool,
         claims: Claims,
         interrupted: Callable[[], bool],
@@ -103,9 +105,9 @@ class Sweep:
         )
         self.lines = SweepProgress(store, silent=options.progress == "none")
         self._waiting = Waiting(store, interrupted)
-        self._jobs = Queue(store, claims, retry, wanted)
+        self._jobs = Queue(store, claims, retry, wanted, options.accept_code_change)
         self._decisions = Decisions(store.root, claims, self._waiting)
-        self._starts = Pretraining(store.root, self._options, claims, self._waiting)
+        self._starts = Pretraining(store.root, self._options, claims, self._waiting, again="changed" in retry)
         self._splits = SharedSplits(self._options)
         self._failed, self._stops = False, False
 

@@ -113,6 +113,8 @@ class Receipt:
     seconds: float
     """Mean wall time of the runs that finished; NaN without any."""
     commits: tuple[str, ...]
+    codes: tuple[str, ...]
+    """Digests of the code that decided the numbers, whether or not a commit has it."""
     versions: tuple[str, ...]
     """Each set of versions that was used, as one line."""
     devices: tuple[str, ...]

@@ -51,20 +51,21 @@ def _lines(table: ReportTable) -> Iterator[str]:
     if remarks:
         yield from ("", "## Notes", "", *(f"- {escape(remark)}" for remark in remarks))
     yield from ("", "## Receipts", "")
-    yield _line(["variant", "study", "fingerprint", "seeds", "mode", "device", "commit", "versions"])
-    yield _line([":---"] * 8)
+    yield _line(["variant", "study", "fingerprint", "seeds", "mode", "device", "commit", "code", "versions"])
+    yield _line([":---"] * 9)
     for row in table.lines:
         for receipt in row.receipts:
             yield _line([escape(text) or ABSENT for text in (row.name, *receipt_texts(receipt))])
 
 
 def receipt_texts(receipt: Receipt) -> tuple[str, ...]:
-    """Return study, fingerprint, seeds, modes, devices, commits and versions of a receipt as text."""
+    """Return study, fingerprint, seeds, modes, devices, commits, codes and versions of a receipt as text."""
     return (
         receipt.study,
         receipt.fingerprint,
         " ".join(map(str, receipt.seeds)),
-        *("; ".join(values) for values in (receipt.modes, receipt.devices, receipt.commits, receipt.versions)),
+        *("; ".join(values) for values in (receipt.modes, receipt.devices, receipt.commits)),
+        *("; ".join(values) for values in (receipt.codes, receipt.versions)),
     )
 
 

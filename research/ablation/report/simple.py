@@ -60,6 +60,7 @@ def _receipt(group: Sequence[Judgement], study: str) -> Receipt:
         parameters=None,
         seconds=sum(seconds) / len(seconds) if seconds else math.nan,
         commits=tuple(dict.fromkeys(judgement.commit for judgement in group if judgement.commit)),
+        codes=(),
         versions=tuple(dict.fromkeys(line for line in versions if line)),
         devices=(),
         modes=(),

@@ -80,6 +80,7 @@ def _receipt(receipt: Receipt) -> Iterator[tuple[str, str]]:
         ("mode", "; ".join(receipt.modes)),
         ("device", "; ".join(receipt.devices)),
         ("commit", "; ".join(receipt.commits)),
+        ("code", "; ".join(receipt.codes)),
         ("versions", "; ".join(receipt.versions)),
         ("errors", "; ".join(f"seed {seed}: {error}" for seed, error in receipt.errors.items())),
     )

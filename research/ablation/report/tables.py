@@ -195,6 +195,7 @@ def _receipt(study: str, cell: Cell, trials: Mapping[int, Outcome]) -> Receipt:
         parameters=next((trial.parameters for trial in ended), None),
         seconds=float(np.mean(seconds)) if seconds else math.nan,
         commits=each(lambda trial: trial.commit),
+        codes=each(lambda trial: trial.code.name if trial.code else None),
         versions=each(lambda trial: ", ".join(f"{name} {version}" for name, version in trial.versions.items())),
         devices=each(lambda trial: trial.device),
         modes=each(lambda trial: trial.mode),

@@ -14,6 +14,7 @@ from research.ablation.report.picture import picture
 from research.ablation.report.simple import simple_rows
 from research.ablation.report.spreadsheet import spreadsheet
 from research.ablation.report.tables import table
+from research.ablation.store.codes import of_one_code
 from research.ablation.store.study_folder import Store, check_testable
 from research.baselines import judgements
 from research.errors import UsageError
@@ -29,10 +30,10 @@ def tabulate(store: Store, title: str = "", test: Test | None = None) -> tuple[R
     check_testable(store.root)
     title = title or store.study.title or store.root.name
     cells = store.cells() or plan(store.experiment, store.study)
-    outcomes = store.outcomes()
+    outcomes, remarks = of_one_code(store.outcomes())
     found = table(outcomes, cells, store.study, title, test)
     simple = simple_rows(judgements(store.baselines), found.columns, title)
-    remarks = (*found.remarks, *store.history.remarks(store.study.seeds))
+    remarks = (*found.remarks, *store.history.remarks(store.study.seeds), *remarks)
     return dataclasses.replace(found, simple=simple, remarks=remarks), curves(outcomes, cells, store.study, title)
 
 

@@ -24,6 +24,8 @@ from research.ablation.store.recording import Held, merged, named, read_study, w
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, explain, fingerprint
 from research.fields import annotations, canonical
+from research.training.identity import Code
+from research.training.identity import read as read_code
 from research.training.storage.folder import Folder, finite, write
 
 Phase = Literal["tuning", "final"]
@@ -63,6 +65,7 @@ class Outcome:
     device: str | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     commit: str | None = None
+    code: Code | None = None
 
     @property
     def finished(self) -> bool:
@@ -227,6 +230,7 @@ class Store:
             device=result.device,
             versions=result.versions,
             commit=result.commit,
+            code=read_code(folder),
         )
 
     def watched(self, trial: Trial) -> set[str]:

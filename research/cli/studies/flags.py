@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from research.ablation.execution.changes import Retry
 from research.ablation.execution.choosing import Execution
 from research.cli.runs import Flat
 from research.errors import UsageError
@@ -74,8 +75,8 @@ class Ablate:
     """STEPS,STEPS,... at which to stop the cells that do worst on validation (successive halving); tests nothing."""
     keep_share: Annotated[float, Range(0.0, 1.0, open_end=True, open_start=True)] = 1 / 3
     """Share of the cells that advances from each of these steps, besides the baseline."""
-    retry: tuple[Literal["failed", "diverged"], ...] = ()
-    """Run such trials again."""
+    retry: tuple[Retry, ...] = ()
+    """Run such trials again; changed are those of code that has changed since."""
     fail_fast: bool = False
     """Begin nothing after a failure."""
     baselines: bool = True

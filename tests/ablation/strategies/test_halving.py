@@ -21,7 +21,9 @@ from research.ablation.strategies import halving
 from research.ablation.strategies.halving import Below, Rungs, climb, open_screening, screen, survivors
 from research.errors import RunError, UsageError
 from research.experiment import RunOptions, replace
-from research.training import Interrupted, restore, train
+from research.training import Interrupted, identity, restore, train
+from research.training.identity.code import current
+from research.training.storage.folder import Folder
 
 RUNGS = Rungs((2, 4))
 STUDY = Study(one_at_a_time({"optimizer.learning_rate": (0.05, 1e-9, 0.01, 2e-9)}), seeds=2, metric="loss")
@@ -165,6 +167,7 @@ def test_what_another_process_has_brought_to_its_rung_is_left_alone(base, option
     store = open_screening(base, Study((), seeds=1, metric="loss"), tmp_path, RUNGS, options)
     (trial,) = store.final_trials()
     write_status(store.folder(trial), "planned")
+    identity.record(Folder(store.folder(trial)), current(trial.experiment))
     (store.folder(trial) / "metrics.jsonl").write_text('{"step": 2, "split": "validation", "loss": 1.0}\n')
     with Claims() as claims:
         below = Below()
