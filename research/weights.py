@@ -19,12 +19,12 @@ from typing import Annotated, Any
 import tyro
 
 from research.errors import RunError, UsageError, suggestion
-from research.experiment import Experiment, Pretrained, RunOptions, classes, replace
+from research.experiment import Experiment, Pretrained, RunOptions, classes, fingerprint, replace
 from research.interchange import names, read_tensors, to_tensors, write_tensors
-from research.training import restore
+from research.training import identity, restore
 from research.training.initialization.beginning import begin
 from research.training.storage.checkpoint import Kind
-from research.training.storage.folder import partial_file
+from research.training.storage.folder import Folder, partial_file
 from research.training.update.state import count_parameters
 
 Flat = tyro.conf.arg(name="")  # a field of the experiment is --model.dropout, not --value.model.dropout
@@ -142,8 +142,15 @@ def export(arguments: Export) -> None:
     experiment, state = restore(arguments.workdir, arguments.checkpoint, own)
     tensors = to_tensors({"params": state.evaluated, **state.variables}, names(experiment.model))
     with partial_file(output) as partial:
-        write_tensors(partial, tensors)
+        write_tensors(partial, tensors, origin_of(experiment, Folder(arguments.workdir)))
     print(f"{count_parameters(state):,} parameters at step {int(state.step)} in {output}, {len(tensors)} tensors")
+
+
+def origin_of(experiment: Experiment, folder: Folder) -> dict[str, str]:
+    """Return what a file of weights says of the run that they come from."""
+    code = identity.read(folder)
+    known = {} if code is None else {"code": code.name}
+    return {"fingerprint": fingerprint(experiment), "seed": str(experiment.seed), **known}
 
 
 def take_in(arguments: Import) -> None:

@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors
 
 from research import cli, weights
-from research.experiment import RunOptions
+from research.experiment import RunOptions, fingerprint
 from research.interchange import read_tensors
-from research.training import evaluate, restore, train
+from research.training import evaluate, identity, restore, train
 from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.folder import Folder
 
 MODULE = '''
 """A tiny residual network reads digits."""
@@ -91,7 +93,18 @@ def test_there_and_back_is_the_same_bit_for_bit(run, source, data_dir, tmp_path)
     # The program of the first was compiled as for a run, which may add up in another order.
     assert evaluate(second, after, "test", options) == pytest.approx(evaluate(first, before, "test", options), rel=1e-6)
     assert run("export", "--workdir", tmp_path / "run", "--output", tmp_path / "again.safetensors")[0] == 0
-    assert read_tensors(tmp_path / "again.safetensors")[1] == read_tensors(source[1])[1]
+    (again, _), (written, _) = read_tensors(tmp_path / "again.safetensors"), read_tensors(source[1])
+    assert again.keys() == written.keys()
+    for name, tensor in written.items():
+        np.testing.assert_array_equal(again[name], tensor, strict=True)
+
+
+def test_a_file_says_of_which_run_and_code_its_weights_are(source):
+    with safetensors.safe_open(source[1], "numpy") as opened:
+        said = opened.metadata()
+    experiment = restore(source[0])[0]
+    assert said["fingerprint"] == fingerprint(experiment) and said["seed"] == str(experiment.seed)
+    assert said["code"] == identity.read(Folder(source[0])).name
 
 
 def test_the_names_are_torchvisions(source):

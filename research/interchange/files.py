@@ -36,8 +36,8 @@ def read_tensors(file: str | Path) -> tuple[Tensors, str]:
     return tensors, hashlib.sha256(content).hexdigest()
 
 
-def write_tensors(file: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a safetensors file; equal tensors make equal files.
+def write_tensors(file: str | Path, tensors: Mapping[str, np.ndarray], origin: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file, whose header says where the tensors come from; equal ones make equal files.
 
     Raises:
         UsageError: the package is not installed.
@@ -47,8 +47,19 @@ def write_tensors(file: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
 
     # It takes the memory behind an array as it lies there: that of a transposed one is in another order.
     whole = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    # Some readers refuse a file without a format. Nothing else is said: the order of two entries would be random.
-    save_file(whole, file, {"format": "pt"})
+    save_file(whole, file, {**(origin or {}), "format": "pt"})  # some readers refuse a file without a format
+    _order_header(Path(file))
+
+
+def _order_header(file: Path) -> None:
+    """Bring the entries that say where tensors come from into one order; the library's is another one each time."""
+    with file.open("r+b") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        opened.seek(8)
+        opened.write(text.ljust(size))  # the format has headers end in blanks
 
 
 def _read_safetensors(content: bytes) -> Tensors:

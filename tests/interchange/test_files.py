@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors
 
 from research.errors import UsageError
 from research.interchange import read_tensors, write_tensors
@@ -18,9 +19,20 @@ def test_a_file_holds_what_was_written_whatever_the_order_in_memory(tmp_path):
     for name, tensor in TENSORS.items():
         np.testing.assert_array_equal(tensors[name], tensor, strict=True)
     assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
-    again = tmp_path / "again.safetensors"
-    write_tensors(again, TENSORS)
-    assert read_tensors(again)[1] == digest
+
+
+def test_the_header_says_where_tensors_come_from_and_equal_ones_make_equal_files(tmp_path):
+    origin = {"fingerprint": "0123456789", "seed": "3", "code": 'ü\n"'}
+    digests = set()
+    for number in range(8):  # the library's order of them is another one each time
+        file = tmp_path / f"{number}.safetensors"
+        write_tensors(file, TENSORS, origin)
+        tensors, digest = read_tensors(file)
+        digests.add(digest)
+    np.testing.assert_array_equal(tensors["b"], TENSORS["b"], strict=True)
+    assert len(digests) == 1
+    with safetensors.safe_open(file, "numpy") as opened:
+        assert opened.metadata() == {**origin, "format": "pt"}
 
 
 @pytest.mark.parametrize("name", ["file.safetensors", "file.pth", "file.pt"])
