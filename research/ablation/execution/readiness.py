@@ -5,20 +5,35 @@ from pathlib import Path
 
 from research.ablation.design.metrics import check_metrics
 from research.ablation.design.study import Study, check, plan
+from research.ablation.execution.changes import Changes
 from research.ablation.store.study_folder import Store
 from research.experiment import Experiment, fingerprint
 
 
-def prepared(workdir: str | Path, experiment: Experiment, study: Study, drop: Iterable[str] = ()) -> Store:
+def prepared(
+    workdir: str | Path,
+    experiment: Experiment,
+    study: Study,
+    drop: Iterable[str] = (),
+    again: bool = False,
+    accept: bool = False,
+) -> Store:
     """Return the store of a study as `Store.open` does, once every cell that is new to it fits.
 
-    A cell that is refused leaves nothing behind: the next command would be refused for it, whatever it asks.
+    What is refused leaves nothing behind: the next command would be refused for it, whatever it asks, or add seeds to
+    those that were not added.
+
+    Args:
+        workdir, experiment, study, drop: as of `Store.of`.
+        again, accept: what becomes of trials that other code ran, as of `Changes`.
 
     Raises:
-        UsageError: a cell does not fit, or as `Store.open`.
+        UsageError: a cell does not fit, the code has changed and nobody says what is to become of it, or as
+            `Store.open`.
     """
     store = Store.of(workdir, experiment, study, drop)
     check_new(store)
+    Changes(store, again, accept).look((*store.tuning_trials, *store.final_trials()))
     store.save()
     return store
 

@@ -72,7 +72,8 @@ def ablate(
     if wrong := set(retry) - set(get_args(Retry)):
         raise UsageError(f'what is tried again has "failed", "diverged" or "changed", not "{wrong.pop()}"')
     check_unscreened(Path(workdir))
-    store = prepared(workdir, experiment, study)
+    again, accept = "changed" in retry, options.accept_code_change
+    store = prepared(workdir, experiment, study, again=again, accept=accept)
     with Claims() as claims, interruptible() as interrupted:
         sweep = Sweep(store, options, execution, tuple(retry), fail_fast, claims, interrupted, workers)
         sweep.run_all(store.tuning_trials, "tuning")

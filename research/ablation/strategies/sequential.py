@@ -64,7 +64,8 @@ def ablate_until_resolved(
     if not study.looks:
         return ablate(experiment, study, workdir, options, execution, **flags), ""
     flags["wait"] = True
-    store = prepared(workdir, experiment, study)
+    again, accept = "changed" in flags.get("retry", ()), options is not None and options.accept_code_change
+    store = prepared(workdir, experiment, study, again=again, accept=accept)
     for seeds in study.looks:
         if seeds >= store.study.seeds:
             look = dataclasses.replace(study, seeds=seeds)

@@ -94,7 +94,8 @@ def run_study(
         return
     most = study.seeds if arguments.until_resolved is None else arguments.until_resolved
     study = looking(study, most)
-    prepared(workdir, experiment, study, arguments.drop)  # workers find the seeds and the plan that are made now
+    again, accept = "changed" in arguments.retry, options.accept_code_change
+    prepared(workdir, experiment, study, arguments.drop, again, accept)  # workers find what is planned now
 
     def work() -> None:
         """Run what is missing."""

@@ -1,6 +1,10 @@
 """The files of a finished trial that nobody trained."""
 
-from research.experiment import fingerprint, to_json
+from research.experiment import classes, fingerprint, to_json
+from research.training import identity
+from research.training.identity import Code
+from research.training.identity.modules import modules
+from research.training.storage.environment import settings, versions
 from research.training.storage.folder import Folder, Result
 
 
@@ -24,3 +28,5 @@ def finish(store, trial, **metrics):
         commit="c0ffee",
     )
     folder.write_result(result)
+    source = dict(modules(frozenset(classes(trial.experiment))))
+    identity.record(folder, Code(source, {}, {**versions(), **settings()}))  # equal sources ask for no programs
