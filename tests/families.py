@@ -116,6 +116,17 @@ FAMILIES: dict[str, Experiment] = {
     ),
 }
 
+WHOLE = {
+    "CNN": "images that are moved and made noisy in the step",
+    "ResNet": "batch statistics, blocks that are left out",
+    "RecurrentClassifier, lstm": "a state carried along a sequence, both ways",
+    "RecurrentClassifier, a series": "windows of one series, a number to forecast",
+    "TransformerLanguageModel": "attention that is dropped, text cut into pieces",
+    "BertPretraining": "words and sentences drawn in the step, two outputs",
+    "Seq2Seq": "its own predictions drawn as inputs, decoding at the end",
+}
+"""Families whose whole runs stand for all, and what of a run only they have."""
+
 QUICK = ("CNN", "RecurrentClassifier, lstm", "TransformerLanguageModel")
 """Those that stand for all where there is little time."""
 

@@ -1,8 +1,10 @@
 """On every family of models: whatever happens to a run, it comes to the bits of one left alone, or says what is wrong.
 
-A family is compiled once. What is done to it starts from copies of its folder, and uses the same programs. What happens
-to files depends on the tree of a state alone, which test_integrity.py tries on every family untrained; here three stand
-for all.
+How a run is stopped and resumed depends on the kinds of things that it carries and draws, of which `WHOLE` has each
+(`tests/families.py`); a family is compiled once, and what is done to it starts from copies of its folder and uses the
+same programs. Of the others a step is asked what a run depends on; of models of images test_image_models.py asks it.
+What happens to files depends on the tree of a state alone, which test_integrity.py tries on every family untrained;
+here three stand for all.
 """
 
 import contextlib
@@ -12,8 +14,6 @@ import time
 import typing
 
 import chex
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -26,7 +26,8 @@ from research.training.storage.folder import Folder
 from research.training.storage.lineage import Lineage
 from research.training.storage.liveness import host, kernel
 from research.training.update.skipping import NONFINITE
-from tests.families import FAMILIES, QUICK, classes
+from tests.families import FAMILIES, QUICK, SMALL, WHOLE, classes
+from tests.training.one_step import assert_a_step_keeps_the_promises_of_a_run, floats, named, spoilt
 from tests.training.storage.test_lock import leave, owner
 from tests.training.test_exactness import LeftAlone
 
@@ -37,9 +38,11 @@ OPTIONS = RunOptions(
 STEPS = (1, 2, 3)
 
 
-@pytest.fixture(
-    scope="module", params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
-)
+def slow_but(quick, names):
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(scope="module", params=slow_but(QUICK, WHOLE))
 def alone(request, data_dir, tmp_path_factory):
     """A run of a family that is left alone."""
     folder = tmp_path_factory.mktemp("family")
@@ -64,19 +67,6 @@ def files(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def spoilt(state, *paths):
-    """Return a state whose leaves at these paths are NaN."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: np.full_like(leaf, np.nan) if path in paths else np.array(leaf), state
-    )
-
-
-def floats(tree):
-    """Return the paths of all leaves that may be NaN."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [path for path, leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-
-
 def test_every_model_is_here():
     assert {type(experiment.model) for experiment in FAMILIES.values()} == classes()
 
@@ -86,6 +76,16 @@ def test_stopped_after_any_step(alone, stopped, tmp_path):
     assert alone.experiment.steps == 1 + STEPS[-1]
     for step, folder in stopped.items():
         alone.assert_same_end(shutil.copytree(folder, tmp_path / str(step)))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F1", "F21")
+@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - WHOLE.keys() - SMALL.keys()))
+def test_a_step_depends_on_its_state_and_batch(name, data_dir):
+    experiment = replace(FAMILIES[name], {"optimizer.warmup": 0})  # the first step is to move something
+    train = experiment.data.open("train", data_dir)
+    raw = train[np.arange(experiment.batch_size) % len(train)]
+    assert_a_step_keeps_the_promises_of_a_run(experiment, raw)
 
 
 @FOR_ALL
@@ -168,7 +168,7 @@ def test_not_finite(alone, stopped, tmp_path, monkeypatch):
     parts = [[path for path in every if path[0].name == part] for part in ("params", "variables", "opt_state", "ema")]
     for part in filter(None, parts):
         path = part[generator.integers(len(part))]
-        assert first_not_finite(spoilt(state, path)) == jax.tree_util.keystr(path, simple=True, separator=".")
+        assert first_not_finite(spoilt(state, path)) == named(path)
     hit, compiled = parts[0][generator.integers(len(parts[0]))], run.compiled_train_step
 
     def poisoned(program, layout, count, reports=True):
@@ -186,8 +186,7 @@ def test_not_finite(alone, stopped, tmp_path, monkeypatch):
         patch.setattr(run, "compiled_train_step", poisoned)
         with pytest.raises(Diverged) as raised:
             alone.train(folder, checkpoint_every=2)
-    named = jax.tree_util.keystr(hit, simple=True, separator=".")
-    assert str(raised.value).startswith(f"{named} is not finite at step 2 of 4, rows ")
+    assert str(raised.value).startswith(f"{named(hit)} is not finite at step 2 of 4, rows ")
     assert str(raised.value).endswith("the same command resumes from the checkpoint of step 1")
     assert faults == [NONFINITE] * 2  # once more as the step is repeated
     assert files(folder / "checkpoints") == before

@@ -24,7 +24,7 @@ from research.training.storage.journal import Journal
 from research.training.storage.manifest import ALGORITHM, digest_json, digests, leaves, manifest
 from research.training.update.shapes import abstract_state
 from research.training.update.state import TrainState
-from tests.families import FAMILIES, QUICK
+from tests.families import FAMILIES, QUICK, WHOLE
 from tests.training.faults.poisoned import experiment
 
 KINDS = ("latest", "best")
@@ -127,7 +127,11 @@ def test_500_flipped_bits(sound, folder, caplog):
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
 )
 def test_every_family(name, tmp_path):
-    """Of its state: any file cut in half, in some families a bit flipped in it, and numbers overwritten while saved."""
+    """Its state comes back to the last bit, though overwritten while it was saved; damage to it is seen.
+
+    A file is damaged the same way whatever model its numbers are of. So where another family stands for a kind of tree
+    (`WHOLE`), the largest file alone is cut in half; else any file, and of some families a bit is flipped in each.
+    """
     generator = np.random.default_rng(0)
     abstract = abstract_state(FAMILIES[name])
     drawn = jax.tree.map(lambda leaf: generator.integers(0, 99, leaf.shape).astype(leaf.dtype), abstract)
@@ -139,8 +143,10 @@ def test_every_family(name, tmp_path):
             for leaf in jax.tree.leaves(overwritten):
                 leaf[...] = 7
     assert restored(tmp_path, states=states) == 2
-    cut = []
-    for path in [path for path in files(tmp_path / "latest" / "2") if path.stat().st_size]:
+    cut, hit = [], [path for path in files(tmp_path / "latest" / "2") if path.stat().st_size]
+    if name not in WHOLE:
+        hit = [max(hit, key=lambda path: path.stat().st_size)]
+    for path in hit:
         content = path.read_bytes()
         if name in QUICK:  # what Orbax writes of a larger tree takes long to read, and differs in its size
             flipped = bytearray(content)
@@ -150,7 +156,7 @@ def test_every_family(name, tmp_path):
         path.write_bytes(content[: len(content) // 2])
         cut.append(restored(tmp_path, states=states))
         path.write_bytes(content)
-    assert cut.count(1) >= 4  # the other files are marks of a commit, and what Orbax merged into others
+    assert cut.count(1) >= min(4, len(hit))  # the other files are marks of a commit, and what Orbax merged into others
 
 
 @pytest.mark.fault("F11")
