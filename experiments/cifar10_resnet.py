@@ -29,7 +29,7 @@ smoke = {
     "data.name": "coloured_shapes",
     "steps": 6,
     "batch_size": 16,
-    "model.blocks": (1, 1),
+    "model.blocks": (1,),
     "model.width": 4,
     "optimizer.warmup": 2,
 }

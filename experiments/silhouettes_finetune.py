@@ -30,14 +30,10 @@ experiment = Experiment(
 )
 
 smoke = {
-    "steps": 6,
-    "batch_size": 16,
-    "model.blocks": (1, 1, 1),
-    "model.width": 4,
-    "optimizer.warmup": 2,
-    "start.0.experiment.steps": 4,
-    "start.0.experiment.batch_size": 16,
-    "start.0.experiment.model.width": 4,
+    **mnist5k_resnet.smoke,
+    "optimizer.groups.0.parameters": ("stem", "stage_0"),
+    "start.0.parameters": ("stem", "stage_0"),
+    **{f"start.0.experiment.{path}": value for path, value in mnist5k_resnet.smoke.items()},
 }
 
 studies = {

@@ -38,7 +38,7 @@ experiment = Experiment(
     batch_size=12,
 )
 
-smoke = {"steps": 10, "model.layers": 2, "model.width": 16, "model.heads": 2, "optimizer.warmup": 2}
+smoke = {"steps": 10, "model.layers": 1, "model.width": 16, "model.heads": 2, "optimizer.warmup": 2}
 
 studies = {
     "architecture": Study(
