@@ -142,6 +142,12 @@ def programs(tmp_path_factory):
         copies.keep(folder, PROGRAMS)
 
 
+def of_the_run(factory: pytest.TempPathFactory) -> Path:
+    """Return a new folder that all workers of a run have, and no other run."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session")
 def experiment():
     """A run of a second or two with everything switched on; no two of its sizes are equal."""
@@ -157,8 +163,8 @@ def experiment():
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """A folder for the packaged datasets, with digits in it."""
-    folder = str(tmp_path_factory.mktemp("packaged"))
+    """A folder for the packaged datasets, with digits in it; workers share it, and each dataset is written once."""
+    folder = str(of_the_run(tmp_path_factory) / "packaged")
     Images("digits").open("train", folder)
     return folder
 
