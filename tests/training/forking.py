@@ -89,6 +89,14 @@ def run(
     return finish(*start(words, programs, fault, experiment))
 
 
+def typed(module: str, words: Sequence[str], folder: str, environment: dict[str, str], errors: str) -> None:
+    """Be `python -m MODULE WORDS`, typed in a folder, whose errors go to a file."""
+    os.chdir(folder)
+    os.environ.update(environment)
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+    _run(module, words)
+
+
 def _call(
     function: Callable[..., None], arguments: tuple[Any, ...], settings: dict[str, object], flags: str, log: str
 ) -> None:
@@ -104,8 +112,13 @@ def _call(
 
 def _command(words: list[str], fault: Callable[[], None] | None, experiment: str) -> None:
     """Be the command."""
-    sys.argv = [experiment, *words]
-    sys.modules.pop(f"experiments.{experiment}", None)  # or runpy warns of it
     if fault is not None:
         fault()
-    runpy.run_module(f"experiments.{experiment}", run_name="__main__", alter_sys=True)
+    _run(f"experiments.{experiment}", words)
+
+
+def _run(module: str, words: Sequence[str]) -> None:
+    """Run a module as `python -m` does."""
+    sys.argv = [module, *words]
+    sys.modules.pop(module, None)  # or runpy warns of it
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

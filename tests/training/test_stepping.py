@@ -16,8 +16,6 @@ from research.training.stepping import MANY, compiled_train_step, may_be_silent,
 from research.training.update.shapes import abstract_state
 from research.training.update.step import train_steps
 
-pytestmark = pytest.mark.optimized
-
 CALLS = {"steps_per_call": 3, "log_every": 3, "evaluate_every": 6, "checkpoint_every": 3}
 
 
@@ -51,6 +49,7 @@ def test_only_the_last_step_of_a_call_computes_metrics(tiny):
     assert len(loop.outvars) == len(jax.tree.leaves(state)) + 2
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("several", [1, 2])
 def test_steps_between_reports_are_the_same_steps(several, tiny, options, tmp_path, monkeypatch):
     """A second program, which computes no metrics, leads to the same state and journal to the last bit."""
@@ -73,6 +72,7 @@ def test_steps_between_reports_are_the_same_steps(several, tiny, options, tmp_pa
     assert journals[0] == journals[1] and journals[0].count(b'"train"') == 3
 
 
+@pytest.mark.optimized
 def test_a_silent_step_computes_less(tiny):
     program, hyperparameters = split(tiny)
     given = hyperparameters, abstract_state(tiny), spec(tiny), {}

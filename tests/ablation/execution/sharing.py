@@ -17,7 +17,7 @@ EXPERIMENT = Experiment(
     task=Classification(),
     data=Images("digits", noise=0.05),
     optimizer=Optimizer("adamw", learning_rate=0.02),
-    steps=300,
+    steps=150,
     batch_size=17,
 )
 STUDY = Study(one_at_a_time({"optimizer.learning_rate": (0.05,), "model.dense": ((5,),)}), seeds=2)

@@ -176,7 +176,7 @@ def test_a_signal_to_the_supervisor_ends_it(tmp_path):
 
 
 SHORT = "--smoke --steps 40 --log_every 3 --checkpoint_every 4 --evaluate_every 10 --progress lines --no_pictures"
-LONG = "--smoke --steps 400 --log_every 5 --checkpoint_every 10 --evaluate_every 35 --progress lines --no_pictures"
+LONG = "--smoke --steps 200 --log_every 5 --checkpoint_every 10 --evaluate_every 35 --progress lines --no_pictures"
 KILLS = 20
 
 
@@ -231,7 +231,7 @@ def test_twenty_kills_in_one_run(seed, alone, programs, data_dir, tmp_path):
     """
     generator, words = np.random.default_rng(seed), LONG.split()
     run = [*words, "--workdir", str(tmp_path / "run"), "--data_dir", data_dir]
-    for step in np.sort(generator.integers(1, 380, KILLS)):
+    for step in np.sort(generator.integers(1, 180, KILLS)):
         after = None if generator.uniform() < 0.2 else int(step)
         ended = forking.run(run, programs, functools.partial(killed, after, generator.uniform(0, 0.1 if after else 1)))
         assert ended.code == -signal.SIGKILL, ended.text
