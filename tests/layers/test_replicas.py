@@ -26,7 +26,7 @@ CASES = {
     "resnet": (models.ResNet(blocks=(1, 1), width=4, stem="small", stochastic_depth=0.5, dropout=0.3), images),
     "transformer": (
         models.TransformerClassifier(
-            vocabulary=31, width=12, heads=2, layers=2, dropout=0.3, attention_dropout=0.3, stochastic_depth=0.3
+            vocabulary=31, width=12, heads=2, layers=1, dropout=0.3, attention_dropout=0.3, stochastic_depth=0.3
         ),
         tokens,
     ),
