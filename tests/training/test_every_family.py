@@ -14,18 +14,22 @@ import time
 import typing
 
 import chex
+import jax
 import numpy as np
 import pytest
 
+from research.devices import compile_for
 from research.errors import UsageError
-from research.experiment import RunOptions, replace
+from research.experiment import RunOptions, replace, split
 from research.fields import children
 from research.training import Diverged, restore, rollback, run, train
 from research.training.faults.nonfinite import first_not_finite
 from research.training.storage.folder import Folder
 from research.training.storage.lineage import Lineage
 from research.training.storage.liveness import host, kernel
+from research.training.update.shapes import abstract_state
 from research.training.update.skipping import NONFINITE
+from research.training.update.step import init_state
 from tests.families import FAMILIES, QUICK, SMALL, WHOLE, classes
 from tests.training.one_step import assert_a_step_keeps_the_promises_of_a_run, floats, named, spoilt
 from tests.training.storage.test_lock import leave, owner
@@ -86,6 +90,19 @@ def test_a_step_depends_on_its_state_and_batch(name, data_dir):
     train = experiment.data.open("train", data_dir)
     raw = train[np.arange(experiment.batch_size) % len(train)]
     assert_a_step_keeps_the_promises_of_a_run(experiment, raw)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - WHOLE.keys()))
+def test_a_first_state_is_finite_and_of_its_seed(name):
+    """Of those whose runs another family stands for, and whose step begins from numbers that were drawn."""
+    program, hyperparameters = split(FAMILIES[name])
+    initialize = compile_for(init_state, program, out_shardings="state", once=True)
+    first, other = (initialize({**hyperparameters, "seed": np.uint32(seed)}) for seed in (1, 2))
+    assert first_not_finite(first) is None and int(first.step) == 0
+    chex.assert_trees_all_equal_shapes_and_dtypes(first, abstract_state(FAMILIES[name]))
+    differing = jax.tree.map(lambda one, two: bool(np.any(one != two)), first.params, other.params)
+    assert any(jax.tree.leaves(differing))
 
 
 @FOR_ALL
