@@ -9,7 +9,6 @@ from research.ablation.design.study import Study
 from research.ablation.execution.choosing import Execution
 from research.ablation.execution.readiness import prepared
 from research.ablation.execution.running import ablate
-from research.ablation.statistics.looking import resolved
 from research.ablation.store.study_folder import Store
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions
@@ -78,6 +77,8 @@ def ablate_until_resolved(
 
 def verdicts_so_far(store: Store) -> dict[str, str]:
     """Return "different", "equivalent" or "open" for each cell by name, as far as the seeds of a plan go."""
+    from research.ablation.statistics.looking import resolved  # declaring a study takes no SciPy
+
     values: dict[int, dict[int, float]] = {cell.index: {} for cell in store.cells()}
     for outcome in store.outcomes():
         if outcome.phase == "final" and outcome.status in ("done", "diverged", "failed"):

@@ -150,7 +150,8 @@ def test_names_of_random_cells_are_unique(experiment, seed):
         (Study(fixed={"stepz": 5}), UnknownPathError, 'fixed: there is no "stepz"'),
         (Study(seeds(3)), UsageError, "cell 1 (seed 0): every cell runs with the same seeds"),
         (Study(fixed={"seed": 3}), UsageError, "fixed: every cell runs with the same seeds"),
-        (Study(metric="f1"), UsageError, 'say whether more "f1" is better'),
+        (Study(metric="f1"), UsageError, 'there is no metric "f1"; valid names are accuracy'),
+        (Study(metric="macro_f1"), UsageError, 'say whether more "macro_f1" is better'),
     ],
 )
 def test_a_mistake_in_a_cell_is_named(experiment, study, kind, message):
