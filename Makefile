@@ -1,13 +1,15 @@
-# `make` lists what can be made. Only `install`, `lock` and `audit` use the network, and only when something changed.
+# `make` lists what can be made. Only `install`, `docs`, `lock`, `audit` and `test-plans` use the network, and only when
+# something changed.
 # Every path is relative, so the checkout may lie in a folder with spaces in its name.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 PLANS := build/plans
+DOCS := build/docs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-as-users test-plans mutations lint audit lock clean
+.PHONY: help install demo test test-quick test-as-users test-plans mutations lint docs audit lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +64,17 @@ lint: install ## check style, formatting, the direction of imports, and types
 	$(VENV)/bin/lint-imports
 	$(RUN) -m mypy
 
+# Sphinx imports the project for its reference, so this environment has what the project needs, in the locked versions.
+$(DOCS)/env/installed: pyproject.toml docs.lock
+	@echo "Making $(DOCS)/env with Sphinx and what the project imports (a minute or more)"
+	@$(PYTHON) -m venv $(DOCS)/env
+	@$(DOCS)/env/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs.lock
+	@touch $@
+
+docs: $(DOCS)/env/installed ## build the site of docs/ in build/docs/html; a warning is an error
+	$(DOCS)/env/bin/python -m sphinx -q -n -W --keep-going -d $(DOCS)/doctrees docs $(DOCS)/html $(ARGS)
+	@echo "Open $(DOCS)/html/index.html"
+
 # A package that the database does not know is an error too (--strict): else nothing known would look like no weakness.
 audit: ## compare the locked packages with the database of known weaknesses; needs the network
 	$(PYTHON) -m venv build/audit
@@ -81,6 +94,10 @@ lock: ## write the lock files anew, keeping their versions where possible (ARGS=
 	  --extra plan-gpu --extra text --constraint requirements.lock \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 	  --output-file plans.lock pyproject.toml
+	build/uv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --extra docs \
+	  --constraint requirements.lock \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	  --output-file docs.lock pyproject.toml
 
 clean: ## remove .venv and everything built or cached; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
