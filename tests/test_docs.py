@@ -273,6 +273,13 @@ def test_make_targets_and_extras_exist():
             assert extra in extras, (page.name, extra)
 
 
+def test_citation_is_of_this_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    held = dict(re.findall(r"^([a-z-]+): (.+)$", (ROOT / "CITATION.cff").read_text(), flags=re.MULTILINE))
+    assert (held["version"], held["license"]) == (project["version"], project["license"])
+    assert held["repository-code"] == project["urls"]["Repository"]
+
+
 def faults(*nodes):
     """Return the faults that marks in a piece of source are about."""
     calls = [call for node in nodes for call in ast.walk(node) if isinstance(call, ast.Call)]
