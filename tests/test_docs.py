@@ -114,7 +114,7 @@ def test_commands_run(page, given, data_dir):
     """
     environment = {"TFDS_DATA_DIR": data_dir, "PYTHONPATH": str(ROOT)}
     for index, line in enumerate(first(page)):
-        errors = given.with_name(f"errors of command {index}")
+        errors = given.with_name(f"{given.name} errors of command {index}")
         module, *words = typed(line)
         words = words if {"--smoke", "--help"} & set(words) else [*words, "--smoke"]
         (code,) = map(int, re.findall(r"# .*exits with (\d+)", line) or [0])
