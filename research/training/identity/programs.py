@@ -14,7 +14,7 @@ from research.training.update.shapes import PROGRAMS, Kinds, Spec, arguments_of,
 from research.training.update.step import eval_step, init_state, train_step
 
 KEPT = Kept("digests", 1024)
-"""Digests of programs from one process to the next: tracing and lowering takes a second or two."""
+"""Digests of programs from one process to the next: tracing and lowering takes one to three seconds."""
 
 DEFINED = re.compile(r"func\.func (?:public |private )?@([\w.$-]+)")
 NAMED = re.compile(r"@([\w.$-]+)")
