@@ -25,10 +25,13 @@ class Received:
         self._first, self._silent = first, silent
         self.at_once = False
         """Whether the first signal, too, raises `KeyboardInterrupt`."""
+        self.raised = False
+        """Whether one has done so."""
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self._numbers.append(number)
         if self.at_once or len(self._numbers) > 1:
+            self.raised = True
             raise KeyboardInterrupt
         if not self._silent:
             os.write(2, b"\nfinishing this step and saving; once more stops at once\n")
@@ -44,6 +47,20 @@ class Received:
 
 
 @contextlib.contextmanager
+def as_raised(received: Received) -> Iterator[None]:
+    """Let `KeyboardInterrupt` end what is done here even where a library has made an error of its own of it.
+
+    JAX does so where the signal comes while Python compares two values for it.
+    """
+    try:
+        yield
+    except Exception:
+        if received.raised:
+            raise KeyboardInterrupt from None
+        raise
+
+
+@contextlib.contextmanager
 def interruptible(silent: bool = False) -> Iterator[Callable[[], bool]]:
     """Give a function that says whether SIGINT or SIGTERM has come; a second signal raises `KeyboardInterrupt`.
 
@@ -54,7 +71,8 @@ def interruptible(silent: bool = False) -> Iterator[Callable[[], bool]]:
     """
     outer = signal.getsignal(SIGNALS[0])
     if isinstance(outer, Received):
-        yield stop_agreed if joined() else outer.any
+        with as_raised(outer):
+            yield stop_agreed if joined() else outer.any
         return
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -63,7 +81,8 @@ def interruptible(silent: bool = False) -> Iterator[Callable[[], bool]]:
     # Of several processes jax itself takes SIGTERM, and tells the others.
     before = {number: signal.signal(number, received) for number in (SIGNALS[:1] if joined() else SIGNALS)}
     try:
-        yield stop_agreed if joined() else received.any
+        with as_raised(received):
+            yield stop_agreed if joined() else received.any
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -84,11 +103,13 @@ def at_once(doing: str) -> Iterator[None]:
         return
     received.at_once = True
     try:
-        if received.any():  # before
-            raise KeyboardInterrupt
-        yield
+        with as_raised(received):
+            if received.any():  # before
+                raise KeyboardInterrupt
+            yield
     except KeyboardInterrupt:
         if received.only():
+            received.raised = False
             raise Interrupted(f"stopped while {doing}; the same command begins again") from None
         raise
     finally:

@@ -58,3 +58,26 @@ def test_a_second_signal_stops_without_a_word():
             signal.raise_signal(signal.SIGTERM)
         finally:
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_second_signal_stops_whatever_a_library_makes_of_it():
+    """As JAX does, which raises ValueError where one comes while it has Python compare two values."""
+
+    def compare():
+        for number in SIGNALS:
+            try:
+                signal.raise_signal(number)
+            except KeyboardInterrupt:
+                raise ValueError("two values could not be compared") from None
+
+    with pytest.raises(KeyboardInterrupt), interruptible(silent=True):
+        compare()
+    with interruptible(silent=True), pytest.raises(KeyboardInterrupt), interruptible():  # a run of a sweep
+        compare()
+
+
+def test_an_error_after_a_signal_is_that_error():
+    with interruptible(silent=True), pytest.raises(ValueError, match="of its own"), interruptible():
+        with pytest.raises(Interrupted), at_once("nothing was done"):
+            signal.raise_signal(signal.SIGTERM)
+        raise ValueError("of its own")
