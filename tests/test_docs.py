@@ -164,7 +164,8 @@ def parse(monkeypatch, capsys, tmp_path):
                 assert not word.startswith("--") or f'"{word}"' in source, (module, word)
         else:
             monkeypatch.setattr(sys, "argv", [module, *words])
-            monkeypatch.delitem(sys.modules, module, raising=False)  # or runpy warns of an earlier import
+            for name in (module, f"{module}.__main__"):
+                monkeypatch.delitem(sys.modules, name, raising=False)  # or runpy warns of an earlier import
             try:
                 with pytest.raises(Parsed):
                     runpy.run_module(module, run_name="__main__", alter_sys=True)
