@@ -1,10 +1,14 @@
 """How the whole suite compiles: one folder of compiled programs, most optimizations off, and markers for exceptions.
 
+A run lowers its programs once more to know them by their digests, which took a quarter of the time of a run with a new
+program. In the workers runs record none but where a test is `digested`; commands that tests start record them always.
+
 Most of a test's time was XLA's. So the workers, the commands that tests start, and the next run of the suite share
 `PROGRAMS`; what JAX looks a program up by holds the program, the compiler and its options, so that no test can find one
 that was changed since. `make test-as-users` has some tests compile all the same as a user's first run does.
 """
 
+import collections
 import gc
 import os
 import subprocess
@@ -23,6 +27,7 @@ from research.experiment import Experiment
 from research.models import CNN
 from research.optimization import Optimizer
 from research.tasks import Classification
+from research.training.identity import code
 from tests import programs as copies
 from tests.balance import balanced
 
@@ -31,6 +36,7 @@ LARGEST = 2**30  # bytes of that folder, several runs of the whole suite
 NO_FUSION_EMITTERS, KNOWS = "--xla_cpu_use_fusion_emitters=false", "CETERIS_TEST_KNOWS_FUSION_EMITTERS"
 AS_USERS = os.environ.get("CETERIS_TEST_COMPILES") == "as users"
 """Without that folder and with all optimizations, whatever the markers say."""
+DIGESTS = code.programs
 
 os.environ["CETERIS_KEEP_MEMORY"] = "false"  # the suite would stay as large as its largest test
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -100,6 +106,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if configured("jax_enable_compilation_cache") != cached:
         configure("jax_enable_compilation_cache", cached)
         reset_cache()  # JAX asks once
+    digested = AS_USERS or item.get_closest_marker("digested") is not None
+    code.programs = DIGESTS if digested else lambda experiment, digest: {}
 
 
 @pytest.hookimpl(trylast=True)
@@ -119,6 +127,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(30_000, 20, 100)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say where the minutes of a long run are, by the folders of tests, added over workers."""
+    rooms: collections.Counter[str] = collections.Counter()
+    for report in (each for found in terminalreporter.stats.values() for each in found if hasattr(each, "duration")):
+        rooms["/".join(report.nodeid.partition("::")[0].split("/")[:2])] += report.duration
+    if rooms.total() > 60:
+        terminalreporter.section("minutes of all workers by room")
+        for room, seconds in rooms.most_common():
+            terminalreporter.line(f"{seconds / 60:6.1f}  {room}")
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from research.devices import ONE_DEVICE
-from research.experiment import Placement, RunOptions, spec, split
+from research.experiment import Placement, RunOptions, replace, spec, split
 from research.training import Interrupted, restore, run, stepping, train
 from research.training.stepping import MANY, compiled_train_step, may_be_silent, steps_per_call
 from research.training.update.shapes import abstract_state
@@ -49,11 +49,18 @@ def test_only_the_last_step_of_a_call_computes_metrics(tiny):
     assert len(loop.outvars) == len(jax.tree.leaves(state)) + 2
 
 
+@pytest.fixture
+def small(tiny):
+    """A run whose programs are soon compiled with all optimizations."""
+    return replace(tiny, {"model.channels": (3,), "model.dense": (), "data.shift": 0})
+
+
 @pytest.mark.optimized
 @pytest.mark.parametrize("several", [1, 2])
-def test_steps_between_reports_are_the_same_steps(several, tiny, options, tmp_path, monkeypatch):
+def test_steps_between_reports_are_the_same_steps(several, small, options, tmp_path, monkeypatch):
     """A second program, which computes no metrics, leads to the same state and journal to the last bit."""
-    chosen = dataclasses.replace(options, log_every=4, evaluate_every=6, checkpoint_every=6, steps_per_call=several)
+    due = {"log_every": 4, "evaluate_every": 6, "checkpoint_every": 6}
+    chosen = dataclasses.replace(options, **due, steps_per_call=several, residency="ram")
     taken, compiled = [], run.compiled_train_step
 
     def noted(program, layout, count, reports):
@@ -63,7 +70,7 @@ def test_steps_between_reports_are_the_same_steps(several, tiny, options, tmp_pa
     monkeypatch.setattr(run, "compiled_train_step", noted)
     for name, many, kinds in (("reported", 13, {True}), ("silent", 12, {True, False})):
         monkeypatch.setattr(stepping, "MANY", many)
-        train(tiny, tmp_path / name, chosen)
+        train(small, tmp_path / name, chosen)
         assert sorted(taken) == sorted((several, reports) for reports in kinds)  # each compiled once
         taken.clear()
     for kind in ("latest", "best"):
@@ -73,9 +80,9 @@ def test_steps_between_reports_are_the_same_steps(several, tiny, options, tmp_pa
 
 
 @pytest.mark.optimized
-def test_a_silent_step_computes_less(tiny):
-    program, hyperparameters = split(tiny)
-    given = hyperparameters, abstract_state(tiny), spec(tiny), {}
+def test_a_silent_step_computes_less(small):
+    program, hyperparameters = split(small)
+    given = hyperparameters, abstract_state(small), spec(small), {}
     reported, silent = (compiled_train_step(program, ONE_DEVICE, 1, reports).lower(*given) for reports in (True, False))
     assert set(silent.out_info[1]) == {"fault"} and set(reported.out_info[1]) > {"fault", "gradient_norm", "sums"}
     flops = [each.compile().cost_analysis()["flops"] for each in (reported, silent)]

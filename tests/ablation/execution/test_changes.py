@@ -15,6 +15,7 @@ from research.training import identity
 from research.training.identity import Code
 from research.training.storage.folder import Folder
 
+pytestmark = pytest.mark.digested
 STUDY = Study(one_at_a_time({"model.dropout": (0.4,)}), seeds=2)
 HOST, STEP = "research.data.images.images", "research.models.images.plain.cnn"
 

@@ -12,6 +12,7 @@ from research.training.identity import code as module
 from research.training.identity.code import UNKNOWN, Code, changed, current
 from research.training.storage.folder import Folder
 
+pytestmark = pytest.mark.digested
 CODE = Code({"a": "step:1", "b": "host:2", "c": "step:3"}, {"step": "p", "evaluation": "q"}, {"jax": "1"})
 INSIDE = {**CODE.modules, "a": "step:9"}
 
