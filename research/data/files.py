@@ -44,10 +44,26 @@ def names(path: str) -> tuple[str, ...]:
 
 
 def numbers(path: str, name: str) -> np.ndarray:
-    """Return a column [n] of a CSV file or an array of an NPZ file, as float32 with NaN where a value is missing.
+    """Return what `exact` does as float32.
 
-    An empty cell or "NaN" is a missing value. The file is read once and its numbers are shared: they are not to be
-    written to.
+    Raises:
+        UsageError: as `exact`, and where float32 would make one number of several.
+    """
+    values = exact(path, name)
+    if values.dtype == np.float64:
+        low, high = np.nanmin(values), np.nanmax(values)
+        raise UsageError(
+            f'{path}: "{name}" goes from {low:.12g} to {high:.12g}, and float32, which has seven digits, cannot tell '
+            "numbers so close to each other apart: subtract one of them from all"
+        )
+    return values
+
+
+def exact(path: str, name: str) -> np.ndarray:
+    """Return a column [n] of a CSV file or an array of an NPZ file, NaN where a value is missing.
+
+    It is float32, or float64 where float32 would make one number of several. An empty cell or "NaN" is a missing value.
+    The file is read once and its numbers are shared: they are not to be written to.
 
     Raises:
         UsageError: the file cannot be read, has no such column, or holds something else than finite numbers there.

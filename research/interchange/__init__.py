@@ -1,7 +1,7 @@
 """Parameters under the names that other libraries give them."""
 
 from research.interchange.files import read_tensors, write_tensors
-from research.interchange.names import names, variants
+from research.interchange.names import names, published_activation, variants
 from research.interchange.tensors import from_tensors, tensor_names, to_tensors
 from research.models.naming import Array, Flattened, Names, Part, Pointwise
 
@@ -13,6 +13,7 @@ __all__ = [
     "Pointwise",
     "from_tensors",
     "names",
+    "published_activation",
     "read_tensors",
     "tensor_names",
     "to_tensors",

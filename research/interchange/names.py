@@ -63,6 +63,14 @@ def names(model: nn.Module) -> Names:
     raise UsageError(f"there are no names of another library for {type(model).__name__}")
 
 
+def published_activation(model: nn.Module) -> str | None:
+    """Return the activation that published weights of a model were trained with, where that is not the model's default.
+
+    timm's MobileNet v1 has relu6, as TensorFlow's; the paper and our model have relu.
+    """
+    return "relu6" if isinstance(model, MobileNet) else None
+
+
 def variants(model: nn.Module) -> tuple[Names, ...]:
     """Return every set of names that files of weights for `model` are known to have, that of `names` first."""
     other = (efficientnet_names.ported_names(model),) if isinstance(model, EfficientNet) else ()

@@ -75,7 +75,7 @@ class SequenceToSequence(Task):
             "nats": jnp.where(valid, cross_entropy(outputs, labels), 0).sum(),
             "weight": valid.sum(dtype=jnp.float32),
             "count": valid.sum(dtype=jnp.int32),
-            "correct": (valid & is_likeliest(outputs, labels)).sum(dtype=jnp.int32),
+            "correct": (valid & (labels != UNKNOWN) & is_likeliest(outputs, labels)).sum(dtype=jnp.int32),
         }
 
     def evaluate(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> Sums:

@@ -113,6 +113,16 @@ def test_exact_match_and_bleu_of_what_is_written():
     assert np.isnan(list(task.summarize(nothing).values())).all() and task.objective(nothing) == 0
 
 
+def test_unknown_tokens_match_none():
+    """Nor each other: what the two stand for may differ."""
+    rows, lengths = np.array([[5, UNKNOWN, 6, 7]]), np.array([4])
+    sums = jax.device_get(ngram_sums(rows, lengths, rows, lengths))
+    assert sums["matches"].tolist() == [3, 1, 0, 0] and sums["ngrams"].tolist() == [4, 3, 2, 1]
+    logits = jax.nn.one_hot(rows, V) * 9
+    counted = SequenceToSequence().measure(logits, {"labels": rows, "label_lengths": lengths})
+    assert counted["correct"] == 3 and counted["count"] == 4
+
+
 ROWS = st.lists(st.lists(st.integers(5, 7), max_size=9), min_size=3, max_size=3)
 SUMS = jax.jit(ngram_sums)
 

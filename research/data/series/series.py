@@ -199,12 +199,13 @@ def from_file(path: str, column: str) -> Points:
     """
     value = files.numbers(path, column)
     try:
-        time = files.numbers(path, "time") if "time" in files.names(path) else np.arange(len(value), dtype=np.float32)
+        time = files.exact(path, "time") if "time" in files.names(path) else np.arange(len(value))
     except UsageError as error:
         raise UsageError(f'{error}; "time" is a number such as a year: convert the column, or rename it') from error
     for name, array in ((column, value), ("time", time)):
         if array.shape != (value.size,):
             raise UsageError(f'{path}: the array "{name}" is {array.shape}; a series has one number a point')
+    time = time.astype(np.float32, copy=False)
     if len(back := np.flatnonzero(~(np.diff(time) > 0))):
         before, after = time[back[0]], time[back[0] + 1]
         raise UsageError(

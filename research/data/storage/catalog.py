@@ -84,10 +84,12 @@ def prepared(name: str, data_dir: str | None = None) -> Any:
     """Return the builder of a dataset that is ready to be read; our own datasets are written first if need be.
 
     Raises:
-        UsageError: as `find`; the dataset is not prepared, or not as ArrayRecord.
+        UsageError: as `find`; the dataset is not prepared, or not as ArrayRecord, or its files and their description do
+            not agree.
     """
     builder = find(name, data_dir)
     if preparation.is_prepared(builder):
+        preparation.check_counts(builder)
         return builder
     if not preparation.is_packaged(builder):
         folder = data_folder(data_dir)

@@ -1,4 +1,4 @@
-"""CSV files of numbers: parsed once, a block at a time, into one array of float32 a column.
+"""CSV files of numbers: parsed once, a block at a time, into one array a column.
 
 Arrow parses what is plain. What it refuses, or might read otherwise than Python, is read by Python, which names the
 fault: a block of one column where a cell is no plain number, else the whole file. Either gives the same bits.
@@ -10,17 +10,18 @@ import contextlib
 import csv
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from research.data.storage import precision
 from research.errors import UsageError
 from research.fields import LARGEST
 
 Column = np.ndarray | str
-"""Numbers, float32 [n] with NaN where a cell is empty; or the sentence that says which cell is none."""
+"""Numbers [n], NaN where a cell is empty, float32 where that holds them; or the sentence that says what is none."""
 
 _BLOCK = 2 * 2**20  # bytes parsed at a time; between two blocks Python heeds signals
 _ROWS = 4096  # rows parsed at a time where Python does it
@@ -34,10 +35,12 @@ def read(path: str) -> dict[str, Column]:
     """
     file = Path(path).expanduser()
     try:
-        found = _quickly(file, path)
-        return _carefully(file, path) if found is None else found
+        columns = _columns(file, path, set())
+        if wide := {name for name, column in columns.items() if column.rounding.matters()}:
+            columns = _columns(file, path, wide)  # from the beginning, so that no number is rounded
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    return {name: column.column() for name, column in columns.items()}
 
 
 def place(path: str, row: int) -> str:
@@ -48,13 +51,15 @@ def place(path: str, row: int) -> str:
 class _Growing:
     """A column while its file is read, in an array that has room for so many numbers and grows where they are more."""
 
-    def __init__(self, path: str, name: str, room: int = _ROWS) -> None:
+    def __init__(self, path: str, name: str, wide: bool, room: int = _ROWS) -> None:
         self._path, self._name = path, name
-        self._numbers, self._count = np.empty(room, np.float32), 0
+        self._numbers, self._count = np.empty(room, np.float64 if wide else np.float32), 0
         self._fault = ""
+        self.rounding = precision.Rounding()
 
     def add(self, numbers: np.ndarray) -> None:
         """Take the next numbers."""
+        self.rounding.add(numbers)
         stop = self._count + len(numbers)
         if stop > len(self._numbers):
             self._numbers.resize(2 * stop, refcheck=False)  # nothing else refers to it
@@ -69,7 +74,7 @@ class _Growing:
         for index, cell in enumerate(cells, row):
             number = _number(cell or "")
             if number is None:
-                self._numbers = np.empty(0, np.float32)
+                self._numbers, self.rounding = np.empty(0, np.float32), precision.Rounding()
                 self._fault = (
                     f'{place(self._path, index)}, column "{self._name}": "{cell}" is not a finite number; leave the '
                     "cell empty where a value is missing"
@@ -91,7 +96,13 @@ class _Growing:
         return self._numbers
 
 
-def _quickly(file: Path, path: str) -> dict[str, Column] | None:
+def _columns(file: Path, path: str, wide: Set[str]) -> dict[str, _Growing]:
+    """Return the columns of a file, of which some are to be `wide`: float64."""
+    found = _quickly(file, path, wide)
+    return _carefully(file, path, wide) if found is None else found
+
+
+def _quickly(file: Path, path: str, wide: Set[str]) -> dict[str, _Growing] | None:
     """Return what Arrow reads in a file, None where Python has to look at it."""
     with file.open("rb") as content:
         lines = sum(block.count(b"\n") for block in _blocks(content))
@@ -104,7 +115,7 @@ def _quickly(file: Path, path: str) -> dict[str, Column] | None:
             return None
         if _wrong_names(names, path) is not None:
             return None
-        columns, row = [_Growing(path, name, lines - 1) for name in names], 0
+        columns, row = [_Growing(path, name, name in wide, lines - 1) for name in names], 0
         for block in itertools.chain([rest] if rest else [], blocks):
             cells = _cells(block, len(names))
             if cells is None:
@@ -112,7 +123,7 @@ def _quickly(file: Path, path: str) -> dict[str, Column] | None:
             for column, part in zip(columns, cells, strict=True):
                 _add(column, part, row)
             row += len(cells[0])
-    return {name: column.column() for name, column in zip(names, columns, strict=True)} if row else None
+    return dict(zip(names, columns, strict=True)) if row else None
 
 
 def _blocks(content: BinaryIO) -> Iterator[bytes]:
@@ -178,7 +189,7 @@ def _add(column: _Growing, cells: Any, row: int) -> None:
     column.add(numbers)
 
 
-def _carefully(file: Path, path: str) -> dict[str, Column]:
+def _carefully(file: Path, path: str, wide: Set[str]) -> dict[str, _Growing]:
     """Return what Python's reader finds in a file, a row at a time. Raises `UsageError` where that is no table."""
     _check_text(file, path)
     with file.open(encoding="utf-8-sig", newline="") as text:
@@ -189,7 +200,7 @@ def _carefully(file: Path, path: str) -> dict[str, Column]:
                 raise UsageError(f"{path} is empty; its first line must name the columns")
             names = _names(header)
             wrong = _wrong_names(names, path)
-            columns, row = [_Growing(path, name) for name in names], 0
+            columns, row = [_Growing(path, name, name in wide) for name in names], 0
             # Read to its end even where something is wrong: that it is no such text is said before all else.
             while rows := [cells or [""] for cells in itertools.islice(reader, _ROWS)]:
                 if wrong is None:
@@ -204,7 +215,7 @@ def _carefully(file: Path, path: str) -> dict[str, Column]:
         raise UsageError(wrong)
     if not row:
         raise UsageError(f"{path} has a header and no rows")
-    return {name: column.column() for name, column in zip(names, columns, strict=True)}
+    return dict(zip(names, columns, strict=True))
 
 
 def _check_text(file: Path, path: str) -> None:

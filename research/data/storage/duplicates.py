@@ -2,7 +2,11 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from research.data.splits import Split
 
 
 def count_duplicates(splits: Mapping[str, Iterable[bytes]]) -> dict[str, dict[str, int]]:
@@ -20,3 +24,19 @@ def count_duplicates(splits: Mapping[str, Iterable[bytes]]) -> dict[str, dict[st
             for first, second in itertools.combinations(splits, 2)
         },
     }
+
+
+def met_in_training(arrays: Sequence[np.ndarray], rows: Mapping[Split, np.ndarray]) -> dict[Split, int]:
+    """Return how many examples of each split but "train" also stand in that one.
+
+    Args:
+        arrays: what all examples hold, each [n, ...].
+        rows: the examples of each split, as rows of these.
+    """
+
+    def contents(split: Split) -> Iterator[int]:
+        """Yield a number for what is in each example, the same for equal ones."""
+        return (hash(tuple(array[row].tobytes() for array in arrays)) for row in rows[split])
+
+    known = set(contents("train"))
+    return {split: sum(each in known for each in contents(split)) for split in rows if split != "train"}

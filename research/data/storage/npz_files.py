@@ -1,15 +1,16 @@
-"""NPZ files of numbers: read once, an array at a time, each kept as float32."""
+"""NPZ files of numbers: read once, an array at a time, each kept as float32 where that holds it."""
 
 import collections
 from pathlib import Path
 
 import numpy as np
 
+from research.data.storage import precision
 from research.errors import UsageError
 from research.fields import LARGEST
 
 Column = np.ndarray | str
-"""Numbers, float32 with NaN where one is missing; or the sentence that says why there are none."""
+"""Numbers, NaN where one is missing, float32 where that holds them; or the sentence that says why there are none."""
 
 
 def read(path: str) -> dict[str, Column]:
@@ -31,7 +32,7 @@ def read(path: str) -> dict[str, Column]:
 
 
 def _numbers(path: str, name: str, array: np.ndarray) -> Column:
-    """Return an array as float32, without a copy where it is."""
+    """Return an array as numbers, without a copy where it is float32."""
     if not isinstance(array, np.ndarray):  # a file in it that does not begin as one of NumPy's
         raise UsageError(f'{path}: "{name}" in it is no array; write it with numpy.savez')
     if array.dtype.kind not in "biuf":
@@ -40,4 +41,4 @@ def _numbers(path: str, name: str, array: np.ndarray) -> Column:
     extremes = (reduce(array, axis=None, initial=0) for reduce in (np.fmin.reduce, np.fmax.reduce))
     if array.dtype.kind == "f" and any(abs(float(extreme)) > LARGEST for extreme in extremes):
         return f'{path}: the array "{name}" has infinite numbers; a missing one is NaN'
-    return array.astype(np.float32, copy=False)
+    return precision.narrowed(array)

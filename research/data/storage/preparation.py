@@ -1,8 +1,10 @@
 """Writing a dataset into a data folder, safely beside other processes that do the same."""
 
 import contextlib
+import functools
 import importlib.util
 import io
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +25,32 @@ def is_prepared(builder: Any) -> bool:
         and builder.is_prepared()
         and all(path.exists() for split in builder.info.splits.values() for path in split.filepaths)
     )
+
+
+def check_counts(builder: Any) -> None:
+    """Raise `UsageError` where a file holds another number of examples than the dataset's description says.
+
+    Without their description files would be read as far as it goes, whatever else they hold.
+    """
+    if builder.info.file_format.value != "array_record":  # which is said where it is read
+        return
+    for split in builder.info.splits.values():
+        for path, count in zip(split.filepaths, split.shard_lengths, strict=True):
+            status = os.stat(path)
+            found = _examples(str(path), status.st_mtime_ns, status.st_size)
+            if found not in (count, 0):  # a damaged file has none, which reading it says
+                raise UsageError(
+                    f"{path} holds {found} examples, and dataset_info.json beside it says {count}: delete "
+                    f"{builder.data_path}, then prepare it again"
+                )
+
+
+@functools.lru_cache(maxsize=4096)
+def _examples(path: str, written: int, size: int) -> int:
+    """Return how many examples are in a file that was written then, of so many bytes."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    return int(ArrayRecordReader(path).num_records())
 
 
 def prepare_packaged(builder: Any) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import logging
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -14,9 +15,12 @@ from research.data.files import Version
 from research.data.schema import Categorical, Labels, Meaning, Presence, Real, Schema
 from research.data.source import Batch, Data
 from research.data.splits import Split
+from research.data.storage.duplicates import met_in_training
 from research.data.storage.records import Arrays, Records
 from research.errors import UsageError
 from research.fields import Size
+
+log = logging.getLogger(__name__)
 
 _NUMBERS = 2**18  # computed in float64 at a time, so that no second copy of a table exists
 
@@ -157,7 +161,7 @@ class Table(Data):
 
 
 class Columns(NamedTuple):
-    """The inputs of a file, float32 [n, d], NaN where missing, and their names."""
+    """The inputs of a file [n, d], NaN where missing, and their names."""
 
     values: np.ndarray
     names: tuple[str, ...]
@@ -175,7 +179,10 @@ class Fit(NamedTuple):
 @functools.lru_cache(maxsize=32)
 def _fit(table: Table, version: Version) -> Fit:
     """Return what inputs are standardised by. Raises `UsageError` as `Table.open`."""
-    columns, _, rows = table._read()
+    columns, target, rows = table._read()
+    for split, copies in met_in_training((columns.values, target), rows).items():
+        if copies:
+            log.warning("%d of %d %s rows of %s are in train too", copies, len(rows[split]), split, table.name)
     training = rows["train"]
     count = _total(columns.values, training, lambda numbers: (~np.isnan(numbers)).astype(np.intp))
     if len(empty := np.flatnonzero(count == 0)):
@@ -211,14 +218,14 @@ def inputs(path: str, target: tuple[str, ...]) -> Columns:
     """Return the "features" of an NPZ file, or the columns of a CSV file apart from its targets.
 
     Raises:
-        UsageError: as `files.numbers`; there are none.
+        UsageError: as `files.exact`; there are none.
     """
     if files.is_csv(path):
         names = tuple(name for name in files.names(path) if name not in target)
         if not names:
             raise UsageError(f"{path} has no column besides the targets")
-        return Columns(np.stack([files.numbers(path, name) for name in names], axis=1), names)
-    values = files.numbers(path, "features")
+        return Columns(np.stack([files.exact(path, name) for name in names], axis=1), names)
+    values = files.exact(path, "features")
     if values.ndim != 2 or not values.size:
         raise UsageError(f'{path}: the array "features" is {values.shape}; it must be [n, d] and not empty')
     return Columns(values, tuple(f"features {i}" for i in range(values.shape[1])))

@@ -30,9 +30,10 @@ class Text(Documents):
     """Texts one after the other, an empty line between them, cut into windows of `length` tokens.
 
     A batch has `tokens` and `targets` [b, l] (the tokens that follow), `lengths` [b] (targets that count) and `bytes`
-    [b] (of UTF-8, that these stand for). In dataset order the windows hold each token after the first exactly once as
-    a target; the last is padded. With jitter a training window begins up to `length` - 1 tokens later, drawn anew each
-    time, so that a token is met in every context.
+    [b] (of UTF-8, that these stand for; an unknown character counts none, as which one it is costs a model nothing). In
+    dataset order the windows hold each token after the first exactly once as a target; the last is padded. With jitter
+    a training window begins up to `length` - 1 tokens later, drawn anew each time, so that a token is met in every
+    context.
 
     As stored an example is {"tokens": [2 l] or without jitter [l + 1], "count": tokens that are there}, and "sizes" in
     bytes where tokens differ in them.
@@ -67,7 +68,7 @@ class Text(Documents):
                 "tokens": tokens,
                 "targets": tokens,
                 "lengths": Length("targets"),
-                "bytes": Integer("bytes of UTF-8 that the targets stand for"),
+                "bytes": Integer("bytes of UTF-8 that the known targets stand for"),
             },
             self._unit() or "document",
         )
@@ -95,9 +96,10 @@ class Text(Documents):
         return Records.of(arrays)
 
     def counts(self, split: Split, data_dir: str | None = None) -> dict[str, int]:
-        """Return the documents, tokens and bytes of a split."""
+        """Return the documents, tokens and bytes of a split, and the tokens that are unknown where any can be."""
         documents, encoded = self.documents(split, data_dir), self._encoded(split, data_dir)
-        return {"documents": len(documents), "tokens": encoded.length, "bytes": encoded.bytes}
+        counts = {"documents": len(documents), "tokens": encoded.length, "bytes": encoded.bytes}
+        return counts if self.trained(data_dir).unknown is None else {**counts, "unknown": encoded.unknown}
 
     def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         """Return windows as the class describes them; with a `key` and jitter, random ones."""
@@ -160,11 +162,13 @@ class Encoded(NamedTuple):
 
     tokens: np.ndarray
     sizes: np.ndarray | None
-    """The bytes behind each token, where they are asked for."""
+    """The bytes behind each token, none behind an unknown one, where they are asked for."""
     length: int
     """Of the tokens, without what is after them."""
     bytes: int
     """The bytes of the texts."""
+    unknown: int
+    """How many tokens are unknown."""
 
 
 # Three, for the splits of one dataset; windows are views of these arrays.
@@ -183,15 +187,16 @@ def encode(
     size = sum(len(block.encode()) for document in separated(documents, SEPARATOR) for block in blocks(document))
     # Room for a token a byte, fewer than which none is: what is not written to takes no memory.
     tokens, widths = np.empty(size + after, ids), None if sizes is None else np.empty(size + after, sizes)
-    count = 0
+    count = unknown = 0
     for document in separated(documents, SEPARATOR):
         for part in tokenizer.parts(document):
             found = tokenizer.ids(part)
+            known = found != tokenizer.unknown  # all, where nothing can be unknown
             tokens[count : count + len(found)] = found
             if widths is not None:
-                widths[count : count + len(found)] = tokenizer.widths(part)
-            count += len(found)
+                widths[count : count + len(found)] = tokenizer.widths(part) * known
+            count, unknown = count + len(found), unknown + int(np.count_nonzero(~known))
     stop = count + after
     for array in (tokens, *([] if widths is None else [widths])):
         array[count:stop] = 0
-    return Encoded(tokens[:stop], None if widths is None else widths[:stop], count, size)
+    return Encoded(tokens[:stop], None if widths is None else widths[:stop], count, size, unknown)

@@ -44,6 +44,11 @@ class Tokenizer:
         """Number of ids."""
         raise NotImplementedError
 
+    @property
+    def unknown(self) -> int | None:
+        """The id of what has none of its own; None where there is no such text."""
+        return None
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text; of the special ones only `UNKNOWN` may be among them."""
         return self.ids(text).tolist()
@@ -162,7 +167,7 @@ class _Listed(Tokenizer):
         return SPECIAL if self.special else 1
 
     @property
-    def _unknown(self) -> int:
+    def unknown(self) -> int:
         """The id of what is not listed."""
         return UNKNOWN if self.special else 0
 
@@ -177,7 +182,7 @@ class _Listed(Tokenizer):
 
     def _decode(self, ids: Iterable[int]) -> list[str]:
         """Return the items of ids."""
-        first, size, unknown = self._first, self.size, self._unknown
+        first, size, unknown = self._first, self.size, self.unknown
         return [
             REPLACEMENT if i == unknown else self.items[i - first] for i in ids if i == unknown or first <= i < size
         ]
@@ -202,7 +207,7 @@ class Characters(_Listed):
     @functools.cached_property
     def _table(self) -> np.ndarray:
         """The id of each character that there is."""
-        table = np.full(sys.maxunicode + 1, self._unknown, np.int32)
+        table = np.full(sys.maxunicode + 1, self.unknown, np.int32)
         for character, index in self._ids.items():
             table[ord(character)] = index
         return table
@@ -213,7 +218,7 @@ class Words(_Listed):
     """A token is what stands between spaces; the most frequent ones of the training texts are known."""
 
     def ids(self, text: str) -> np.ndarray:
-        ids, unknown = self._ids, self._unknown
+        ids, unknown = self._ids, self.unknown
         return np.array([ids.get(word, unknown) for word in text.split()], np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -238,7 +243,7 @@ class WordPieces(_Listed):
     def _model(self) -> Any:
         """The library's tokenizer."""
         library = _library()
-        model = library.Tokenizer(library.models.WordPiece({"[UNK]": self._unknown, **self._ids}, unk_token="[UNK]"))
+        model = library.Tokenizer(library.models.WordPiece({"[UNK]": self.unknown, **self._ids}, unk_token="[UNK]"))
         model.normalizer = library.normalizers.BertNormalizer(lowercase=True)
         model.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
         return model

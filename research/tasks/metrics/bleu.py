@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from research.errors import UsageError
+from research.tokens import UNKNOWN
 
 ORDERS = 4
 
@@ -18,11 +19,13 @@ def ngram_sums(
     """Return what BLEU needs of tokens [b, t] with lengths [b], summed over the batch, int32.
 
     `matches` [4] counts the n-grams that also stand in the reference, each at most as often as there (clipped, 2002,
-    section 2.1), `ngrams` [4] all that were written, for n = 1 to 4; `written` and `reference` are the tokens.
+    section 2.1), `ngrams` [4] all that were written, for n = 1 to 4; `written` and `reference` are the tokens. An
+    unknown token matches none: what it stands for may be anything.
     """
     b, t = written.shape
     inside, known = (jnp.arange(t)[None] < lengths[:, None] for lengths in (written_lengths, reference_lengths))
     same = (written[:, :, None] == reference[:, None]) & inside[:, :, None] & known[:, None]  # [b, t, t]
+    same &= (written != UNKNOWN)[:, :, None]
     again = (written[:, :, None] == written[:, None]) & inside[:, :, None] & inside[:, None]
     matches, ngrams, same_all, again_all = [], [], same, again
     for n in range(1, ORDERS + 1):

@@ -1,5 +1,6 @@
 """Starting from weights in a file."""
 
+import logging
 from typing import Any
 
 import flax.linen as nn
@@ -7,10 +8,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from research.errors import UsageError
 from research.experiment import Pretrained
-from research.interchange import from_tensors, read_tensors, tensor_names, variants
+from research.interchange import from_tensors, published_activation, read_tensors, tensor_names, variants
 from research.optimization.paths import check_path, source_of
 
 Collections = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 def take_pretrained(start: Pretrained, model: nn.Module, collections: Collections, where: str) -> Collections:
@@ -41,3 +44,18 @@ def take_pretrained(start: Pretrained, model: nn.Module, collections: Collection
     except UsageError as error:
         raise UsageError(f"{start.file} does not fit: {error}") from error
     return unflatten_dict({key: found[taken[key]] if key in taken else leaf for key, leaf in mine.items()})
+
+
+def compare_activation(start: Pretrained, model: nn.Module) -> None:
+    """Warn where the weights may have been trained with another activation than the model's, which no tensor tells."""
+    published, own = published_activation(model), getattr(model, "activation", None)
+    if published not in (None, own):
+        log.warning(
+            "published weights of %s were trained with %s, and model.activation is %s: set it to %s unless %s holds "
+            "weights of your own",
+            type(model).__name__,
+            published,
+            own,
+            published,
+            start.file,
+        )

@@ -252,6 +252,27 @@ def test_a_catalogue_folder_that_lacks_files_is_left_to_its_owner(catalogue, tmp
     assert shard.parent.exists()
 
 
+@pytest.mark.parametrize("named", ["digits", "mnist"])
+def test_files_that_hold_other_examples_than_is_said_are_named(named, catalogue, data_dir, tmp_path, offline):
+    """A description that lost some, and a file that another one was written over."""
+    origin = pathlib.Path(catalogue[0] if named == "mnist" else data_dir) / named
+    shutil.copytree(origin, tmp_path / named)
+    (info,) = (tmp_path / named).glob("*/dataset_info.json")
+    written = info.read_text()
+    said = json.loads(written)
+    (train,) = (split for split in said["splits"] if split["name"] == "train")
+    train["shardLengths"] = [str(int(count) - 1) for count in train["shardLengths"]]
+    info.write_text(json.dumps(said))
+    message = refused(offline, lambda: Images(named).open("train", str(tmp_path)))
+    assert "dataset_info.json beside it says" in message and "-train." in message
+    info.write_text(written)
+    assert len(Images(named).open("train", str(tmp_path)))
+    one, other = (next(info.parent.glob(f"*-{name}.array*")) for name in ("train", "test"))
+    one.write_bytes(other.read_bytes())
+    message = refused(offline, lambda: Images(named).open("train", str(tmp_path)))
+    assert message.startswith(f"{one} holds ") and message.endswith(f"delete {info.parent}, then prepare it again")
+
+
 def test_bad_usage_of_the_command_exits_with_2(tmp_path, capsys):
     assert main(["prepare", "mnst", "--data-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith('error: unknown dataset "mnst"')

@@ -53,6 +53,39 @@ def test_inputs_are_standardised_by_the_training_split_alone(write):
     np.testing.assert_array_equal(again["features"], arrays["test"]["features"])
 
 
+@pytest.mark.parametrize("written", [".csv", ".npz"])
+def test_columns_far_from_zero_are_told_apart(written, write, tmp_path):
+    """Seconds since 1970 are 70 numbers, of which float32 would make two; a target has to stay in its units."""
+    rows = [(1700000000 + i, i / 10) for i in range(70)]
+    path = write("time,y", rows)
+    if written == ".npz":
+        path = str(tmp_path / "table.npz")
+        np.savez(path, features=np.array(rows)[:, :1].astype(np.int64), y=np.array(rows)[:, 1])
+    arrays = Table(path, features=1, target=("y",)).open("train").arrays()
+    assert len(np.unique(arrays["features"])) == 49
+    assert np.corrcoef(arrays["features"][:, 0], arrays["target"][:, 0])[0, 1] == pytest.approx(1, abs=1e-6)
+    if written == ".csv":
+        said = '"time" goes from 1700000000 to 1700000069, and float32, .* subtract one of them from all'
+        with pytest.raises(UsageError, match=said):
+            Table(path, features=1, target=("time",)).open("train")
+
+
+def test_rows_that_occur_in_training_too_are_counted(write, caplog):
+    """50 rows, each of them twice; among rows that differ in one cell, there is none."""
+    twice = Table(write("a,b,y", [(i % 25, i % 25 / 7, i % 25) for i in range(50)]), features=2, target=("y",))
+    rows = {split: [tuple(row) for row in twice.open(split).arrays()["features"].tolist()] for split in SPLITS}
+    counts = {split: sum(row in rows["train"] for row in rows[split]) for split in SPLITS}
+    assert counts["test"] > 3 and [record.getMessage() for record in caplog.records] == [
+        f"{counts[split]} of {len(rows[split])} {split} rows of {twice.name} are in train too"
+        for split in ("validation", "test")
+        if counts[split]
+    ]
+    caplog.clear()
+    once = Table(write("a,b,y", [(i % 25, i % 25 / 7, i) for i in range(50)]), features=2, target=("y",))
+    once.open("train")
+    assert not caplog.records
+
+
 def test_missing_inputs_and_targets_are_marked(write):
     rows = [(i, "" if i % 3 == 0 else 1 + i % 2, "" if i % 5 == 0 else i, i) for i in range(1, 41)]
     value = Table(write("key,gap,y,z", rows), features=2, outputs=2, target=("y", "z"), presence=True)

@@ -81,6 +81,23 @@ def test_each_token_after_the_first_is_a_target_exactly_once(tokenizer, jitter, 
         )
 
 
+def test_a_smaller_vocabulary_is_no_better_by_itself(folder):
+    """Of the best unigram of two symbols: what is unknown is cheap to foretell and stands for no bytes."""
+    bits = {}
+    for size in (2, 40):
+        value = Text(folder, tokenizer=Trained("characters", size), length=11, jitter=False)
+        counts, known = np.zeros(size), 0
+        for batch in batches(value, "train"):
+            valid = (np.arange(11) < batch["lengths"][:, None]) & batch["mask"][:, None]
+            counts += np.bincount(batch["targets"][valid], minlength=size)
+            known += batch["bytes"][batch["mask"]].sum()
+        probability = counts[counts > 0] / counts.sum()
+        bits[size] = -counts.sum() * (probability * np.log2(probability)).sum() / known
+        # The first token is no target.
+        assert value.counts("train")["unknown"] - counts[0] in (0, 1) and (counts[0] > 0) == (size == 2)
+    assert bits[2] > bits[40] > 3
+
+
 def test_a_jittered_window_begins_anywhere_and_is_a_function_of_the_key():
     value, n = Text(tokenizer=Trained("bpe", 300), length=7), 38
     batch = numbered(value, n)
