@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from benchmarks import all as every
 from benchmarks import decode, growth, limits, memory, startup, sweep
 from benchmarks.drawing import Bars, Lines
 from benchmarks.peers import flax_sweep
@@ -24,6 +25,7 @@ from research.training.update.shapes import abstract_state
 from research.training.update.state import count_parameters
 
 COMMANDS = (
+    "all",
     "attention",
     "checkpoint",
     "decode",
@@ -57,6 +59,24 @@ def test_a_ratio_is_the_median_over_rounds_of_ratios_within_a_round():
     assert rows["other"] == {"min": 6.0, "median": 8.0, "min_ratio": 6.0, "ratio": (3.0 + 1.0) / 2}
     assert rows["one"] == {"min": 1.0, "median": 2.5, "min_ratio": 1.0, "ratio": 1.0}
     assert compare({"other": [[6.0]]}, "one") == {"other": {"min": 6.0, "median": 6.0}}
+
+
+def test_every_ratio_is_found_and_what_got_worse_is_named(tmp_path):
+    sides = {"here": {"median": 2.0, "ratio": 0.5}, "plain": {"median": 4.0, "ratio": 1.0}}
+    content = {"families": {"mlp": sides}, "rows": [{"length": 64, "window": None, "table": sides}], "steps": 600}
+    assert list(every.ratios(content)) == [("mlp here", 0.5), ("length 64 here", 0.5)]
+
+    def measured(commit, low, high):
+        named = (("slower", "lower", low), ("faster", "higher", high))
+        return [every.Ratio(commit, "2026-01-01", "step", name, better, value) for name, better, value in named]
+
+    first, second = measured("a", 1.0, 1.0), measured("b", 1.09, 0.92)
+    assert every.worse(first, []) == every.worse(second, first) == []
+    third = measured("c", 1.2, 0.8)
+    assert every.worse(third, [*first, *second]) == [(third[0], 1.09), (third[1], 0.92)]
+    every.keep(tmp_path / "history.csv", [*first, *third])
+    assert every.read(tmp_path / "history.csv") == [*first, *third]
+    assert "| step | slower | 1.2 | lower | 1.09 |" in every.page("two cores", third, every.worse(third, second))
 
 
 def test_every_second_round_is_backwards():
