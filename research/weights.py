@@ -24,7 +24,8 @@ from research.interchange import names, read_tensors, to_tensors, write_tensors
 from research.training import identity, restore
 from research.training.initialization.beginning import begin
 from research.training.storage.checkpoint import Kind
-from research.training.storage.folder import Folder, partial_file
+from research.training.storage.files import partial_file
+from research.training.storage.folder import Folder
 from research.training.update.state import count_parameters
 
 Flat = tyro.conf.arg(name="")  # a field of the experiment is --model.dropout, not --value.model.dropout

@@ -12,7 +12,8 @@ from research.experiment import Experiment
 from research.experiment.encoding import encode
 from research.experiment.moved import changed
 from research.fields import validate
-from research.training.storage.folder import finite, numbers, write
+from research.training.storage import sealed
+from research.training.storage.folder import finite, numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ def folder(root: Path, judgement: Judgement) -> Path:
 def read(file: Path) -> Judgement | None:
     """Return a result, None where there is none yet. Raises `RunError` where it is damaged."""
     try:
-        judgement = Judgement(**json.loads(file.read_text(encoding="utf-8")))
+        judgement = Judgement(**json.loads(sealed.read(file)))
         validate(judgement)
         metrics = {split: numbers(values) for split, values in judgement.metrics.items()}
         return dataclasses.replace(judgement, metrics=metrics, seconds=numbers(judgement.seconds))
@@ -78,4 +79,4 @@ def keep(root: Path, judgement: Judgement) -> None:
     """Write a result, whole or not at all."""
     where = folder(root, judgement)
     where.mkdir(parents=True, exist_ok=True)
-    write(where / "result.json", json.dumps(finite(dataclasses.asdict(judgement)), indent=2) + "\n")
+    sealed.write(where / "result.json", json.dumps(finite(dataclasses.asdict(judgement)), indent=2) + "\n")

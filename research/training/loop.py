@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 from pathlib import Path
 from typing import get_args
 
@@ -22,9 +23,12 @@ from research.training.initialization.order import check_calls
 from research.training.initialization.references import digests_of, read_references
 from research.training.initialization.start import check_tokens, runs_before, start_folder
 from research.training.run import Run, Splits
+from research.training.storage import sealed
 from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.environment import environment
 from research.training.storage.folder import Folder, Result
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -50,6 +54,11 @@ def train(
     folder.check(experiment)
     if (finished := folder.read_result()) is not None:
         identity.record(folder, identity.check(experiment, folder, options.accept_code_change))
+        for name in sealed.damaged(folder.root):
+            log.warning(
+                "%s is damaged: it is not what the run wrote; restore it, or delete the folder and train again",
+                folder.root / name,
+            )
         return finished
     check_calls(experiment, options)
     shapes = check(experiment, begun=folder.checkpoints.exists())

@@ -11,12 +11,12 @@ from typing import Any
 
 from research.data import Split, TrainingOrder
 from research.devices import ONE_DEVICE, Layout, is_main_process
-from research.experiment import Experiment, RunOptions, fingerprint
+from research.experiment import Experiment, RunOptions, fingerprint, to_json
 from research.training.clock import Clock, goodput
 from research.training.display.progress import Progress, progress, shown
 from research.training.faults.guard import Interrupted
 from research.training.faults.nonfinite import NonFiniteMonitor
-from research.training.storage import lineage
+from research.training.storage import lineage, sealed
 from research.training.storage.checkpoint import Checkpoints, Kind, Restored
 from research.training.storage.environment import commit, device, versions
 from research.training.storage.folder import Folder, Result
@@ -154,8 +154,9 @@ class Recorder:
         details: dict[str, dict[str, Any]] = {name: details for name, (_, details) in evaluated.items()}
         if is_main_process():
             details = self.folder.write_details(details)
+            sealed.seal(self.folder.metrics)
         result = Result(
-            experiment=json.loads(self.folder.experiment.read_text()),
+            experiment=json.loads(to_json(self.experiment)),
             fingerprint=fingerprint(self.experiment),
             seed=self.experiment.seed,
             steps=step,

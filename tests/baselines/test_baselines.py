@@ -13,6 +13,7 @@ from research.baselines.judging import examples, metrics
 from research.errors import RunError, UsageError
 from research.experiment import RunOptions, replace
 from research.training import evaluate, init
+from research.training.storage import sealed
 
 
 class Constant(NamedTuple):
@@ -185,7 +186,7 @@ def test_a_result_that_cannot_be_written_is_said_and_breaks_nothing(judge, tmp_p
     (tmp_path / f"shares-{'0' * 10}-seed0").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("research.baselines.fitting.fingerprint", lambda *_: "0" * 10)
-        patch.setattr("research.baselines.store.write", _full)
+        patch.setattr("research.baselines.store.sealed.write", _full)
         judgement = judge({"shares": Shares()})["shares", 0]
     assert judgement.error.endswith("cannot be written: No space left on device") and judgement.metrics
 
@@ -205,10 +206,10 @@ def test_a_damaged_result_is_named(judge, tmp_path):
         json.dumps({**whole, "seed": "0"}),
         json.dumps({**whole, "metrics": {"test": {"a": []}}}),
     ):
-        file.write_text(text)
+        sealed.write(file, text)
         with pytest.raises(RunError, match=r"result\.json is damaged: .*; delete it and run again"):
             judgements(tmp_path)
-    file.write_text(json.dumps({**whole, "metrics": {"test": {"loss": None}}}))
+    sealed.write(file, json.dumps({**whole, "metrics": {"test": {"loss": None}}}))
     assert np.isnan(judgements(tmp_path)[0].metrics["test"]["loss"])
 
 

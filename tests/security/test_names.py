@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from research.experiment import RunOptions, from_json, to_json
 from research.interchange import read_tensors
 from research.training import restore
 from research.training.initialization.beginning import begin
+from research.training.storage import sealed
 from research.training.storage.folder import Folder
 
 HOSTILE = ("os.system", "subprocess.Popen", "builtins.eval", "canary_module.Model", "canary_module", "__main__")
@@ -68,12 +70,12 @@ def test_a_class_of_another_name_is_never_imported(name, canary, experiment, beg
     for tree in renamed(json.loads(to_json(experiment)), name):
         with pytest.raises(UsageError, match=f'unknown class "{name}"'):
             from_json(json.dumps(tree))
-        Folder(begun).experiment.write_text(json.dumps(tree))
+        sealed.write(Folder(begun).experiment, json.dumps(tree))
         with pytest.raises(RunError, match=f'experiment.json is damaged: unknown class "{name}"'):
             restore(begun)
-    Folder(begun).experiment.write_text(kept)
+    sealed.write(Folder(begun).experiment, kept)
     for tree in renamed(json.loads(whole), name):
-        (tmp_path / "study/study.json").write_text(json.dumps(tree))
+        sealed.write(tmp_path / "study/study.json", json.dumps(tree))
         with pytest.raises(RunError, match="study.json is damaged: unknown class"):
             tabulate(Store(store.root))
     assert set(sys.modules) == before
@@ -90,14 +92,15 @@ def test_a_name_in_the_files_of_a_checkpoint_is_never_imported(canary, begun):
             tree = json.loads(path.read_text())
         except ValueError:
             continue
+        write = sealed.write if path.parent == begun else Path.write_text  # a checkpoint has digests of its own
         for name in ("os.system", "canary_module.Model"):
-            path.write_text(json.dumps(texts_as(tree, name)))
+            write(path, json.dumps(texts_as(tree, name)))
             named += path.read_text() != json.dumps(tree)
             try:
                 assert int(restore(begun)[1].step) == 0
             except RunError as error:
                 assert str(error)
-        path.write_text(json.dumps(tree))
+        write(path, json.dumps(tree))
     assert named > 4 and int(restore(begun)[1].step) == 0
     assert {module for module in set(sys.modules) - before if module.split(".")[0] in ("canary_module", "os")} == set()
 
@@ -140,7 +143,7 @@ def test_names_in_a_study_are_no_paths(experiment, tmp_path):
     store = Store.open(folder, experiment, study)
     write_report(folder, tabulate(store, name)[0])
     files = [f"study/report.{ending}" for ending in ("csv", "html", "md", "png", "tex")]
-    assert tree_of(tmp_path / "inside") == ["study", *files, "study/study.json"]
+    assert tree_of(tmp_path / "inside") == ["study", "study/digests.jsonl", *files, "study/study.json"]
     trials = {store.folder(trial) for trial in store.final_trials()}
     assert {path.parent for path in trials} == {folder / "trials"} and all(".." not in str(path) for path in trials)
 

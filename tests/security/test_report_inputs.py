@@ -15,7 +15,8 @@ from research.ablation.report.spreadsheet import spreadsheet
 from research.ablation.store.study_folder import Store, write_status
 from research.errors import RunError, UsageError
 from research.experiment import fingerprint, to_json
-from research.training.storage.folder import Folder, Result, write
+from research.training.storage.files import write
+from research.training.storage.folder import Folder, Result
 
 STUDY = Study(one_at_a_time({"model.dropout": (0.0,)}), seeds=2)
 FILES = ("study.json", "result.json", "status.json", "metrics.jsonl", "attempts/1.json")

@@ -16,8 +16,8 @@ from research.devices.cpu_cores import cores
 from research.errors import RunError
 from research.experiment import Experiment, RunOptions
 from research.training.run import Splits
+from research.training.storage import sealed
 from research.training.storage.environment import device
-from research.training.storage.folder import write
 
 Execution = Literal["auto"] | Mode
 Gain = Literal["much", "some", "little"]
@@ -203,13 +203,13 @@ def choice_file(root: Path, group: str) -> Path:
 def write_choice(file: Path, choice: Choice, group: TrialGroup) -> None:
     """Write how a group is run; `cells`, `steps` and `device` are for readers."""
     content = {**dataclasses.asdict(choice), "cells": group.cells, "steps": group.steps, "device": device()}
-    write(file, json.dumps(content, indent=2) + "\n")
+    sealed.write(file, json.dumps(content, indent=2) + "\n")
 
 
 def read_choice(file: Path) -> Choice:
     """Return how a group is run. Raises `RunError` where the file is damaged."""
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(sealed.read(file))
         measured = tuple(Measurement(**measurement) for measurement in content["measurements"])
         return Choice(content["mode"], content["size"], content["reason"], measured, content.get("steps_per_call", 1))
     except (ValueError, TypeError, KeyError) as error:

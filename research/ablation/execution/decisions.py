@@ -8,7 +8,7 @@ from research.ablation.execution.choosing import Choice, Execution, choice_file,
 from research.ablation.execution.waiting import Waiting
 from research.ablation.store.claims import Claim, Claims
 from research.errors import UsageError
-from research.training.storage.folder import writing
+from research.training.storage.files import writing
 
 
 class Decisions:

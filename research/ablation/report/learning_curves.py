@@ -12,6 +12,7 @@ from research.ablation.statistics.comparison import t_interval
 from research.ablation.store.study_folder import Outcome
 from research.errors import RunError
 from research.experiment import fingerprint
+from research.training.storage import sealed
 from research.training.storage.folder import Folder, numbers
 from research.training.storage.journal import read
 
@@ -62,10 +63,11 @@ def curves(
 
 def _points(journal: Path, metric: str, split: str) -> dict[int, float]:
     """Return {step: value} of a journal. Raises `RunError` where it is damaged."""
-    found = {line["step"]: line[metric] for line in read(journal) if line["split"] == split and metric in line}
     try:
+        sealed.check(journal)
+        found = {line["step"]: line[metric] for line in read(journal) if line["split"] == split and metric in line}
         return numbers(found)
-    except (TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise RunError(f"{journal} is damaged: {error}; restore it, or delete the run and run it again") from error
 
 

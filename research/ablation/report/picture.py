@@ -8,7 +8,7 @@ from research.ablation.report.axis import Axis, forest_axis, pairs_axis
 from research.ablation.report.entries import Column, Entry, ReportTable
 from research.ablation.report.layout import column_scale, count_text, difference_text
 from research.ablation.report.numbers import plural
-from research.training.storage.folder import partial_file
+from research.training.storage.files import partial_file
 
 GREY, GRID, WARNING = "#6c757e", "#e3e6e8", "#8a5a00"
 COLOURS = {"better": "#0a5fb4", "worse": "#b1430b", "different": "#6a4bb0", "equivalent": GREY, "open": GREY}

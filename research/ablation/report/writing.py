@@ -18,7 +18,7 @@ from research.ablation.store.codes import of_one_code
 from research.ablation.store.study_folder import Store, check_testable
 from research.baselines import judgements
 from research.errors import UsageError
-from research.training.storage.folder import write
+from research.training.storage.files import write
 
 
 def tabulate(store: Store, title: str = "", test: Test | None = None) -> tuple[ReportTable, Curves]:

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from research.training.storage.folder import write
+from research.training.storage.files import write
 from research.training.storage.liveness import HEARTBEAT, STALE, age, host, process_start_time, still_runs
 
 

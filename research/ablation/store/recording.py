@@ -11,7 +11,7 @@ from research.ablation.design.study import Study, applied, plan
 from research.ablation.store.history import History, read_history
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, classes, fingerprint, from_json, modern_override, to_json
-from research.training.storage.folder import write
+from research.training.storage import sealed
 
 AXES = ("cells", "nuisance")
 MAY_CHANGE = ("title", "description", "metrics")  # what is shown, not what is run or claimed
@@ -37,7 +37,7 @@ def write_study(file: Path, experiment: Experiment, study: Study, history: Histo
         "plan": {cell.name: fingerprint(cell.experiment) for cell in plan(experiment, study)},
         "history": dataclasses.asdict(history),
     }
-    write(file, json.dumps(content, indent=2) + "\n")
+    sealed.write(file, json.dumps(content, indent=2) + "\n")
 
 
 def read_study(file: Path, known: Iterable[type] = (), like: Iterable[Any] = ()) -> Held:
@@ -53,7 +53,7 @@ def read_study(file: Path, known: Iterable[type] = (), like: Iterable[Any] = ())
     """
     known = set(known).union(named(*like))
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(sealed.read(file))
         experiment = _decoded(content.pop("experiment"), known)
         if not isinstance(experiment, Experiment):
             raise UsageError("it holds no experiment")

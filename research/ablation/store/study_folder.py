@@ -26,7 +26,8 @@ from research.experiment import Experiment, explain, fingerprint
 from research.fields import annotations, canonical
 from research.training.identity import Code
 from research.training.identity import read as read_code
-from research.training.storage.folder import Folder, finite, write
+from research.training.storage import sealed
+from research.training.storage.folder import Folder, finite
 
 Phase = Literal["tuning", "final"]
 Status = Literal["planned", "running", "done", "failed", "diverged", "pruned"]
@@ -248,13 +249,13 @@ class Store:
 def write_status(folder: Path, status: Status, **known: Any) -> None:
     """Write status.json; `known` are further fields of `Outcome`."""
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "status.json", json.dumps(finite({"status": status, **known}), indent=2) + "\n")
+    sealed.write(folder / "status.json", json.dumps(finite({"status": status, **known}), indent=2) + "\n")
 
 
 def _read_status(folder: Path) -> dict[str, Any]:
     """Return the content of status.json; nothing where it is missing or damaged, so that the trial is run again."""
     try:
-        status = json.loads((folder / "status.json").read_text())
+        status = json.loads(sealed.read(folder / "status.json"))
         known = {name: status[name] for name in KNOWN & status.keys()}
         return {name: canonical(value, annotations(Outcome)[name], name) for name, value in known.items()}
     except (OSError, ValueError, AttributeError, RecursionError):

@@ -28,8 +28,9 @@ from research.ablation.store.study_folder import MARK, Outcome, Store, write_sta
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, RunOptions, fingerprint, replace
 from research.training.faults.guard import interruptible
-from research.training.storage import journal
-from research.training.storage.folder import Folder, finite, write
+from research.training.storage import journal, sealed
+from research.training.storage.files import write
+from research.training.storage.folder import Folder, finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +145,7 @@ def open_screening(
     check_new(Store.of(workdir, base, study))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write(file, json.dumps(asked, indent=2) + "\n")
+        sealed.write(file, json.dumps(asked, indent=2) + "\n")
     except OSError as error:
         raise UsageError(f"cannot write to {workdir}: {error.strerror}; choose another --workdir") from error
     return Store.open(workdir, base, study)
@@ -215,7 +216,7 @@ def judge(store: Store, cells: Sequence[Cell], step: int, keep: float) -> None:
     }
     file = rung_file(store, step)
     file.parent.mkdir(exist_ok=True)
-    write(file, json.dumps(finite(decided), indent=2) + "\n")
+    sealed.write(file, json.dumps(finite(decided), indent=2) + "\n")
 
 
 def going_on(store: Store, cells: Sequence[Cell], step: int) -> list[Cell]:
@@ -231,7 +232,7 @@ def read_decision(file: Path) -> tuple[dict[str, float], list[str]]:
         RunError: the file is damaged.
     """
     with _damage(file, "delete it to judge again"):
-        content = json.loads(file.read_text())
+        content = json.loads(sealed.read(file))
         scores = {name: math.nan if value is None else float(value) for name, value in content["scores"].items()}
         return scores, [str(name) for name in content["going on"]]
 
@@ -239,7 +240,7 @@ def read_decision(file: Path) -> tuple[dict[str, float], list[str]]:
 def read_asked(file: Path) -> dict[str, Any]:
     """Return the rungs, cells and seeds that a folder is screened with. Raises `RunError` where the file is damaged."""
     with _damage(file, "restore it or choose another folder"):
-        content = json.loads(file.read_text())
+        content = json.loads(sealed.read(file))
         return {**content, "steps": [int(step) for step in content["steps"]]}
 
 

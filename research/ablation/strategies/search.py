@@ -23,7 +23,7 @@ from research.ablation.strategies.memory import Found, Memory, pause
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, RunOptions
 from research.training.faults.guard import interruptible
-from research.training.storage.folder import write
+from research.training.storage.files import write
 
 
 def search(

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from research.training.storage.folder import partial_file
+from research.training.storage.files import partial_file
 
 
 def draw_curves(lines: list[dict[str, Any]], names: tuple[str, ...], path: Path) -> None:

@@ -5,7 +5,8 @@ from research.errors import UsageError
 from research.experiment import Experiment, RunOptions
 from research.training.display.curves import draw_curves
 from research.training.display.illustration import illustrate
-from research.training.storage.folder import Folder, writing
+from research.training.storage.files import writing
+from research.training.storage.folder import Folder
 from research.training.storage.journal import read
 from research.training.update.references import References
 from research.training.update.state import TrainState

@@ -9,8 +9,9 @@ from research.errors import UsageError
 from research.experiment import Experiment, Pretrained, classes
 from research.training.identity.modules import STEP, modules
 from research.training.identity.programs import programs
+from research.training.storage import sealed
 from research.training.storage.environment import settings, versions
-from research.training.storage.folder import Folder, write
+from research.training.storage.folder import Folder
 
 UNKNOWN = "all of it, as an older release wrote none down"
 
@@ -67,7 +68,7 @@ def _in_step(code: Code, module: str) -> bool:
 def read(folder: Folder) -> Code | None:
     """Return the code of a run, None where it is not known: an older release wrote none, or the file is damaged."""
     try:
-        content = json.loads(folder.code.read_text())
+        content = json.loads(sealed.read(folder.code))
         found = Code(**{**content, "accepted": tuple(content.get("accepted", ()))})
         return found if all(isinstance(each, dict) for each in list(vars(found).values())[:3]) else None
     except (OSError, ValueError, TypeError, RecursionError):
@@ -78,7 +79,7 @@ def record(folder: Folder, code: Code) -> None:
     """Write down the code of a run. Raises `UsageError` where the folder cannot be written."""
     if read(folder) != code and is_main_process():
         try:
-            write(folder.code, json.dumps(dataclasses.asdict(code), indent=2) + "\n")
+            sealed.write(folder.code, json.dumps(dataclasses.asdict(code), indent=2) + "\n")
         except OSError as error:
             raise UsageError(f"cannot write to {folder.root}: {error.strerror}; choose another --workdir") from error
 
@@ -92,7 +93,9 @@ def differences(experiment: Experiment, folder: Folder) -> tuple[Code, tuple[str
     now = current(experiment, before)
     if not folder.has_begun():
         return now, ()
-    return now, (UNKNOWN,) if before is None else changed(before, now)
+    if before is None:
+        return now, (f"all of it, as {folder.code.name} is damaged" if folder.code.exists() else UNKNOWN,)
+    return now, changed(before, now)
 
 
 def changes(experiment: Experiment, folder: Folder) -> tuple[str, ...]:

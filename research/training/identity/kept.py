@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from research.devices.cache import kept_in
-from research.training.storage.folder import write
+from research.training.storage.files import write
 
 
 class Kept:

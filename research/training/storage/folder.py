@@ -5,7 +5,6 @@ import dataclasses
 import json
 import logging
 import math
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +15,9 @@ import numpy as np
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, classes, difference, explain, from_json, to_json
 from research.fields import validate
+from research.training.storage import sealed
 from research.training.storage.environment import drift, explain_drift
+from research.training.storage.files import partial_file, writing
 from research.training.storage.lineage import Lineage
 from research.training.storage.lock import Lock, held
 
@@ -68,6 +69,7 @@ class Folder:
         self.result = self.root / "result.json"
         self.details = self.root / "details.npz"
         self.lineage = self.root / "lineage.jsonl"
+        self.digests = self.root / sealed.NAME
         self.chaos = self.root / "chaos.jsonl"
         self.archive = self.root / "archive"
         self.lock: Lock | None = None
@@ -75,13 +77,13 @@ class Folder:
     def read_experiment(self, known: set[type] | None = None) -> Experiment:
         """Return the experiment of this folder. Raises `RunError` where there is none or it is damaged."""
         try:
-            experiment = from_json(self.experiment.read_text(), known or ())
+            experiment = from_json(sealed.read(self.experiment), known or ())
             if not isinstance(experiment, Experiment):
                 raise UsageError("it holds no experiment")
             return experiment
         except FileNotFoundError:
             raise RunError(f"{self.root} is not a run folder: it has no experiment.json") from None
-        except (UsageError, OSError, UnicodeDecodeError) as error:
+        except (UsageError, OSError, ValueError) as error:
             raise RunError(f"{self.experiment} is damaged: {error}; restore it or choose another folder") from error
 
     def read_result(self) -> Result | None:
@@ -89,7 +91,7 @@ class Folder:
         if not self.result.exists():
             return None
         try:
-            result = Result(**json.loads(self.result.read_text()))
+            result = Result(**json.loads(sealed.read(self.result)))
             validate(result)
             self.check_names(result.illustrations)
             metrics = {split: numbers(values) for split, values in result.metrics.items()}
@@ -167,21 +169,24 @@ class Folder:
         self.check_data(files)
         try:
             if not self.experiment.exists():
-                write(self.experiment, to_json(experiment) + "\n")
+                sealed.write(self.experiment, to_json(experiment) + "\n")
             elif changed := drift(self.read_environment(), environment):
                 log.warning("%s resumes where numbers may differ: %s", self.root, explain_drift(changed))
                 Lineage(self.lineage).add("drifted", changed=changed)
-            write(self.environment, json.dumps(environment, indent=2) + "\n")
+            sealed.write(self.environment, json.dumps(environment, indent=2) + "\n")
             for name, text in files.items():
-                write(self.root / name, text)
+                sealed.write(self.root / name, text)
         except OSError as error:
             raise UsageError(f"cannot write to {self.root}: {error.strerror}; choose another --workdir") from error
 
     def read_environment(self) -> dict[str, Any]:
-        """Return what the run was started on last; nothing where that is not known."""
+        """Return what the run was started on last; nothing where that is not known, as is said of a damaged file."""
         try:
-            found = json.loads(self.environment.read_text())
-        except (OSError, ValueError):
+            found = json.loads(sealed.read(self.environment))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            log.warning("%s is damaged: %s; what the run was started on is not known", self.environment, error)
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -189,7 +194,11 @@ class Folder:
         """Raise `RunError` where the `files` of a dataset are not those that the run began with."""
         for name, text in files.items():
             path = self.root / name
-            if path.exists() and path.read_text(encoding="utf-8") != text:
+            if not path.exists() or path.read_bytes() == text.encode():
+                continue
+            if sealed.was_written(path, text):
+                log.warning("%s is damaged; train writes it again", path)
+            else:
                 raise RunError(
                     f"{path} is not what the data says now: the dataset, or the package it comes from, has changed "
                     "since the run began; bring the old one back, or choose another folder"
@@ -210,6 +219,7 @@ class Folder:
         if large:
             with writing(self.details), partial_file(self.details) as partial:
                 np.savez_compressed(partial, **large)
+                sealed.seal(self.details, partial)
 
         def plain(place: str, detail: Any) -> Any:
             """Return a detail as JSON types."""
@@ -225,7 +235,7 @@ class Folder:
     def write_result(self, result: Result) -> None:
         """Write result.json. Raises `RunError` where that fails."""
         with writing(self.result):
-            write(self.result, json.dumps(finite(dataclasses.asdict(result)), indent=2) + "\n")
+            sealed.write(self.result, json.dumps(finite(dataclasses.asdict(result)), indent=2) + "\n")
 
 
 def forget(folder: Folder) -> None:
@@ -252,29 +262,3 @@ def finite(tree: Any) -> Any:
     if isinstance(tree, list):
         return [finite(item) for item in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
-
-
-def write(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    with partial_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what the system raises when a run cannot write `path` into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}; mend that and run it again") from error
-
-
-@contextlib.contextmanager
-def partial_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to, renamed to `path` at the end: a kill leaves the old file or the new one, whole."""
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.errors import RunError
-from research.training.storage.folder import finite, writing
+from research.training.storage.files import writing
+from research.training.storage.folder import finite
 
 PIECE = 1 << 20
 """Bytes read at a time."""

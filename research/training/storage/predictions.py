@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from research.errors import UsageError, suggestion
-from research.training.storage.folder import finite, partial_file
+from research.training.storage.files import partial_file
+from research.training.storage.folder import finite
 
 Predictions = dict[str, np.ndarray]
 

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from research.errors import RunError, UsageError
-from research.training.storage.folder import Folder, partial_file
+from research.training.storage.files import partial_file
+from research.training.storage.folder import Folder
 from research.training.storage.journal import read
 from research.training.storage.lineage import Lineage
 

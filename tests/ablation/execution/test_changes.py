@@ -13,6 +13,7 @@ from research.errors import UsageError
 from research.experiment import RunOptions, replace
 from research.training import identity
 from research.training.identity import Code
+from research.training.storage import sealed
 from research.training.storage.folder import Folder
 
 pytestmark = pytest.mark.digested
@@ -47,7 +48,7 @@ def rewrite(root, module, *fields):
         content["modules"][module] = content["modules"][module].partition(":")[0] + ":0"
         for field in fields:
             content[field]["step"] = "0"
-        file.write_text(json.dumps(content))
+        sealed.write(file, json.dumps(content))
 
 
 def texts(root):

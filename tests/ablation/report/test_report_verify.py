@@ -11,6 +11,7 @@ from research.ablation.store.study_folder import Store
 from research.ablation.verify import verify
 from research.errors import UsageError
 from research.experiment import RunOptions, replace
+from research.training.storage import sealed
 
 
 def test_verify(experiment, data_dir, tmp_path, monkeypatch):
@@ -29,7 +30,7 @@ def test_verify(experiment, data_dir, tmp_path, monkeypatch):
     result = json.loads(file.read_text())
     result["metrics"]["test"]["loss"] += 0.25
     result["metrics"]["test"]["accuracy"] = None  # not a finite number
-    file.write_text(json.dumps(result))
+    sealed.write(file, json.dumps(result))
     again = verify(store, "dropout 0.5", 0, options)
     assert not again.equal
     assert again.differences["test loss"] == pytest.approx(0.25)
@@ -39,7 +40,7 @@ def test_verify(experiment, data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr("research.ablation.verify.cores", lambda: 6)
     monkeypatch.setattr("research.ablation.verify.kept_to", lambda part: contextlib.nullcontext(parts.append(part)))
     parts, file = [], store.folder(trial) / "environment.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "cores": 2}))
+    sealed.write(file, json.dumps({**json.loads(file.read_text()), "cores": 2}))
     assert "on cpu x 1 of 2 cores" in str(verify(store, "dropout 0.5", 0, options))
     file.unlink()
     verify(store, "dropout 0.5", 0, options)

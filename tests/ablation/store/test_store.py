@@ -76,6 +76,19 @@ def test_a_damaged_study_is_left_alone(text, experiment, tmp_path):
     assert (tmp_path / "study.json").read_text() == text
 
 
+@pytest.mark.fault("F35")
+def test_a_space_more_in_a_file_of_a_study_is_noticed(store):
+    """As in a run: so would another digit be good JSON."""
+    trial = store.final_trials()[0]
+    write_status(store.folder(trial), "failed", error="no room")
+    for file in (store.root / "study.json", store.folder(trial) / "status.json"):
+        with file.open("a") as end:
+            end.write(" ")
+    assert store.outcome(trial, "final").status == "planned", "what came of it is not known, so it is run again"
+    with pytest.raises(RunError, match=r"study\.json is damaged: it is not what was written"):
+        Store(store.root)
+
+
 def test_no_study(tmp_path):
     with pytest.raises(RunError, match="holds no study"):
         Store(tmp_path)

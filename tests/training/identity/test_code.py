@@ -10,6 +10,7 @@ from research.errors import UsageError
 from research.training import Interrupted, identity, train
 from research.training.identity import code as module
 from research.training.identity.code import UNKNOWN, Code, changed, current
+from research.training.storage import sealed
 from research.training.storage.folder import Folder
 
 pytestmark = pytest.mark.digested
@@ -47,7 +48,7 @@ def rewrite(folder, **changes):
     content = json.loads(folder.code.read_text())
     for name, of_name in changes.items():
         content[name] = {**content[name], **of_name}
-    folder.code.write_text(json.dumps(content))
+    sealed.write(folder.code, json.dumps(content))
 
 
 @pytest.fixture
@@ -90,12 +91,16 @@ def test_a_finished_run_of_other_code_is_not_taken_for_one_of_this(tiny, options
     assert identity.read(stopped) == current(tiny)  # what was proven to be the same is so from here on
 
 
-@pytest.mark.parametrize("text", [None, "{", "{}", '{"modules": 3, "programs": {}, "versions": {}}'])
-def test_the_code_of_an_older_run_is_unknown(tiny, options, stopped, text):
+def test_the_code_of_an_older_run_is_unknown(tiny, options, stopped):
     stopped.code.unlink()
-    if text is not None:
-        stopped.code.write_text(text)
     with pytest.raises(UsageError, match=UNKNOWN):
+        train(tiny, stopped.root, options)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"modules": 3, "programs": {}, "versions": {}}'])
+def test_damaged_code_is_unknown_and_said_to_be_damaged(tiny, options, stopped, text):
+    sealed.write(stopped.code, text)
+    with pytest.raises(UsageError, match=r"all of it, as code\.json is damaged"):
         train(tiny, stopped.root, options)
 
 

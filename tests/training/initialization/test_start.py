@@ -18,6 +18,7 @@ from research.optimization import Optimizer
 from research.tasks import LanguageModeling
 from research.training import Interrupted, check, restore, train
 from research.training.initialization.start import check_tokens, start_folder
+from research.training.storage import sealed
 from research.training.update.shapes import shapes
 from research.training.update.state import init
 
@@ -143,6 +144,8 @@ def test_another_dataset_behind_the_same_name_is_refused(tiny, undisturbed, opti
     described = json.loads((folder / "dataset.json").read_text())
     assert described["splits"]["train"] > 0 and "source_sha256" in described["metadata"]
     described["metadata"]["source_sha256"] = "0"
-    (folder / "dataset.json").write_text(json.dumps(described))
+    for name in ("dataset.json", sealed.NAME):  # as if this run had never known the dataset as it is
+        (folder / name).unlink()
+    sealed.write(folder / "dataset.json", json.dumps(described))
     with pytest.raises(RunError, match="dataset.json is not what the data says now"):
         train(tiny, folder, options)

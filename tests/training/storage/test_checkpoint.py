@@ -15,6 +15,7 @@ from research.errors import RunError
 from research.experiment import replace, to_json
 from research.models import CNN
 from research.training import Interrupted, init, restore, train
+from research.training.storage import sealed
 from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.journal import Best, Journal, Mark, read
 from research.training.storage.manifest import digests
@@ -293,7 +294,7 @@ def test_the_state_of_another_run_is_refused(damaged, tiny, options, tmp_path):
     shutil.move(tmp_path / "aside", latest)
     assert int(restore(damaged)[1].step) == 12
     file = damaged / "experiment.json"
-    file.write_text(to_json(replace(tiny, {"optimizer.learning_rate": 0.5})))
+    sealed.write(file, to_json(replace(tiny, {"optimizer.learning_rate": 0.5})))
     with pytest.raises(RunError, match="latest/12 is a state of the run "):
         restore(damaged)
 

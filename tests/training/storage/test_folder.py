@@ -17,8 +17,9 @@ from research.errors import RunError, UsageError
 from research.experiment import from_json, replace
 from research.training import Interrupted, restore, train
 from research.training.clock import Clock
-from research.training.storage import environment
-from research.training.storage.folder import Folder, partial_file, write
+from research.training.storage import environment, sealed
+from research.training.storage.files import partial_file, write
+from research.training.storage.folder import Folder
 
 
 def content(folder):
@@ -100,7 +101,7 @@ def test_damaged_experiment_is_left_alone(text, tiny, options, tmp_path):
 @pytest.mark.parametrize("text", ["{", "[]", '{"metrics": 3}'])
 def test_damaged_result_is_left_alone(text, tiny, options, undisturbed, tmp_path):
     folder = shutil.copytree(undisturbed, tmp_path / "run")
-    (folder / "result.json").write_text(text)
+    sealed.write(folder / "result.json", text)
     with pytest.raises(RunError, match="result.json is damaged"):
         train(tiny, folder, options)
     assert (folder / "result.json").read_text() == text
@@ -209,7 +210,9 @@ def test_restore_of_no_run(tmp_path):
 
 def test_files_are_utf8_whatever_the_locale(tmp_path):
     script = (
-        "import sys, locale; from pathlib import Path; from research.training.storage.folder import Folder, write\n"
+        "import sys, locale; from pathlib import Path\n"
+        "from research.training.storage.files import write\n"
+        "from research.training.storage.folder import Folder\n"
         "assert locale.getencoding().lower() not in ('utf-8', 'utf8'), locale.getencoding()\n"
         "write(Path(sys.argv[1], 'tokenizer.json'), 'n\\u00e9e \\U0001f642')\n"
         "Folder(sys.argv[1]).check_data({'tokenizer.json': 'n\\u00e9e \\U0001f642'})\n"

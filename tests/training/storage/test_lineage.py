@@ -14,7 +14,7 @@ import pytest
 from research.errors import RunError
 from research.training import Interrupted, train
 from research.training.clock import Clock, goodput
-from research.training.storage import environment, lineage
+from research.training.storage import environment, lineage, sealed
 from research.training.storage.environment import drift, explain_drift
 from research.training.storage.folder import Folder
 from research.training.storage.lineage import Lineage
@@ -210,7 +210,7 @@ def test_the_life_of_a_run(tiny, options, undisturbed, tmp_path, caplog, capsys)
     assert "(1 start)" in capsys.readouterr().out
     kept = Folder(tmp_path).read_environment()
     older = {**kept, "versions": {**kept["versions"], "jax": "0.0.1"}}
-    Folder(tmp_path).environment.write_text(json.dumps(older))
+    sealed.write(Folder(tmp_path).environment, json.dumps(older))
     here = owner(kernel=kernel(), since=time.time() - 500)
     leave(tmp_path, here, silent=100)
     with caplog.at_level(logging.WARNING):

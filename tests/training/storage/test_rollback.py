@@ -9,6 +9,7 @@ import pytest
 from research.errors import RunError, UsageError
 from research.training import restore, rollback, train
 from research.training.display import pictures
+from research.training.storage import sealed
 from research.training.storage.folder import Folder
 from research.training.storage.lineage import Lineage
 from tests.training.test_resume import assert_same_run
@@ -93,7 +94,7 @@ def test_only_files_of_the_run_folder_are_moved_whatever_the_result_names(name, 
     elsewhere.write_text("keep")
     result = json.loads(folder.result.read_text())
     result["illustrations"][str(elsewhere) if name == "/elsewhere" else name] = "x"
-    folder.result.write_text(json.dumps(result))
+    sealed.write(folder.result, json.dumps(result))
     before = files(tmp_path)
     with pytest.raises(RunError, match=r"result\.json is damaged: .*(illustrations name|surrogates not allowed)"):
         rollback(folder.root, 8)
@@ -103,7 +104,7 @@ def test_only_files_of_the_run_folder_are_moved_whatever_the_result_names(name, 
 def test_a_folder_that_somebody_put_there_stays(folder):
     result = json.loads(folder.result.read_text())
     result["illustrations"]["notes"] = "x"
-    folder.result.write_text(json.dumps(result))
+    sealed.write(folder.result, json.dumps(result))
     (folder.root / "notes").mkdir()
     rollback(folder.root, 8)
     assert (folder.root / "notes").is_dir()
