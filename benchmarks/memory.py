@@ -38,9 +38,8 @@ from benchmarks.peers.resident import greatest
 from benchmarks.tables import compare, in_turn
 from benchmarks.train_step import EXPERIMENTS, limit
 from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
-from research.devices import compile_for
-from research.devices.cache import cache_compilations
-from research.devices.cpu_memory import VARIABLE, keep_memory
+from research.devices import compile_for, keep_programs_and_memory
+from research.devices.cpu_memory import VARIABLE
 from research.experiment import split
 from research.training.update.step import init_state, train_step
 
@@ -120,8 +119,7 @@ def curves(rows: Sequence[dict[str, Any]], unit: str) -> dict[str, list[tuple[fl
 def step_here(model: str) -> None:
     """Take a few steps in this process and print the greatest resident memory at three moments."""
     limit(THREADS)
-    keep_memory()
-    cache_compilations()
+    keep_programs_and_memory()
     jax.block_until_ready(jnp.zeros(1))  # starts the device
     start = greatest()
     experiment = EXPERIMENTS[model]

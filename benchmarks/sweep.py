@@ -54,9 +54,7 @@ from research.ablation.execution.group_training import FINAL
 from research.ablation.store.study_folder import Store
 from research.cli import main as command_line
 from research.data import Batches, Images, Sequences, Text, Trained
-from research.devices import compile_for
-from research.devices.cache import cache_compilations
-from research.devices.cpu_memory import keep_memory
+from research.devices import compile_for, keep_programs_and_memory
 from research.experiment import Experiment, RunOptions, replace, split
 from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel
 from research.optimization import Optimizer
@@ -186,8 +184,7 @@ def looped(experiment: Experiment, study: Study) -> dict[str, Any]:
 
 def alone(side: str, experiment: Experiment, study: Study, folder: str, worker: bool) -> None:
     """Run one side in this process and print what it came to as a line of JSON; as a `worker` share in it instead."""
-    cache_compilations()
-    keep_memory()
+    keep_programs_and_memory()
     if worker:
         ablate(experiment, study, folder, OPTIONS, "auto")
         return

@@ -94,13 +94,12 @@ store = ablate(baseline, study, folder, execution=execution)
 # seed by seed. A verdict is given only where p, corrected for the number of variants (Holm), is below 0.05.
 
 # %%
-from IPython.display import Markdown, display
+from IPython.display import display
 
-from research.ablation.report import tabulate, write_report
+from research.ablation.report import report_on
 
-table, curves = tabulate(store, "digits_mlp")
-report, *others = write_report(folder, table, [curves])
-display(Markdown(report.read_text().partition("## Receipts")[0]))
+report = report_on(store, title="digits_mlp")
+display(report)
 
 # %% [markdown]
 # The page of the same report, with every seed and the learning curves; it is `report.html` in the folder of the study.
@@ -110,7 +109,7 @@ from html import escape
 
 from IPython.display import HTML
 
-page = next(path for path in others if path.suffix == ".html")
+page = next(path for path in report.paths if path.suffix == ".html")
 frame = f'<iframe srcdoc="{escape(page.read_text())}" width="100%" height="900" style="border: 0"></iframe>'
 display(HTML(f"<div>{frame}</div>"))
 

@@ -59,8 +59,7 @@ result = train(experiment, folder)
 # %%
 from IPython.display import Image, display
 
-for split, metrics in result.metrics.items():
-    print(f"{split:>10}  accuracy {metrics['accuracy']:.4f}  loss {metrics['loss']:.4f}")
+display(result)
 display(Image(folder / "curves.png", width=760))
 
 # %% [markdown]

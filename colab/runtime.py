@@ -138,11 +138,9 @@ def show() -> None:
 
 def keep() -> None:
     """Keep memory from step to step, and compiled programs on disk: a restarted session need not compile them again."""
-    from research.devices.cache import cache_compilations
-    from research.devices.cpu_memory import keep_memory
+    from research.devices import keep_programs_and_memory
 
-    keep_memory()
-    if (folder := cache_compilations()) is not None:
+    if (folder := keep_programs_and_memory()) is not None:
         print(f"compiled programs are kept in {folder}")
 
 

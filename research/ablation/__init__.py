@@ -21,6 +21,7 @@ from research.ablation.design.study import Cell, Goal, Study, Trial, check, fina
 from research.ablation.design.tuning import Tuning, nuisance_plan, tuning_seeds, winners
 from research.ablation.execution.dry_run import describe_plan
 from research.ablation.execution.running import ablate
+from research.ablation.execution.simple import judge_baselines
 from research.ablation.store.study_folder import Outcome, Store
 from research.ablation.strategies.halving import Rungs, Standing, screen
 from research.ablation.strategies.search import search
@@ -52,6 +53,7 @@ __all__ = [
     "grid",
     "halton",
     "integers",
+    "judge_baselines",
     "leave_one_out",
     "log_uniform",
     "nuisance_plan",

@@ -23,8 +23,6 @@ from research.cli.studies.flags import Ablate
 from research.cli.studies.power import Power, power
 from research.cli.studies.reporting import Report, report
 from research.cli.studies.verifying import Verify, verify
-from research.devices.cache import cache_compilations
-from research.devices.cpu_memory import keep_memory
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, RunOptions, classes, replace
 
@@ -110,8 +108,7 @@ def run(
     def parsed(default: Any) -> Any:
         """Return the command's arguments."""
         given = parse(default, name, doc, arguments)
-        cache_compilations()  # not before: whoever asks for help gets no folder
-        keep_memory()
+        devices.keep_programs_and_memory()  # not before: whoever asks for help gets no folder
         return given
 
     match command:

@@ -1,14 +1,15 @@
 """What a study found: its table, and the report as Markdown, CSV, LaTeX, HTML and a picture.
 
-found, curves = tabulate(store)
-write_report(store.root, found, [curves])
+report_on("runs/study")                     # writes them, and is shown by a notebook
+found, curves = tabulate(store)             # the numbers alone
+write_report("report", found, [curves])
 """
 
 from research.ablation.report.captions import caption, doubtful, findings, minimum_seeds_sentence, notes
 from research.ablation.report.entries import Column, Entry, Receipt, ReportTable, Row, Verdict
 from research.ablation.report.learning_curves import Curve, Curves, curves
 from research.ablation.report.tables import merge, table
-from research.ablation.report.writing import tabulate, write_report
+from research.ablation.report.writing import Report, report_on, tabulate, write_report
 
 __all__ = [
     "Column",
@@ -16,6 +17,7 @@ __all__ = [
     "Curves",
     "Entry",
     "Receipt",
+    "Report",
     "ReportTable",
     "Row",
     "Verdict",
@@ -26,6 +28,7 @@ __all__ = [
     "merge",
     "minimum_seeds_sentence",
     "notes",
+    "report_on",
     "table",
     "tabulate",
     "write_report",

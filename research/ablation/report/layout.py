@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator
+from itertools import compress
 
 from research.ablation.report.entries import TESTS, Column, Entry, ReportTable, Row
 from research.ablation.report.numbers import ABSENT, Scale, decimals_text, p_text, plural, scale
@@ -20,6 +21,13 @@ class Heading:
     numeric: bool = True
     essential: bool = False
     """Whether it is shown where there is no room for all."""
+    detail: bool = False
+    """Whether it is left out of what a terminal or a notebook shows."""
+
+    @property
+    def stacked(self) -> str:
+        """The text below that of the group."""
+        return f"{self.group}\n{self.text}" if self.group else self.text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +49,11 @@ class TextTable:
 
     headings: tuple[Heading, ...]
     rows: tuple[tuple[Item, ...], ...]
+
+    def brief(self) -> "TextTable":
+        """Return the columns that a terminal or a notebook shows: no details, unless they are a group's."""
+        kept = [bool(heading.group) or not heading.detail for heading in self.headings]
+        return TextTable(tuple(compress(self.headings, kept)), tuple(tuple(compress(row, kept)) for row in self.rows))
 
     def groups(self) -> Iterator[tuple[str, int, int]]:
         """Yield each group of headings side by side with its first and last index."""
@@ -70,8 +83,8 @@ def layout(table: ReportTable) -> TextTable:
             items += _items(row.entries[index], column, fitting, full, counted)
     if not several:
         headings += [
-            Heading("parameters", help="Trained numbers in the model."),
-            Heading("seconds", help="Mean wall time of a run, with compiling."),
+            Heading("parameters", help="Trained numbers in the model.", detail=True),
+            Heading("seconds", help="Mean wall time of a run, with compiling.", detail=True),
         ]
         for items, row in zip(rows, table.lines, strict=True):
             items += _costs(row)
@@ -140,14 +153,14 @@ def _headings(column: Column, scale: Scale, full: bool, counted: bool, group: st
     yield Heading(f"Δ{unit}", group, delta, essential=True)
     yield Heading("95 % of Δ", group, "95 % t interval of the mean difference, for this cell by itself.")
     if full:
-        yield Heading("p (t)", group, "Two-sided paired t test.")
-        yield Heading("p (perm.)", group, "Two-sided sign-flip permutation test, exact up to 16 seeds.")
+        yield Heading("p (t)", group, "Two-sided paired t test.", detail=True)
+        permutation = "Two-sided sign-flip permutation test, exact up to 16 seeds."
+        yield Heading("p (perm.)", group, permutation, detail=True)
     yield Heading("p (Holm)", group, f"{over}{looks}.", essential=True)
     if full:
-        yield Heading("dz", group, "Mean difference in standard deviations of the differences.")
-        yield Heading(
-            "P(better)", group, "Share of seeds in which the cell is better than the baseline; ties count half."
-        )
+        yield Heading("dz", group, "Mean difference in standard deviations of the differences.", detail=True)
+        better = "Share of seeds in which the cell is better than the baseline; ties count half."
+        yield Heading("P(better)", group, better, detail=True)
         yield Heading("verdict", group, "What may be claimed of the cell.", numeric=False, essential=True)
 
 

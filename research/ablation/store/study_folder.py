@@ -8,13 +8,14 @@ baselines/                    what simple baselines come to (`research.baselines
 groups/ID/execution.json      how the trials of a program are run, and what was measured to decide it
 """
 
+import collections
 import dataclasses
 import functools
 import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from research.ablation.design.study import Cell, Goal, Study, Trial, final_seeds, goal, plan, trials
 from research.ablation.design.tuning import Tuning, nuisance_plan, tuning_seeds, winners
@@ -24,6 +25,7 @@ from research.ablation.store.recording import Held, merged, named, read_study, w
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, explain, fingerprint
 from research.fields import annotations, canonical
+from research.notebook import html_lines, html_table
 from research.training.identity import Code
 from research.training.identity import read as read_code
 from research.training.storage import sealed
@@ -137,6 +139,15 @@ class Store:
             write_study(self.root / "study.json", self.experiment, self.study, self.history)
         except OSError as error:
             raise UsageError(f"cannot write to {self.root}: {error.strerror}; choose another --workdir") from error
+
+    def _repr_html_(self) -> str:
+        """Return how many trials of each cell have come how far, for a notebook."""
+        counts: dict[str, collections.Counter[Status]] = {}
+        for outcome in self.outcomes():
+            counts.setdefault(outcome.name, collections.Counter())[outcome.status] += 1
+        found = [status for status in get_args(Status) if any(count[status] for count in counts.values())]
+        rows = [(name, *(str(count[status]) for status in found)) for name, count in counts.items()]
+        return html_table(("trials", *found), rows) + html_lines((f"study in {self.root}",))
 
     @functools.cached_property
     def goal(self) -> Goal:

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from research.ablation.design.parsing import parse_axes
-from research.ablation.design.study import Study, final_seeds, goal, plan
+from research.ablation.design.study import Study, goal
 from research.ablation.execution.dry_run import describe_plan
 from research.ablation.execution.engines.workers import fitting
 from research.ablation.execution.readiness import prepared
+from research.ablation.execution.simple import judge_baselines
 from research.ablation.execution.waiting import stopped
 from research.ablation.store.recording import named
 from research.ablation.store.study_folder import Store, check_testable
 from research.ablation.strategies.sequential import ablate_until_resolved, looking
-from research.baselines import Baseline, judge_missing
+from research.baselines import Baseline
 from research.cli.runs import judgement_line
 from research.cli.studies.flags import Ablate, check_flags
 from research.cli.studies.reporting import present
@@ -118,17 +119,11 @@ def run_study(
     except Interrupted:
         raise stopped(Store.of(workdir, experiment, study)) from None  # now that no worker is left
     store = Store.of(workdir, experiment, study)
-    for judgement in judge_missing(
-        plan(store.experiment, store.study)[0].experiment,
-        baselines,
-        store.baselines,
-        final_seeds(store.experiment, store.study),
-        options.data_dir,
-    ):
+    for judgement in judge_baselines(store, baselines, options.data_dir):
         if judgement.error:
             print(judgement_line(judgement))
     try:
-        present(store, workdir)
+        present([store])
     finally:  # a command whose output nobody reads has its exit code all the same
         check_complete(store)
 

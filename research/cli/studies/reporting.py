@@ -1,14 +1,12 @@
 """The command `report`: what a study found, in files and on the terminal."""
 
 import dataclasses
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 from research.ablation.design.study import Test
 from research.ablation.store.study_folder import Store
 from research.cli.tables import console, plain
-
-SHOWN = ("variant", "n", "mean", "Δ", "95 % of Δ", "p (Holm)", "verdict")  # columns on the terminal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,39 +28,23 @@ class Report:
 def report(arguments: Report, known: set[type]) -> None:
     """Write and show the report of one study, or one of several."""
     stores = [Store(folder, known) for folder in arguments.workdir]
-    output = arguments.output or (stores[0].root if len(stores) == 1 else "report")
-    present(stores if len(stores) > 1 else stores[0], Path(output), arguments.title or "", arguments.test)
+    present(stores, arguments.output, arguments.title or "", arguments.test)
 
 
-def present(stores: Store | list[Store], output: Path, title: str = "", test: Test | None = None) -> None:
+def present(stores: Sequence[Store], output: str | None = None, title: str = "", test: Test | None = None) -> None:
     """Write a report and show its table, what it found and where it is."""
-    from research.ablation.report import caption, doubtful, findings, merge, tabulate, write_report
-    from research.ablation.report.layout import layout
+    from research.ablation.report import report_on
 
-    if isinstance(stores, list):
-        titles = [store.study.title for store in stores]
-        alone = ["" if titles.count(each) == 1 else store.root.name for each, store in zip(titles, stores, strict=True)]
-        found = [tabulate(store, name, test) for store, name in zip(stores, alone, strict=True)]
-        table = merge([table for table, _ in found], title)
-    else:
-        found = [tabulate(stores, title, test)]
-        table = found[0][0]
-    paths = write_report(output, table, [curves for _, curves in found])
-    shape = layout(table)
-    columns = [
-        index for index, heading in enumerate(shape.headings) if heading.group or heading.text.split(" ±")[0] in SHOWN
-    ]
-    shown = plain()
-    for index in columns:
-        heading = shape.headings[index]
-        text = f"{heading.group}\n{heading.text}" if heading.group else heading.text
-        shown.add_column(text, justify="right" if heading.numeric else "left", overflow="fold")
-    for row in shape.rows:
-        shown.add_row(*(row[index].text for index in columns))
+    found, table = report_on(stores, output, title, test), plain()
+    shown = found.brief()
+    for heading in shown.headings:
+        table.add_column(heading.stacked, justify="right" if heading.numeric else "left", overflow="fold")
+    for row in shown.rows:
+        table.add_row(*(item.text for item in row))
     printed = console()
-    printed.print(shown)
-    for line in (*caption(table), *(line for finding in findings(table) for line in finding), *doubtful(table)):
+    printed.print(table)
+    for line in found.lines():
         printed.print(line, soft_wrap=True)
     print("look at:")
-    for path in paths:
+    for path in found.paths:
         print(f"  {path}")

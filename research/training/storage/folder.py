@@ -15,6 +15,7 @@ import numpy as np
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, classes, difference, explain, from_json, to_json
 from research.fields import validate
+from research.notebook import html_lines, html_table
 from research.training.storage import sealed
 from research.training.storage.environment import drift, explain_drift
 from research.training.storage.files import partial_file, writing
@@ -51,6 +52,17 @@ class Result:
     versions: dict[str, str]
     commit: str | None
     illustrations: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """Return the metrics of every split, and which run they are of, for a notebook."""
+        names = list(dict.fromkeys(name for values in self.metrics.values() for name in values))
+        rows = [
+            (split, *(f"{values[name]:.5g}" if name in values else "" for name in names))
+            for split, values in self.metrics.items()
+        ]
+        run = f"run {self.fingerprint} with seed {self.seed}: {self.steps:,} steps, {self.parameters:,} parameters"
+        where = f"{self.seconds.get('total', math.nan):.1f} s on {self.device}"
+        return html_table(("split", *names), rows) + html_lines((f"{run}, {where}",))
 
 
 class Folder:
