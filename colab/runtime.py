@@ -150,7 +150,7 @@ def shrink() -> None:
     from research.experiment import replace
 
     for item in pkgutil.iter_modules(experiments.__path__):
-        if not item.ispkg:
+        if not (item.ispkg or item.name == "__main__"):
             module: Any = importlib.import_module(f"experiments.{item.name}")
             module.experiment = replace(module.experiment, module.smoke)
 

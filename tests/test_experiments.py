@@ -5,7 +5,6 @@ import importlib
 import json
 import math
 import os
-import pkgutil
 import re
 import runpy
 import subprocess
@@ -27,7 +26,7 @@ from research.training import Interrupted, check, restore, train, train_step
 from research.training.update.shapes import abstract_state
 from research.training.update.state import count_parameters
 
-NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__) if not module.ispkg]
+NAMES = [path.stem for path in sorted(Path(experiments.__path__[0]).glob("[!_]*.py"))]
 
 
 # One of each family stands for all in what depends on how a run goes; tests/training/test_every_family.py asks the same
