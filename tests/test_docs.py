@@ -195,7 +195,10 @@ def test_flags_in_sentences_are_known():
 
     studies = (flags.Ablate, reporting.Report, power.Power, verifying.Verify)
     others = (planning.Plan, launch.Launch, weights.Export, weights.Import)
-    known = fields(runs.Train, runs.Predict, runs.Rollback, *studies, *others, Experiment, RunOptions) | {"help"}
+    known = fields(runs.Train, runs.Predict, runs.Rollback, *studies, *others, Experiment, RunOptions) | {
+        "help",
+        "help_all",
+    }
     for path, within in (("model", models), ("data", data), ("task", tasks)):
         holders = [value for value in vars(within).values() if dataclasses.is_dataclass(value)]
         known |= {f"{path}.{name}" for name in fields(*holders)}

@@ -114,14 +114,23 @@ def test_a_finished_run_says_so_and_predicts(name, smoke, data_dir, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_names_every_field(name, typed):
-    code, out, err = typed(f"experiments.{name}", "--help")
+def test_help_names_every_field(name, typed, monkeypatch):
+    """All with --help_all; --help has two screens, on which the model's are, and counts the others."""
+    monkeypatch.setenv("COLUMNS", "120")
+    code, out, err = typed(f"experiments.{name}", "--help_all")
     assert (code, err) == (0, "")
     paths = {re.sub(r"(\.\d+)+$", "", path) for path, _, _ in leaves(module(name).experiment)}
     empty = ("start", "references", "groups")  # have flags where they have content
     for flag in {*(path for path in paths if path.split(".")[-1] not in empty), "workdir", "smoke"}:
         assert f"--{flag}" in out
     assert "Peak learning rate." in re.sub(r"\s+│\n│\s+", " ", out)
+    code, short, err = typed(f"experiments.{name}", "--help")
+    lines = short.splitlines()
+    assert (code, err) == (0, "") and len(lines) <= 100 and max(map(len, lines)) <= 120
+    shown = set(re.findall(r"^  --([\w.]+) ", short, flags=re.MULTILINE))
+    assert {path for path in paths if path.startswith("model.")} | {"optimizer.learning_rate"} <= shown
+    count = len(re.findall(r"^(?:│ |  )--\w", out, flags=re.MULTILINE))
+    assert lines[-1] == f"--help_all shows all {count} flags, and what each takes."
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -17,6 +17,7 @@ from research.baselines import Baseline
 from research.cli import planning as ahead
 from research.cli import runs as one
 from research.cli.garbage import leave_out_imports
+from research.cli.help import short_help
 from research.cli.streams import open_streams, output_failed
 from research.cli.studies.ablate import ablate
 from research.cli.studies.flags import Ablate
@@ -140,19 +141,25 @@ def module(name: str) -> list[str]:
 
 
 def parse(default: Any, name: str, doc: str, arguments: list[str]) -> Any:
-    """Return `default` with flags applied; tyro prints help, or what is wrong and what was meant, and exits."""
-    command = type(default).__name__.lower()
+    """Return `default` with flags applied; help, or what is wrong and what was meant, is printed and ends it."""
+    usage = f"python -m experiments.{name} {type(default).__name__.lower()}"
+    if {"-h", "--help"} & set(arguments):
+        print(short_help(default, usage, doc, COMMANDS))
+        sys.exit(0)
+    if {"--help_all", "--help-all"} & set(arguments):
+        arguments = ["--help"]
     # tyro joins the lines of a paragraph, so each entry becomes one.
     paragraphs = re.sub(r"\n(?=(Claim|Command|Cost|Result) )", "\n\n", doc.strip())
     return tyro.cli(
         type(default),
         default=default,
         args=arguments,
-        prog=f"python -m experiments.{name} {command}",
+        prog=usage,
         description=f"{paragraphs}\n\n{type(default).__doc__}\n\nCommands: {', '.join(COMMANDS)} (default: train).\n\n"
         "Compiled programs are kept in ~/.cache/ceteris/compilations: JAX_COMPILATION_CACHE_DIR names another folder, "
         "JAX_ENABLE_COMPILATION_CACHE=false keeps none. On Linux memory that a step frees is kept for the next, in "
-        "blocks of up to 256 MiB, which is faster on a CPU: CETERIS_KEEP_MEMORY=false gives it back to the system.",
+        "blocks of up to 256 MiB, which is faster on a CPU: CETERIS_KEEP_MEMORY=false gives it back to the system.\n\n"
+        "Every flag is below; --help is the shorter list.",
         use_underscores=True,
         config=(tyro.conf.AvoidSubcommands,),  # an optional value is given by flags, or is not there
     )
