@@ -46,6 +46,6 @@ def test_a_module_of_ones_own_needs_no_such_docstring(tmp_path):
 
 def test_nothing_heavy_is_imported_for_it():
     code = "import runpy, sys; sys.argv[1:] = []; runpy.run_module('experiments', run_name='__main__')"
-    ends = f"try:\n    {code}\nexcept SystemExit:\n    print({{'jax', 'numpy', 'research'}} & set(sys.modules))"
+    ends = f"try:\n    {code}\nexcept SystemExit:\n    print({{'jax', 'numpy', 'research.cli'}} & set(sys.modules))"
     done = command("-W", "error", "-c", f"import sys\n{ends}")
     assert done.stdout.splitlines()[-1] == "set()", done.stderr
