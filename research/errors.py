@@ -12,6 +12,10 @@ class UnknownPathError(UsageError, AttributeError):
     """A dotted path that an experiment does not have."""
 
 
+class UnknownClassError(UsageError):
+    """A class that is neither the project's own nor among those that were named."""
+
+
 class WrongTypeError(UsageError, TypeError):
     """A value of another type than its field's."""
 

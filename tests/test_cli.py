@@ -265,3 +265,12 @@ def test_output_may_be_cut_short():
 def test_smoke_must_exist_in_the_experiment():
     with pytest.raises(UsageError):
         replace(experiment, {**smoke, "model.widht": 3})
+
+
+def test_without_a_small_variant_smoke_says_what_the_module_lacks(capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(experiment, file="digits_cnn.py", arguments=["--smoke"])
+    assert exit.value.code == 2
+    assert capsys.readouterr().err == (
+        'error: digits_cnn has no small variant: state one in its module, such as main(..., smoke={"steps": 20})\n'
+    )

@@ -33,18 +33,18 @@ COMMANDS = ("train", "evaluate", "predict", "describe", "rollback", "plan", "abl
 def main(
     experiment: Experiment,
     *,
-    smoke: Mapping[str, Any],
+    smoke: Mapping[str, Any] | None = None,
     studies: Mapping[str, Study] | None = None,
     baselines: Mapping[str, Baseline] | None = None,
     file: str,
-    doc: str | None,
+    doc: str | None = None,
     arguments: Sequence[str] | None = None,
 ) -> NoReturn:
     """Run the command line of an experiment module and exit.
 
     Args:
         experiment: the value that flags change.
-        smoke: overrides that make it run in seconds, for `--smoke`.
+        smoke: overrides that make it run in seconds, for `--smoke`, which is refused without.
         studies: its ablations by name, for `ablate`.
         baselines: simple methods by name, fitted to the same splits and shown beside what it comes to.
         file: the module's `__file__`; its stem names the experiment.
@@ -90,7 +90,7 @@ def leave(code: int, sentence: str) -> NoReturn:
 
 def run(
     experiment: Experiment,
-    smoke: Mapping[str, Any],
+    smoke: Mapping[str, Any] | None,
     studies: Mapping[str, Study],
     baselines: Mapping[str, Baseline],
     name: str,
@@ -104,7 +104,11 @@ def run(
     if command not in COMMANDS:
         raise UsageError(f'there is no command "{command}"{suggestion(command, COMMANDS)}')
     small = "--smoke" in arguments
-    changed = replace(experiment, smoke) if small else experiment
+    if small and smoke is None:
+        raise UsageError(
+            f'{name} has no small variant: state one in its module, such as main(..., smoke={{"steps": 20}})'
+        )
+    changed = replace(experiment, smoke or {}) if small else experiment
 
     def parsed(default: Any) -> Any:
         """Return the command's arguments."""

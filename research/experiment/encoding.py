@@ -3,10 +3,11 @@
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
 from typing import Any
 
 from research import data, models, optimization, tasks
-from research.errors import UsageError, WrongTypeError, suggestion
+from research.errors import UnknownClassError, UsageError, WrongTypeError, suggestion
 from research.experiment.moved import modernize
 from research.experiment.paths import under
 from research.experiment.value import Experiment, Pretrained, Safety, Start
@@ -77,7 +78,11 @@ def _decode(tree: Any, known: dict[str, type]) -> Any:
         return tree
     name = tree.get("class")
     if not isinstance(name, str) or name not in known:
-        raise UsageError(f'unknown class "{name}"{suggestion(str(name), known)}')
+        close = suggestion(str(name), known) if get_close_matches(str(name), known) else ""
+        raise UnknownClassError(
+            f'unknown class "{name}"{close}; if it is of a module of yours, use the command of that module, '
+            f"`--experiment MODULE` of research.weights, or known={{{name}}} from Python"
+        )
     cls = known[name]
     modernize(tree, cls)
     for field in tree.keys() - {"class"} - annotations(cls).keys():

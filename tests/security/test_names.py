@@ -71,12 +71,12 @@ def test_a_class_of_another_name_is_never_imported(name, canary, experiment, beg
         with pytest.raises(UsageError, match=f'unknown class "{name}"'):
             from_json(json.dumps(tree))
         sealed.write(Folder(begun).experiment, json.dumps(tree))
-        with pytest.raises(RunError, match=f'experiment.json is damaged: unknown class "{name}"'):
+        with pytest.raises(RunError, match=f'cannot read .*experiment.json: unknown class "{name}"'):
             restore(begun)
     sealed.write(Folder(begun).experiment, kept)
     for tree in renamed(json.loads(whole), name):
         sealed.write(tmp_path / "study/study.json", json.dumps(tree))
-        with pytest.raises(RunError, match="study.json is damaged: unknown class"):
+        with pytest.raises(RunError, match="cannot read .*study.json: unknown class"):
             tabulate(Store(store.root))
     assert set(sys.modules) == before
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from research.ablation.design.axes import Overrides
 from research.ablation.design.study import Study, applied, plan
 from research.ablation.store.history import History, read_history
-from research.errors import RunError, UsageError
+from research.errors import RunError, UnknownClassError, UsageError
 from research.experiment import Experiment, classes, fingerprint, from_json, modern_override, to_json
 from research.training.storage import sealed
 
@@ -68,6 +68,8 @@ def read_study(file: Path, known: Iterable[type] = (), like: Iterable[Any] = ())
         plan(experiment, study)
     except FileNotFoundError:
         raise RunError(f"{file.parent} holds no study: it has no study.json") from None
+    except UnknownClassError as error:
+        raise RunError(f"cannot read {file}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError) as error:
         raise RunError(f"{file} is damaged: {error}; restore it or choose another folder") from error
     return Held(experiment, study, history)

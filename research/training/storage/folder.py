@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from research.errors import RunError, UsageError
+from research.errors import RunError, UnknownClassError, UsageError
 from research.experiment import Experiment, classes, difference, explain, from_json, to_json
 from research.fields import validate
 from research.notebook import html_lines, html_table
@@ -95,6 +95,8 @@ class Folder:
             return experiment
         except FileNotFoundError:
             raise RunError(f"{self.root} is not a run folder: it has no experiment.json") from None
+        except UnknownClassError as error:
+            raise RunError(f"cannot read {self.experiment}: {error}") from error
         except (UsageError, OSError, ValueError) as error:
             raise RunError(f"{self.experiment} is damaged: {error}; restore it or choose another folder") from error
 
