@@ -2,13 +2,18 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from research.errors import UsageError
+
+Result = TypeVar("Result")
+
+NAMED = 20
+"""Files that an error names."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
@@ -48,6 +53,21 @@ def decode(path: Path) -> np.ndarray:
         upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
         pixels = np.asarray(upright.convert(mode))
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def read_all(paths: Iterable[Path], read: Callable[[Path], Result]) -> Iterator[Result]:
+    """Yield what `read` makes of every file. Raises `UsageError` at the end with a line for each that is refused."""
+    refused = []
+    for path in paths:
+        try:
+            yield read(path)
+        except UsageError as error:
+            refused.append(str(error))
+    if len(refused) > 1:
+        lines = [*refused[:NAMED], *([f"and {len(refused) - NAMED} more"] if len(refused) > NAMED else [])]
+        raise UsageError("\n  ".join([f"{len(refused)} images cannot be used:", *lines]))
+    if refused:
+        raise UsageError(refused[0])
 
 
 def square(image: np.ndarray, side: int) -> np.ndarray:

@@ -49,7 +49,14 @@ class Files:
         return len(self._files)
 
     def __getitems__(self, keys: Sequence[int], /) -> Sequence[dict[str, Any]]:
-        return [{"image": image_files.decode(self._files[key].path), "label": self._files[key].label} for key in keys]
+        try:
+            return [
+                {"image": image_files.decode(self._files[key].path), "label": self._files[key].label} for key in keys
+            ]
+        except UsageError:  # whoever mends one wants to know of all
+            for _ in image_files.read_all((file.path for file in self._files), image_files.decode):
+                pass
+            raise
 
 
 def describe(folder: str, size: int | None) -> dict[str, Entry]:
@@ -60,7 +67,11 @@ def describe(folder: str, size: int | None) -> dict[str, Entry]:
     """
     parts, class_names = _layout(folder)
     first = next(iter(parts.values())) / class_names[0]
-    shape = image_files.shape(_images(first)[0])
+    try:
+        shape = image_files.shape(_images(first)[0])
+    except UsageError:  # that names all that are like it, where there are more
+        _read(folder)
+        raise
     return {"image": image(shape, size), "label": label(class_names)}
 
 
@@ -206,8 +217,8 @@ def _read(folder: str) -> tuple[File, ...]:
 def _opened(listed: tuple[Listed, ...]) -> tuple[File, ...]:
     """Read the header and digest the bytes of every file."""
     files = []
-    for path, number, split, _ in listed:
-        shape = image_files.shape(path)
+    shapes = image_files.read_all((file.path for file in listed), image_files.shape)
+    for (path, number, split, _), shape in zip(listed, list(shapes), strict=True):
         with path.open("rb") as content:
             files.append(File(path, number, split, hashlib.file_digest(content, "sha256").hexdigest(), shape))
         if shape[-1] != files[0].shape[-1]:

@@ -142,6 +142,11 @@ class Folder:
         """Return whether something of the run was computed."""
         return any(path.exists() for path in (self.checkpoints, self.metrics, self.result))
 
+    def has_results(self) -> bool:
+        """Return whether anything that was computed is kept: a state, a report or the result."""
+        states = self.checkpoints.glob("*/[0-9]*")
+        return self.result.exists() or any(states) or (self.metrics.exists() and self.metrics.stat().st_size > 0)
+
     @contextlib.contextmanager
     def claimed(self, since: float | None = None) -> Iterator[None]:
         """Make the folder and keep other processes from running in it; the lock is released when the process dies.
@@ -180,7 +185,8 @@ class Folder:
             UsageError: that is not allowed.
             RunError: the folder has been trained on other data.
         """
-        self.check_data(files)
+        if self.has_results():  # else data that could not be read may have been mended since
+            self.check_data(files)
         try:
             if not self.experiment.exists():
                 sealed.write(self.experiment, to_json(experiment) + "\n")

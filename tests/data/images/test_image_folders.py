@@ -13,7 +13,7 @@ from PIL import Image
 from experiments.digits_cnn import experiment, smoke
 from research import cli
 from research.data import Batches, Images, count_duplicates, schema
-from research.data.images import image_files
+from research.data.images import image_files, image_folders
 from research.data.splits import Split
 from research.errors import UsageError
 
@@ -277,8 +277,20 @@ def test_damaged_pixels_are_named_when_they_are_read(folder):
         path.write_bytes(data[:60] + bytes(byte ^ 255 for byte in data[60:-20]) + data[-20:])
     records = Images(str(folder)).open("train")
     for read in (records.arrays, lambda: Batches(records, 4, seed=0, residency="stream").batch_at(0)):
-        with pytest.raises(UsageError, match=rf"{folder}/.*\.png {DAMAGED}"):
+        with pytest.raises(UsageError, match=rf"{folder}/.*\.png {DAMAGED}") as caught:
             read()
+        assert str(caught.value).startswith(f"{len(records)} images cannot be used:\n")
+
+
+@pytest.mark.fault("F29")
+def test_all_that_are_damaged_are_named_at_once(folder):
+    first, second, *_ = sorted(folder.glob("*/*.png"))
+    first.write_bytes(b"")
+    second.write_bytes(b"no image")
+    with pytest.raises(UsageError) as caught:
+        Images(str(folder)).open("train")
+    lines = ["2 images cannot be used:", f"  {first} {DAMAGED}", f"  {second} {DAMAGED}"]
+    assert str(caught.value).splitlines() == lines
 
 
 def test_grey_among_colours_is_refused(folder):
@@ -367,6 +379,26 @@ def test_too_few_images_are_refused(tmp_path):
 
 def test_split_expressions_are_refused(folder):
     assert refused(folder, train="train[:5]").endswith(f'"{folder}" is a folder')
+
+
+def test_a_damaged_image_is_mended_and_the_same_command_trains(tmp_path, capsys):
+    for name in ("dark", "light"):
+        (tmp_path / name).mkdir()
+        for k in range(20):
+            Image.fromarray(pixels(8, 8, 3, seed=[k, len(name)])).save(tmp_path / name / f"{k}.png")
+    path = image_folders.source(str(tmp_path), "train", uniform=True)._files[0].path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    words = ["--data.name", str(tmp_path), "--model.classes", "2", "--smoke", "--workdir", str(tmp_path / ".run")]
+
+    def run():
+        with pytest.raises(SystemExit) as done:
+            cli.main(experiment, smoke=smoke, file="digits_cnn.py", doc="A doc.", arguments=words)
+        return done.value.code or 0, capsys.readouterr().err
+
+    assert run() == (2, f"error: {path} {DAMAGED}\n")
+    path.write_bytes(whole)
+    assert run() == (0, "")
 
 
 def test_a_folder_is_trained_on_from_the_command_line(tmp_path, monkeypatch, capsys):

@@ -92,7 +92,7 @@ def test_another_experiment_is_refused_with_the_difference(path, value, shown, t
 def test_damaged_experiment_is_left_alone(text, tiny, options, tmp_path):
     (tmp_path / "experiment.json").write_text(text)
     for action in (lambda: train(tiny, tmp_path, options), lambda: restore(tmp_path)):
-        with pytest.raises(RunError, match="experiment.json is damaged"):
+        with pytest.raises(RunError, match="experiment.json is damaged|cannot read .*experiment.json: unknown class"):
             action()
     assert (tmp_path / "experiment.json").read_text() == text
     assert len(content(tmp_path)) == 1
