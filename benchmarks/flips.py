@@ -9,6 +9,9 @@ detected    an error of one sentence, or a warning, names the file or what is in
 harmless    every answer is what it was
 silent      an answer is another one, without a word; the exit code is then 1
 traceback   what came was no sentence; the exit code is then 1
+
+500 flips in the 47 files of the run: 163 detected, 337 harmless, as the older checkpoint is not asked and parts of a
+checkpoint are not read. A flip takes 0.2 s of a CPU in a run and 0.5 s in a study.
 """
 
 import argparse

@@ -62,8 +62,8 @@ def stopped(tiny, options, tmp_path):
 HOST, STEP = "research.data.images.images", "research.models.images.plain.cnn"
 
 
-def test_a_run_knows_its_code(tiny, undisturbed):
-    content = json.loads(Folder(undisturbed).code.read_text())
+def test_a_run_knows_its_code(tiny, stopped):
+    content = json.loads(stopped.code.read_text())
     assert content == dataclasses.asdict(current(tiny)) | {"accepted": []}
     assert content["modules"][HOST].startswith("host:") and content["modules"][STEP].startswith("step:")
 
