@@ -1,8 +1,4 @@
 import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +7,7 @@ import pytest
 
 from research.kernels.choice import forward_mode
 from research.kernels.convolution import convolve
+from tests.training.forking import call, finish
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(2, 11, 8, 7))
@@ -38,8 +35,8 @@ def test_values_and_gradients_are_those_of_one_operation(stride, padding):
     with jax.enable_x64(True):
         for rows, columns, c in ((3, 2, 7), (1, 1, 7), (2, 3, 3), (5, 5, 5)):
             x, kernel = jnp.asarray(X[..., :c]), jnp.asarray(GENERATOR.normal(size=(rows, columns, c, 5)))
-            pairs = zip(run(ours, x, kernel, stride, padding), run(plain, x, kernel, stride, padding), strict=True)
-            for found, expected in pairs:
+            both = jax.jit(lambda x, kernel: [run(function, x, kernel, stride, padding) for function in (ours, plain)])
+            for found, expected in zip(*both(x, kernel), strict=True):
                 assert found.shape == expected.shape
                 np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
@@ -70,7 +67,9 @@ def test_several_at_once_whichever_differ(axes):
 
     several = jax.jit(jax.vmap(gradients(ours), axes))(*inputs)
     for index in range(n):
-        one = gradients(plain)(*(each[index] if axis == 0 else each for axis, each in zip(axes, inputs, strict=True)))
+        one = jax.jit(gradients(plain))(
+            *(each[index] if axis == 0 else each for axis, each in zip(axes, inputs, strict=True))
+        )
         for found, expected in zip(several, one, strict=True):
             np.testing.assert_allclose(found[index], expected, rtol=1e-4, atol=1e-4)
 
@@ -120,7 +119,8 @@ def test_second_derivatives_work_and_forward_mode_is_refused_unless_asked_for():
 
     def curvature(function):
         gradient = jax.grad(loss(function), argnums=(0, 1))
-        return jax.grad(lambda *inputs: sum((each**2).sum() for each in gradient(*inputs)), argnums=(0, 1))(x, kernel)
+        squares = lambda *inputs: sum((each**2).sum() for each in gradient(*inputs))  # noqa: E731
+        return jax.jit(jax.grad(squares, argnums=(0, 1)))(x, kernel)
 
     for found, expected in zip(curvature(ours), curvature(plain), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
@@ -156,6 +156,7 @@ def test_accelerators_get_the_convolution_and_its_own_gradients(stride):
 
 DIVIDED = """
 import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_num_cpu_devices", 8)
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from research.models import CNN
 
@@ -163,7 +164,7 @@ generator = np.random.default_rng(0)
 model = CNN(channels=(7, 11, 5), kernel=3, pool=2, dense=(3,))
 x = (generator.normal(size=(16, 11, 13, 3)) * np.arange(1, 17)[:, None, None, None]).astype(np.float32)
 weight = generator.normal(size=(16, 10)).astype(np.float32)
-variables = model.init(jax.random.key(0), x)
+variables = jax.jit(model.init)(jax.random.key(0), x)
 
 def step(variables, x, weight):
     def loss(variables, x):
@@ -186,9 +187,5 @@ for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(compiled(*arguments)), str
 @pytest.mark.slow
 def test_a_batch_divided_among_devices_gives_the_gradients_of_one():
     """Of eight, whose rows stay where they are: convolutions of all forms and pooling."""
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", DIVIDED], capture_output=True, text=True, cwd=root, env=environment, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    ended = finish(*call(exec, DIVIDED, {}), seconds=300)
+    assert ended.code == 0, ended.text

@@ -1,14 +1,12 @@
 """Models on a mesh of eight devices, parameters divided by their rules, give the loss and gradient of one device."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests.training.forking import call, finish
 
 SHARDED = """
 import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_num_cpu_devices", 8)
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from research import models
 from research.layers.partition import partition_spec
@@ -78,12 +76,8 @@ for model, x, shapes in CASES:
 def test_a_model_on_a_mesh_gives_the_loss_and_gradient_of_one_device():
     """Nor has the compiler to gather, in the middle of the program, what it could not lay out.
 
-    Each model is compiled for one device and for a mesh of eight, in a process of its own: half a minute.
+    Each model is compiled for one device and for a mesh of eight, in a process of their own.
     """
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED], capture_output=True, text=True, cwd=root, env=environment, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Involuntary full rematerialization" not in done.stderr
+    ended = finish(*call(exec, SHARDED, {}), seconds=300)
+    assert ended.code == 0, ended.text
+    assert "Involuntary full rematerialization" not in ended.text

@@ -1,10 +1,9 @@
 import json
-import subprocess
-import sys
 
 import pytest
 
 from research.planning.collectives import Collective, Communication, communication
+from tests.training.forking import call, finish
 
 pytestmark = pytest.mark.optimized
 
@@ -57,11 +56,11 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def on_eight_devices():
     """Communication of small programs, compiled where there are eight devices."""
-    run = subprocess.run([sys.executable, "-c", EIGHT_DEVICES], capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    ended = finish(*call(exec, EIGHT_DEVICES, {}))
+    assert ended.code == 0, ended.text
     return {
         name: Communication(tuple(Collective(**each) for each in found["collectives"]), found["open_loops"])
-        for name, found in json.loads(run.stdout).items()
+        for name, found in json.loads(ended.text.splitlines()[-1]).items()
     }
 
 

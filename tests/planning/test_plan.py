@@ -1,6 +1,4 @@
 import dataclasses
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import pytest
@@ -15,6 +13,7 @@ from research.planning.meshes import Candidate, best, largest, placements
 from research.planning.plan import plan
 from research.training.update.shapes import abstract_state
 from research.training.update.state import count_parameters
+from tests.training.forking import call, finish, typed
 
 
 def test_parameters_optimizer_and_batch_are_accounted_for(experiment, data_dir):
@@ -74,22 +73,22 @@ def test_what_cannot_be_planned_is_said(experiment, target, placement, sentence)
         plan(experiment, target, placement)
 
 
-COMMAND = """
-import sys
-from experiments.digits_cnn import experiment, smoke
-from research.cli import main
-main(experiment, smoke=smoke, file="digits_cnn.py", doc="", arguments=sys.argv[1:])
-"""
+@pytest.fixture
+def planned(tmp_path):
+    """Run the command in a process of its own, for devices are settled once; return its code, output and errors."""
 
+    def run(*arguments):
+        errors = tmp_path / "errors"
+        errors.unlink(missing_ok=True)
+        words = ["plan", "--smoke", *arguments]
+        ended = finish(*call(typed, "experiments.digits_cnn", words, str(tmp_path), {}, str(errors)))
+        return ended.code, ended.text, errors.read_text()
 
-def planned(*arguments):
-    """Run the command in a process of its own, for devices are settled once."""
-    run = subprocess.run([sys.executable, "-c", COMMAND, "plan", "--smoke", *arguments], capture_output=True, text=True)
-    return run.returncode, run.stdout, run.stderr
+    return run
 
 
 @pytest.mark.slow
-def test_the_command_plans_for_simulated_devices():
+def test_the_command_plans_for_simulated_devices(planned):
     code, output, error = planned("--target", "cpu:8", "--batch_size", "16", "--model.dense", "7")
     assert (code, error) == (0, "")
     assert output.startswith("digits_cnn on cpu:8, 8 devices\n")
@@ -101,7 +100,7 @@ def test_the_command_plans_for_simulated_devices():
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("libtpu") is not None, reason="the TPU compiler is here")
-def test_without_the_compiler_the_command_plans_for_simulated_devices_and_says_what_to_install():
+def test_without_the_compiler_the_command_plans_for_simulated_devices_and_says_what_to_install(planned):
     large = ("--target", "v5e:1x1", "--model.dense", "70000", "70000")
     code, output, error = planned(*large)
     assert code == 2

@@ -1,10 +1,6 @@
 """Normalization of channels, and the other parts of convolutional networks whose laws are statistics."""
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import get_args
 
 import jax
@@ -16,6 +12,7 @@ from research.layers.images.channel_normalization import ChannelNorm, ChannelNor
 from research.layers.images.convolution import Convolution, standardized
 from research.layers.images.squeeze_excitation import SqueezeExcitation
 from research.layers.stochastic_depth import StochasticDepth, growing
+from tests.training.forking import call, finish
 
 EPSILON = 0.1
 C = 12  # four groups of three channels, for groupnorm
@@ -264,6 +261,7 @@ def test_squeeze_and_excitation_by_hand():
 
 SHARDED = """
 import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_num_cpu_devices", 8)
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from research.models import ResNet
 
@@ -272,7 +270,7 @@ generator = np.random.default_rng(0)
 # Images of one device are unlike those of another, so that statistics of a part are not those of the whole.
 x = (generator.normal(size=(16, 7, 5, 3)) * np.arange(1, 17)[:, None, None, None]).astype(np.float32)
 weight = generator.normal(size=(16, 5)).astype(np.float32)
-variables = model.init(jax.random.key(0), x)
+variables = jax.jit(model.init)(jax.random.key(0), x)
 
 def step(variables, x, weight):
     def loss(params):
@@ -296,9 +294,5 @@ for a, b in zip(leaves, jax.tree.leaves(several), strict=True):
 @pytest.mark.slow
 def test_a_batch_divided_among_devices_is_normalized_as_a_whole():
     """Outputs, running averages and gradients of eight devices are those of one."""
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8"}
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED], capture_output=True, text=True, cwd=root, env=environment, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    ended = finish(*call(exec, SHARDED, {}), seconds=300)
+    assert ended.code == 0, ended.text
