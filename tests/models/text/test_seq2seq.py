@@ -151,9 +151,8 @@ def test_a_step_sees_no_later_target(feeding):
     np.testing.assert_array_equal(seen, np.tril(np.ones((T, T), bool)))
 
 
-@pytest.mark.parametrize("attention", ["none", "additive"])
-def test_what_is_decoded_scores_as_teacher_forcing_says(attention):
-    model, end, beams = TINY.clone(attention=attention, bidirectional=True, input_feeding=True), W - 1, 3
+def test_what_is_decoded_scores_as_teacher_forcing_says():
+    model, end, beams = TINY.clone(bidirectional=True, input_feeding=True), W - 1, 3
     variables = randomized(model)
     start = jnp.zeros(B, jnp.int32)
 
@@ -200,22 +199,22 @@ def test_dropout_acts_in_training_alone():
     for sampling, feeding in [(0.0, False), (0.5, True)]:
         plain = TINY.clone(input_feeding=feeding, scheduled_sampling=sampling)
         model, variables = plain.clone(dropout=0.5), randomized(plain)
-        np.testing.assert_array_equal(apply(model, variables, INPUTS), apply(plain, variables, INPUTS))
+        evaluated = [jax.jit(one.apply).lower(variables, INPUTS).as_text() for one in (model, plain)]
+        assert evaluated[0] == evaluated[1]
         dropped = apply(model, variables, INPUTS, train=True, rngs=rngs)
         assert np.abs(dropped - apply(plain, variables, INPUTS, train=True, rngs=rngs)).max() > 0.01
 
 
-@pytest.mark.parametrize("attention", ["none", "additive", "general"])
-def test_a_step_lowers_for_every_device(attention):
-    model = TINY.clone(attention=attention, dropout=0.3, scheduled_sampling=0.2, input_feeding=True)
+def test_a_step_lowers_for_every_device():
+    model = TINY.clone(dropout=0.3, scheduled_sampling=0.2, input_feeding=True)
     rngs = {"dropout": jax.random.key(0), "sampling": jax.random.key(1)}
     loss = lambda variables: apply(model, variables, INPUTS, train=True, rngs=rngs).sum()  # noqa: E731
     traced = jax.jit(jax.value_and_grad(loss)).trace(randomized(model))
-    assert all(traced.lower(lowering_platforms=(platform,)) for platform in ("cpu", "cuda", "tpu"))
+    assert traced.lower(lowering_platforms=("cpu", "cuda", "tpu"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell, dtype", [("lstm", "float32"), ("gru", "float32"), ("lstm", "bfloat16")])
+@pytest.mark.parametrize("cell, dtype", [("gru", "float32"), ("lstm", "bfloat16")])
 def test_it_learns_to_write_backwards(cell, dtype):
     text = np.random.default_rng(1).integers(1, 5, (64, 3)).astype(np.int32)
     backwards = text[:, ::-1]
