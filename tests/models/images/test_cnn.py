@@ -1,4 +1,5 @@
 import itertools
+from functools import partial
 from typing import get_args
 
 import jax
@@ -22,7 +23,7 @@ def randomized(model, x, seed=0):
 
 
 def intermediates(model, variables, x):
-    _, state = model.apply(variables, x, mutable=["intermediates"])
+    _, state = jax.jit(partial(model.apply, mutable=["intermediates"]))(variables, x)
     return {name: value for name, (value,) in state["intermediates"].items()}
 
 
@@ -66,7 +67,8 @@ def test_the_network_equals_one_of_plain_numpy(kernel, window, pooling):
     model = TINY.clone(kernel=kernel, pool=window, pooling=pooling)
     variables = randomized(model, X)
     expected = forward(model, variables["params"], X.astype(np.float64))
-    np.testing.assert_allclose(model.apply(variables, X), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    logits = jax.jit(model.apply)(variables, X)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(
@@ -91,11 +93,12 @@ def test_shapes_on_sizes_that_do_not_divide():
         "dense_0_output": (2, 19),
         "dense_1_output": (2, 23),
     }
-    assert TINY.apply(randomized(TINY, X), X).shape == (2, 17)
+    assert jax.eval_shape(TINY.apply, randomized(TINY, X), X).shape == (2, 17)
 
 
 def test_all_intermediates_can_be_captured_too():
-    _, state = TINY.apply(randomized(TINY, X), X, capture_intermediates=True, mutable=["intermediates"])
+    capture = partial(TINY.apply, capture_intermediates=True, mutable=["intermediates"])
+    _, state = jax.eval_shape(capture, randomized(TINY, X), X)
     assert {"block_0", "block_0_output", "dense_1", "dense_1_output", "logits"} <= state["intermediates"].keys()
 
 
@@ -103,7 +106,8 @@ def test_all_intermediates_can_be_captured_too():
 def test_blocks_and_dense_layers_may_be_left_out(channels, dense):
     model = TINY.clone(channels=channels, dense=dense)
     variables = randomized(model, X)
-    np.testing.assert_allclose(model.apply(variables, X), forward(model, variables["params"], X), rtol=1e-3, atol=1e-4)
+    logits = jax.jit(model.apply)(variables, X)
+    np.testing.assert_allclose(logits, forward(model, variables["params"], X), rtol=1e-3, atol=1e-4)
 
 
 def test_too_many_blocks_for_the_image_are_refused():
@@ -114,9 +118,10 @@ def test_too_many_blocks_for_the_image_are_refused():
 def test_examples_do_not_see_each_other():
     x = np.random.default_rng(1).normal(size=(7, 8, 8, 1)).astype(np.float32)
     variables, order = randomized(TINY, x), np.random.default_rng(2).permutation(7)
-    logits = TINY.apply(variables, x)
-    np.testing.assert_allclose(TINY.apply(variables, x[order]), logits[order], rtol=1e-5, atol=1e-5)
-    influence = jax.grad(lambda x: TINY.apply(variables, x)[3].sum())(x)
+    run = jax.jit(TINY.apply)
+    logits = run(variables, x)
+    np.testing.assert_allclose(run(variables, x[order]), logits[order], rtol=1e-5, atol=1e-5)
+    influence = jax.jit(jax.grad(lambda x: TINY.apply(variables, x)[3].sum()))(x)
     touched = np.abs(influence).sum((1, 2, 3)) > 0
     np.testing.assert_array_equal(touched, np.arange(7) == 3)
 
@@ -142,16 +147,16 @@ def test_bfloat16_is_the_precision_of_the_computation_alone():
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     inner = jax.eval_shape(lambda: intermediates(half, variables, X))
     assert {value.dtype for value in inner.values()} == {jnp.dtype("bfloat16")}
-    logits, exact = jax.jit(half.apply)(variables, X), TINY.apply(variables, X)
+    logits, exact = (jax.jit(model.apply)(variables, X) for model in (half, TINY))
     assert logits.dtype == exact.dtype == jnp.float32
     assert 0 < np.abs(logits - exact).max() < 0.05 * np.abs(exact).max()
 
 
 def test_every_activation_and_pooling_is_another_function():
-    variables = randomized(TINY, X)
     choices = itertools.product(get_args(Activation), get_args(Pooling))
     # Far enough from 0 that relu6 cuts what relu lets through.
-    logits = [TINY.clone(activation=a, pooling=p).apply(variables, 9 * X) for a, p in choices]
+    models = [TINY.clone(activation=a, pooling=p, channels=(5,), dense=(19,)) for a, p in choices]
+    logits = jax.jit(lambda v: [model.apply(v, 9 * X) for model in models])(randomized(models[0], X))
     for one, other in itertools.combinations(logits, 2):
         assert np.abs(one - other).max() > 1e-3
 
@@ -160,7 +165,7 @@ def test_every_activation_and_pooling_is_another_function():
 def test_the_gradient_reaches_every_parameter(activation):
     model = TINY.clone(activation=activation, pooling="average")
     x = np.random.default_rng(1).normal(size=(11, 8, 8, 3)).astype(np.float32)
-    variables = model.init(jax.random.key(0), x)
+    variables = randomized(model, x)
     weight = np.random.default_rng(2).normal(size=(11, 17)).astype(np.float32)
     gradient = jax.jit(jax.grad(lambda params: (weight * model.apply({"params": params}, x)).sum()))(
         variables["params"]
@@ -174,20 +179,23 @@ def test_the_gradient_reaches_every_parameter(activation):
 def test_dropout_acts_on_dense_layers_in_training_alone():
     model = TINY.clone(dropout=0.5)
     variables = randomized(model, X)
-    plain = TINY.apply(variables, X)
-    np.testing.assert_array_equal(model.apply(variables, X), plain)
-    np.testing.assert_array_equal(TINY.apply(variables, X, train=True), plain)
-    one, again, other = (model.apply(variables, X, train=True, rngs={"dropout": jax.random.key(i)}) for i in (1, 1, 2))
+    run = lambda model, variables, **fields: jax.jit(partial(model.apply, **fields))(variables, X)  # noqa: E731
+    plain = run(TINY, variables)
+    np.testing.assert_array_equal(run(model, variables), plain)
+    np.testing.assert_array_equal(run(TINY, variables, train=True), plain)
+    dropped = jax.jit(lambda key: model.apply(variables, X, train=True, rngs={"dropout": key}))
+    one, again, other = (dropped(jax.random.key(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert not np.array_equal(one, other) and not np.array_equal(one, plain)
     bare = model.clone(dense=())
     variables = randomized(bare, X)
-    np.testing.assert_array_equal(bare.apply(variables, X, train=True), bare.apply(variables, X))
+    np.testing.assert_array_equal(run(bare, variables, train=True), run(bare, variables))
 
 
 def test_when_all_is_dropped_the_logits_are_their_bias():
     model = TINY.clone(dropout=0.9999)
     variables = randomized(model, X)
-    logits = model.apply(variables, X, train=True, rngs={"dropout": jax.random.key(0)})
+    drop = partial(model.apply, train=True, rngs={"dropout": jax.random.key(0)})
+    logits = jax.jit(drop)(variables, X)
     bias = variables["params"]["logits"]["bias"]
     np.testing.assert_array_equal(logits, np.broadcast_to(bias, logits.shape))

@@ -6,6 +6,7 @@ import pytest
 from research.errors import UsageError
 from research.models import ConvNeXt, convnext
 from tests.golden.comparison import assert_golden, parameters
+from tests.models.images.small_images import drawn, shapes
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(3, 11, 13, 2)), jnp.float32)
 
@@ -33,8 +34,8 @@ def test_published_sizes_have_the_published_number_of_parameters():
 
 
 def test_blocks_without_a_branch_are_the_identity_where_they_are_residual():
-    model = tiny(channels=(7,), blocks=(3,))
-    variables = initial(model, X)
+    model = tiny(channels=(7,), blocks=(2,))
+    variables = drawn(model, X)
     variables["params"]["stage_0"] = {
         name: {**block, "layer_scale": 0 * block["layer_scale"]}
         for name, block in variables["params"]["stage_0"].items()
@@ -45,12 +46,22 @@ def test_blocks_without_a_branch_are_the_identity_where_they_are_residual():
 
 
 def test_the_layer_scale_begins_as_told_and_is_gone_at_zero():
-    scaled = initial(tiny(layer_scale=0.25), X)["params"]
-    np.testing.assert_array_equal(scaled["stage_1"]["block_1"]["layer_scale"], np.full(10, 0.25, np.float32))
-    without = initial(tiny(layer_scale=0.0), X)
-    assert "layer_scale" not in str(jax.tree.structure(without["params"]))
-    one = tiny(layer_scale=1.0)
-    np.testing.assert_allclose(one.apply(initial(one, X), X), tiny(layer_scale=0.0).apply(without, X))
+    model, off = (tiny(channels=(7,), blocks=(2,), layer_scale=scale) for scale in (0.25, 0.0))
+    params = initial(model, X)["params"]
+    np.testing.assert_array_equal(params["stage_0"]["block_1"]["layer_scale"], np.full(7, 0.25, np.float32))
+    with_ones, without = (
+        {
+            **params,
+            "stage_0": {
+                name: {part: leaf for part, leaf in block.items() if part != "layer_scale"} | scale
+                for name, block in params["stage_0"].items()
+            },
+        }
+        for scale in ({"layer_scale": jnp.ones(7)}, {})
+    )
+    assert jax.tree.structure({"params": without}) == jax.tree.structure(jax.eval_shape(off.init, jax.random.key(0), X))
+    expected = jax.jit(off.apply)({"params": without}, X)
+    np.testing.assert_allclose(jax.jit(model.apply)({"params": with_ones}, X), expected)
 
 
 def test_a_block_mixes_pixels_within_its_kernel_and_no_further():
@@ -74,18 +85,15 @@ def test_a_full_convolution_has_a_kernel_for_every_pair_of_channels():
 def test_stages_halve_the_image():
     model = ConvNeXt(channels=(3, 5, 7), blocks=(1, 1, 1))
     x = jnp.zeros((1, 43, 53, 1))
-    found = outputs(model, initial(model, x), x)
-    assert {name: value.shape for name, value in found.items()} == {
+    assert shapes(model, x) == {
         "stem_output": (1, 10, 13, 3),
         "stage_0_output": (1, 10, 13, 3),
         "stage_1_output": (1, 5, 6, 5),
         "stage_2_output": (1, 2, 3, 7),
         "pooled": (1, 7),
     }
-    small = jax.eval_shape(
-        lambda: ConvNeXt(stem="small").init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)), mutable=True)
-    )
-    assert small["intermediates"]["stage_3_output"][0].shape == (1, 3, 3, 768)
+    small = shapes(ConvNeXt(stem="small", blocks=(1, 1, 1, 1)), jnp.zeros((1, 28, 28, 1)))
+    assert small["stage_3_output"] == (1, 3, 3, 768)
 
 
 def test_an_image_that_cannot_be_halved_so_often_is_refused():
@@ -97,8 +105,9 @@ def test_an_image_that_cannot_be_halved_so_often_is_refused():
 
 @pytest.mark.parametrize("norm", ["layernorm", "batchnorm", "none"])
 def test_every_form_gives_finite_gradients(norm):
-    model = tiny(norm=norm, dtype="bfloat16", activation="relu", stochastic_depth=0.3, standardized=norm == "none")
-    variables = jax.jit(model.init)(jax.random.key(0), X)
+    fields = {"activation": "relu", "stochastic_depth": 0.3, "standardized": norm == "none"}
+    model = tiny(norm=norm, dtype="bfloat16", blocks=(1, 1), **fields)
+    variables = drawn(model, X)
 
     def loss(params):
         state = {"batch_stats": variables.get("batch_stats", {})}

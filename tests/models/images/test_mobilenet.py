@@ -1,4 +1,4 @@
-import functools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -47,9 +47,6 @@ TINY = {
         "features": 24,
     },
 }
-
-
-ALL = [MobileNetV2, *[pytest.param(model, marks=pytest.mark.slow) for model in TINY if model is not MobileNetV2]]
 
 
 def initial(model, x):
@@ -112,32 +109,40 @@ def test_the_largest_sizes_have_the_published_number_of_parameters():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ALL)
-def test_every_form_learns(model):
-    for fields in ({}, {"norm": "groupnorm", "depthwise": False, "residual": False}):
-        network = tiny(model, **fields, **({} if model is MobileNetV3 else {"blocks": (1, 1)}))
-        variables = drawn(network, X)
-        labels = jnp.asarray([4, 0, 7])
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        (MobileNet, {"blocks": (1, 1)}),
+        (MobileNetV2, {"blocks": (1, 1), "norm": "groupnorm", "depthwise": False, "residual": False}),
+        (MobileNetV3, {}),
+        (EfficientNet, {"blocks": (1, 1)}),
+    ],
+)
+def test_it_learns(model, fields):
+    """Of all but the first the blocks are the same, so one of them learns in the other form."""
+    network = tiny(model, **fields)
+    variables, labels = drawn(network, X), jnp.asarray([4, 0, 7])
 
-        def loss(params, network=network, variables=variables, labels=labels):
-            state = {"batch_stats": variables.get("batch_stats", {})}
-            logits, _ = network.apply({"params": params, **state}, X, train=True, mutable=["batch_stats"])
-            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    def loss(params):
+        state = {"batch_stats": variables.get("batch_stats", {})}
+        logits, _ = network.apply({"params": params, **state}, X, train=True, mutable=["batch_stats"])
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-        @jax.jit
-        def step(params, loss=loss):
-            value, gradient = jax.value_and_grad(loss)(params)
-            return value, jax.tree.map(lambda leaf, slope: leaf - 0.05 * slope, params, gradient)
+    @jax.jit
+    def step(params):
+        value, gradient = jax.value_and_grad(loss)(params)
+        return value, jax.tree.map(lambda leaf, slope: leaf - 0.05 * slope, params, gradient)
 
-        params, losses = variables["params"], []
-        for _ in range(4):
-            value, params = step(params)
-            losses.append(float(value))
-        assert losses[-1] < losses[0], fields
+    params, losses = variables["params"], []
+    for _ in range(4):
+        value, params = step(params)
+        losses.append(float(value))
+    assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("model", ALL)
+@pytest.mark.parametrize("model", TINY)
 def test_every_part_can_be_exchanged(model):
+    """Numbers are computed of the two kinds of blocks there are."""
     variants = [
         {"norm": "none", "standardized": True},
         {"norm": "groupnorm", "squeeze_excitation": 2, "activation": "gelu"},
@@ -146,9 +151,10 @@ def test_every_part_can_be_exchanged(model):
     for fields in variants:
         network = tiny(model, **fields)
         variables = drawn(network, X)
-        logits = jax.jit(network.apply)(variables, X)
+        computed = model in (MobileNet, MobileNetV2)
+        logits = (jax.jit(network.apply) if computed else partial(jax.eval_shape, network.apply))(variables, X)
         assert logits.shape == (3, 10) and logits.dtype == jnp.float32
-        assert np.all(np.isfinite(logits))
+        assert not computed or np.all(np.isfinite(logits))
         norms = ["norm" in "/".join(map(str, path)) for path, _ in jax.tree.leaves_with_path(variables["params"])]
         assert any(norms) == (fields.get("norm") != "none")
 
@@ -218,7 +224,8 @@ def test_the_reduced_width_follows_each_paper():
 
 
 def test_padding_like_tensorflow_differs_only_where_an_even_side_is_halved():
-    models = [tiny(EfficientNet, padding=padding) for padding in ("same", "centred")]
+    one_block = {"kernels": (3,), "expansions": (1,), "channels": (8,), "blocks": (1,), "strides": (2,)}
+    models = [tiny(EfficientNet, padding=padding, **one_block) for padding in ("same", "centred")]
     for x, equal in ((X, True), (X[:, :10, :12], False)):
         variables = drawn(models[0], x)
         one, other = (jax.jit(model.apply)(variables, x) for model in models)
@@ -231,8 +238,7 @@ def test_early_blocks_of_v3_have_their_own_activation():
     everywhere = tiny(MobileNetV3, activation="relu", early=2)
     variables = drawn(models[0], x)
     first, other, same = (
-        jax.jit(functools.partial(model.apply, mutable=["intermediates"]))(variables, x)
-        for model in (*models, everywhere)
+        jax.jit(partial(model.apply, mutable=["intermediates"]))(variables, x) for model in (*models, everywhere)
     )
     assert not np.allclose(first[1]["intermediates"]["pooled"][0], other[1]["intermediates"]["pooled"][0])
     np.testing.assert_array_equal(same[0], first[0])
@@ -248,17 +254,16 @@ def test_ends_of_a_lite_network_do_not_scale():
 
 @pytest.mark.slow
 def test_stochastic_depth_leaves_out_branches_in_training_only():
-    network = tiny(EfficientNet, stochastic_depth=0.9)
+    network = tiny(EfficientNet, kernels=(3,), expansions=(1,), channels=(8,), blocks=(2,), strides=(1,))
     variables = drawn(network, X)
-    plain = network.clone(stochastic_depth=0.0)
-    np.testing.assert_array_equal(*(jax.jit(model.apply)(variables, X) for model in (network, plain)))
-    trained = [
-        jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))(
-            variables, X, rngs={"dropout": jax.random.key(1)}
-        )[0]
-        for model in (network, plain)
-    ]
-    assert not np.allclose(*trained)
+
+    def run(rate, train):
+        model = network.clone(stochastic_depth=rate)
+        return model.apply(variables, X, train=train, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)})[0]
+
+    assert not np.allclose(*(jax.jit(partial(run, rate, True))() for rate in (0.9, 0.0)))
+    evaluated = [jax.jit(partial(run, rate, False)).lower().as_text() for rate in (0.9, 0.0)]
+    assert evaluated[0] == evaluated[1]
 
 
 def test_networks_that_no_library_has_have_no_names():

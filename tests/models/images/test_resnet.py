@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,8 @@ import pytest
 from research.models.images.residual.resnet import ResNet, resnet, se_resnet
 from tests.golden.comparison import assert_golden, drawn, golden, parameters
 from tests.golden.drawing import images
+from tests.models.images.small_images import drawn as random
+from tests.models.images.small_images import intermediates, shapes
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(3, 13, 11, 3)), jnp.float32)
 
@@ -38,36 +42,32 @@ def test_published_sizes_have_the_published_number_of_parameters():
     assert parameters(resnet(50, stride_at="first")) == published[50]
 
 
+def initial(model):
+    return jax.jit(model.init)(jax.random.key(0), X)
+
+
 def tiny(**fields):
     return ResNet(**{"blocks": (1, 2), "width": 4, "stem": "small", **fields})
 
 
 def test_a_block_whose_branch_is_zero_is_the_identity_where_it_is_residual():
-    model = tiny(blocks=(3,), zero_init=True)
-    variables = model.init(jax.random.key(0), X)
-    _, found = model.apply(variables, X, mutable=["intermediates"])
-    stem, stage = (found["intermediates"][name][0] for name in ("stem_output", "stage_0_output"))
-    np.testing.assert_array_equal(stem, stage)
-    _, found = tiny(blocks=(3,), zero_init=True, residual=False).apply(variables, X, mutable=["intermediates"])
-    assert not np.any(found["intermediates"]["stage_0_output"][0])
+    model = tiny(blocks=(2,), zero_init=True)
+    variables = initial(model)
+    found = intermediates(model, variables, X)
+    np.testing.assert_array_equal(found["stem_output"], found["stage_0_output"])
+    assert not np.any(intermediates(model.clone(residual=False), variables, X)["stage_0_output"])
 
 
 def test_a_preactivated_stack_adds_to_what_enters_without_an_activation_after_it():
     model = tiny(blocks=(2,), preactivation=True, zero_init=True)
-    variables = model.init(jax.random.key(0), X)
-    _, found = model.apply(variables, X, mutable=["intermediates"])
-    stem, stage = (found["intermediates"][name][0] for name in ("stem_output", "stage_0_output"))
-    np.testing.assert_array_equal(stem, stage)
-    assert np.min(stem) < 0  # no activation has cut it
+    found = intermediates(model, initial(model), X)
+    np.testing.assert_array_equal(found["stem_output"], found["stage_0_output"])
+    assert np.min(found["stem_output"]) < 0  # no activation has cut it
 
 
-@pytest.mark.slow
 def test_stages_halve_the_image_and_double_the_channels():
     model = tiny(blocks=(1, 1, 1), block="bottleneck", stem="imagenet")
-    x = jnp.zeros((2, 41, 67, 3))
-    _, found = model.apply(model.init(jax.random.key(0), x), x, mutable=["intermediates"])
-    shapes = {name: value[0].shape for name, value in found["intermediates"].items()}
-    assert shapes == {
+    assert shapes(model, jnp.zeros((2, 41, 67, 3))) == {
         "stem_output": (2, 11, 17, 4),
         "stage_0_output": (2, 11, 17, 16),
         "stage_1_output": (2, 6, 9, 32),
@@ -78,18 +78,21 @@ def test_stages_halve_the_image_and_double_the_channels():
 
 def test_where_a_bottleneck_shrinks_changes_the_numbers_and_nothing_else():
     one, other = (tiny(block="bottleneck", blocks=(1, 1), stride_at=at) for at in ("first", "spatial"))
-    variables = one.init(jax.random.key(0), X)
-    assert jax.tree.structure(variables) == jax.tree.structure(other.init(jax.random.key(0), X))
-    assert not np.allclose(one.apply(variables, X), other.apply(variables, X))
+    variables = random(one, X)
+    assert jax.tree.structure(variables) == jax.tree.structure(random(other, X))
+    assert not np.allclose(*(jax.jit(model.apply)(variables, X) for model in (one, other)))
 
 
 def test_dropping_every_branch_leaves_the_shortcuts():
-    model = tiny(blocks=(1, 3), stochastic_depth=0.999999)
-    variables = model.init(jax.random.key(0), X)
-    dropped = model.apply(variables, X, train=True, rngs={"dropout": jax.random.key(1)}, mutable=["batch_stats"])[0]
-    assert np.all(np.isfinite(dropped))
-    kept = model.clone(stochastic_depth=0.0).apply(variables, X, train=True, mutable=["batch_stats"])[0]
-    assert not np.allclose(dropped, kept)
-    np.testing.assert_array_equal(
-        model.apply(variables, X), model.clone(stochastic_depth=0.0).apply(variables, X)
-    )  # evaluation drops nothing
+    """The rate grows from zero at the first block, so of a stage of two the second is left out."""
+    model = tiny(blocks=(2,), stochastic_depth=0.999999)
+    variables = random(model, X)
+
+    def run(rate, train):
+        rngs = {"dropout": jax.random.key(1)}
+        return model.clone(stochastic_depth=rate).apply(variables, X, train=train, rngs=rngs, mutable=["batch_stats"])
+
+    dropped, kept = (jax.jit(partial(run, rate, True))()[0] for rate in (0.999999, 0.0))
+    assert np.all(np.isfinite(dropped)) and not np.allclose(dropped, kept)
+    evaluated = [jax.jit(partial(run, rate, False)).lower().as_text() for rate in (0.999999, 0.0)]
+    assert evaluated[0] == evaluated[1]  # evaluation drops nothing
