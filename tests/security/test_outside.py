@@ -2,12 +2,15 @@
 
 import os
 import pty
+import select
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.training import forking
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,58 +84,79 @@ def test_files_have_the_modes_that_the_user_wants_and_the_network_is_not_asked(t
         assert stat.S_IMODE(path.stat().st_mode) == wanted, path
 
 
-TRAIN = [sys.executable, "-m", "experiments.digits_cnn", "--smoke", "--log_every", "1", "--no_pictures"]
+TRAIN = ["--smoke", "--log_every", "1", "--no_pictures", "--steps", "12"]
 
 
-def start(folder, data_dir, *words, **streams):
-    """Begin to train in a process of its own."""
-    command = [*TRAIN, "--steps", "12", "--workdir", str(folder), "--data_dir", data_dir, *words]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **streams)
+def shown(output, words, errors):
+    """Be a run that shows what it does to a file, whatever that is."""
+    os.dup2(os.open(output, os.O_WRONLY | os.O_NOCTTY), 1)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    forking.typed("experiments.digits_cnn", words, str(ROOT), {}, errors)
 
 
-def ended(process, folder):
-    """Wait for a run to end well; return what it said on standard error."""
-    with process:  # which closes its streams
-        said = process.stderr.read()
-    assert process.returncode == 0, said
-    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 14 and (folder / "result.json").exists()
-    return said
+@pytest.fixture
+def start(data_dir, tmp_path):
+    """Begins to train in a folder of that name, and to show that to a file; returns what waits for its good end."""
+
+    def run(name, output, *words):
+        folder, errors = tmp_path / name, tmp_path / f"{name} errors"
+        words = [*TRAIN, "--workdir", str(folder), "--data_dir", data_dir, *words]
+        call = forking.call(shown, str(output), words, str(errors))
+
+        def ended():
+            """Return what it said on standard error."""
+            ended = forking.finish(*call)
+            said = errors.read_text()
+            assert ended.code == 0, (ended.text, said)
+            assert len((folder / "metrics.jsonl").read_text().splitlines()) == 14 and (folder / "result.json").exists()
+            return said
+
+        return ended
+
+    return run
 
 
-@pytest.mark.slow
-@pytest.mark.fault("F31")
-@pytest.mark.parametrize("how", ["lines", "bar"])
-def test_training_goes_on_when_its_terminal_is_gone(how, data_dir, tmp_path):
-    """A terminal that hangs up: writing to it fails from then on."""
-    ours, theirs = pty.openpty()
-    process = start(tmp_path / "run", data_dir, "--progress", how, stdout=theirs)
-    os.close(theirs)
-    os.read(ours, 1)  # the run has begun to show something
-    os.close(ours)
-    said = ended(process, tmp_path / "run")
+def wait_for(reading):
+    """Wait until something is there to be read."""
+    assert select.select([reading], [], [], 240)[0]
+
+
+def assert_said_once(said):
     assert said.count("standard output failed") == 1 and "Traceback" not in said
 
 
 @pytest.mark.slow
 @pytest.mark.fault("F31")
+@pytest.mark.parametrize("how", ["lines", "bar"])
+def test_training_goes_on_when_its_terminal_is_gone(how, start):
+    """A terminal that hangs up: writing to it fails from then on."""
+    ours, theirs = pty.openpty()
+    ended = start("run", os.ttyname(theirs), "--progress", how)
+    wait_for(ours)
+    os.close(theirs)
+    os.close(ours)
+    assert_said_once(ended())
+
+
+@pytest.mark.slow
+@pytest.mark.fault("F31")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
-def test_training_goes_on_when_nobody_reads_or_the_disk_of_its_log_is_full(data_dir, tmp_path):
-    with open("/dev/full", "w") as full:
-        processes = [
-            start(tmp_path / "full", data_dir, stdout=full),
-            start(tmp_path / "pipe", data_dir, stdout=subprocess.PIPE),
-        ]
-    processes[1].stdout.close()
-    for process, name in zip(processes, ("full", "pipe"), strict=True):
-        said = ended(process, tmp_path / name)
-        assert said.count("standard output failed") == 1 and "Traceback" not in said
+def test_training_goes_on_when_nobody_reads_or_the_disk_of_its_log_is_full(start, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    full, piped = start("full", "/dev/full"), start("piped", tmp_path / "pipe")
+    wait_for(reading)
+    os.close(reading)
+    assert_said_once(full())
+    assert_said_once(piped())
 
 
 @pytest.mark.slow
 @pytest.mark.fault("F31")
 def test_training_goes_on_without_any_stream(data_dir, tmp_path):
     """All closed, as a daemon may be started: no file of the run gets the number of standard error."""
-    words = [*TRAIN, "--steps", "12", "--workdir", str(tmp_path / "run"), "--data_dir", data_dir]
+    words = [sys.executable, "-m", "experiments.digits_cnn", *TRAIN]
+    words += ["--workdir", str(tmp_path / "run"), "--data_dir", data_dir]
     script = 'exec "$@" 0<&- 1>&- 2>&-'
     assert subprocess.run(["sh", "-c", script, "sh", *words], cwd=ROOT).returncode == 0
     assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 14
