@@ -167,13 +167,16 @@ def executed(origin, data_dir, programs, tmp_path, monkeypatch):
     for name in ("JUPYTER_PATH", "PYTHONPATH", "PYTHONWARNINGS"):
         monkeypatch.delenv(name, raising=False)
 
-    def run(name, devices):
-        monkeypatch.delenv("XLA_FLAGS", raising=False)
+    def run(name, devices, less=()):
+        """`less` says what a test has less of than a reader: pairs of what the notebook says and what runs instead."""
         if devices > 1:
-            monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={devices}")
+            monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={devices}", prepend=" ")
         folder = tmp_path / "a folder"
         folder.mkdir()
         read = nbformat.read(ROOT / "colab" / f"{name}.ipynb", as_version=4)
+        for said, instead in less:
+            cell = only(cell for cell in read.cells if said in cell.source)
+            cell.source = cell.source.replace(said, instead)
         resources = {"metadata": {"path": str(folder)}}
         asyncio.run(NotebookClient(read, timeout=300, kernel_name="python3", resources=resources).async_execute())
         return Executed(read, folder)
@@ -201,13 +204,12 @@ def lines(folder, split):
     return [line for line in read if line["split"] == split]
 
 
-def only(folders):
-    (found,) = folders
+def only(several):
+    (found,) = several
     return found
 
 
 @pytest.mark.slow
-@pytest.mark.optimized
 def test_quickstart(executed):
     found = executed("quickstart", devices=1)
     assert found.warned == []
@@ -224,19 +226,17 @@ def test_quickstart(executed):
 
 
 @pytest.mark.slow
-@pytest.mark.optimized
 def test_ablation(executed):
-    """56 trials of seven variants, sharded over eight devices, in one session as a reader runs them: twenty seconds."""
-    found = executed("ablation", devices=8)
+    """24 trials of six variants, sharded over four devices, in one session as a reader runs them: twenty seconds."""
+    found = executed("ablation", devices=4, less=[("seeds=8", "seeds=4"), ("(0.0, 0.5)", "(0.5,)")])
     assert found.warned == []
-    assert "shard {'trial': 8}\n" in found.text and "56 trials: 56 done\n" in found.text
+    assert "shard {'trial': 4}\n" in found.text and "24 trials: 24 done\n" in found.text
     placements = list(found.folder.glob("runs/digits_mlp/ablation/groups/*/execution.json"))
     assert {json.loads(path.read_text())["mode"] for path in placements} == {"shard"}
     report, page = found.shown("text/html")
-    rows = re.findall(r"<th[^>]*>([^<]*)</th><td>8</td><td>0\.\d+ ± 0\.\d+</td>", report)
+    rows = re.findall(r"<th[^>]*>([^<]*)</th><td>4</td><td>0\.\d+ ± 0\.\d+</td>", report)
     assert rows == [
         "baseline",
-        "dropout 0.0",
         "dropout 0.5",
         "activation tanh",
         "learning_rate 0.0005",
@@ -248,11 +248,10 @@ def test_ablation(executed):
 
 
 @pytest.mark.slow
-@pytest.mark.optimized
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", [1, 4])
 def test_tpu(executed, devices):
-    """Five runs of 50 or 100 steps of a small GPT under three placements, and a plan: half a minute of mere steps."""
-    found = executed("tpu", devices)
+    """Five runs of a small GPT under three placements, and a plan in a process of its own: twenty seconds."""
+    found = executed("tpu", devices, less=[('"steps": 100', '"steps": 20')])
     assert found.warned == []
     assert f"{devices} x CPU\n" in found.text
     runs = found.folder / "runs" / "text_transformer"
@@ -260,16 +259,15 @@ def test_tpu(executed, devices):
     for name in ("jit", "pmap", "fsdp"):
         losses[name] = [line["loss"] for line in lines(runs / f"{name}-on-{devices}", "train")]
         assert re.search(rf"^ *{name}  test loss \d\.\d{{6}}  \d+\.\d steps/s$", found.text, flags=re.MULTILINE)
-        assert len(losses[name]) == 10 and losses[name] == pytest.approx(losses["jit"], abs=1e-3)
+        assert len(losses[name]) == 2 and losses[name] == pytest.approx(losses["jit"], abs=1e-3)
         assert losses[name][-1] < losses[name][0]
-    (interrupted,) = re.findall(r"stopped at step (\d+) of 100", found.text)
-    assert interrupted == "50"
+    (interrupted,) = re.findall(r"stopped at step (\d+) of 20", found.text)
+    assert interrupted == "10"
     assert (runs / "resumed" / "metrics.jsonl").read_bytes() == (runs / f"jit-on-{devices}/metrics.jsonl").read_bytes()
     assert len(found.shown("image/png")) == 1
 
 
 @pytest.mark.slow
-@pytest.mark.optimized
 def test_probe(executed):
     """It trains a CNN and a Transformer that writes dates, in one session as a reader does: twenty seconds."""
     found = executed("probe", devices=1)
