@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shutil
 import warnings
 from pathlib import Path
 
@@ -69,31 +70,23 @@ def placements(experiment: Experiment, folder: Path, data_dir: str, *names: str)
         "all": Placement(fsdp=2, tensor=2 if experiment.model.partition else 1),
         "pmap": Placement(method="pmap"),
     }
-    for name in names or every:
+    for name in names:
         assert_same(trained(experiment, folder / name, data_dir, every[name]), alone)
-
-
-def cnn(folder: Path, data_dir: str) -> None:
-    """A ResNet: batch norm, dropout, shifts and cutout. `elastic` trains it on meshes that divide its state."""
-    placements(small("mnist5k_resnet"), folder, data_dir, "data", "pmap")
 
 
 def lstm(folder: Path, data_dir: str) -> None:
     """An LSTM: dropout, noise, sequences of differing lengths."""
-    placements(small("vowels_lstm"), folder, data_dir)
+    placements(small("vowels_lstm"), folder, data_dir, "all", "pmap")
 
 
 def transformer(folder: Path, data_dir: str) -> None:
-    """A Transformer over text."""
-    placements(small("text_transformer", **{"model.dropout": 0.1}), folder, data_dir)
+    """A Transformer over text, on meshes with each axis."""
+    placements(small("text_transformer", **{"model.dropout": 0.1}), folder, data_dir, "fsdp", "all", "pmap")
 
 
 def parts(folder: Path, data_dir: str) -> None:
     """A batch in two parts, on one device and on eight; the parts are the same rows."""
-    experiment = small("mnist5k_resnet", accumulation=2)
-    alone = trained(experiment, folder / "one", data_dir, ONE)
-    for name, placement in {"data": Placement(), "pmap": Placement(method="pmap")}.items():
-        assert_same(trained(experiment, folder / name, data_dir, placement), alone)
+    placements(small("mnist5k_resnet", accumulation=2), folder, data_dir, "data", "pmap")
 
 
 def streams(folder: Path, data_dir: str) -> None:
@@ -122,23 +115,27 @@ def references(folder: Path, data_dir: str) -> None:
 
 
 def elastic(folder: Path, data_dir: str) -> None:
-    """Saved on one mesh, restored on any other: the run ends as if it had not been interrupted."""
+    """Saved on one mesh, restored on any other: the run ends as if it had not been interrupted.
+
+    A ResNet: batch norm, dropout, shifts and cutout. `parts` divides its batch alone.
+    """
     experiment = small("mnist5k_resnet")
     alone = trained(experiment, folder / "one", data_dir, ONE)
-    for name, after in {
+    meshes = {
         "one": ONE,
         "eight": Placement(fsdp=8),
         "two": Placement(data=2, fsdp=1),
         "pmap": Placement(method="pmap"),
-    }.items():
-        run = folder / f"then_{name}"
+    }
+    for name, before, after in (
+        ("shards", Placement(data=2, fsdp=4), ("one", "eight", "two", "pmap")),
+        ("replicas", meshes["pmap"], ("one",)),
+    ):
         with pytest.raises(Interrupted):
-            trained(experiment, run, data_dir, Placement(data=2, fsdp=4), stop_after=3)
-        assert_same(trained(experiment, run, data_dir, after), alone)
-    run = folder / "from_replicas"
-    with pytest.raises(Interrupted):
-        trained(experiment, run, data_dir, Placement(method="pmap"), stop_after=3)
-    assert_same(trained(experiment, run, data_dir, ONE), alone)
+            trained(experiment, folder / name, data_dir, before, stop_after=3)
+        for mesh in after:
+            run = shutil.copytree(folder / name, folder / f"{name}_then_{mesh}")
+            assert_same(trained(experiment, run, data_dir, meshes[mesh]), alone)
 
 
 def not_finite(folder: Path, data_dir: str) -> None:
@@ -266,11 +263,22 @@ def attends_in_blocks(folder: Path, data_dir: str) -> None:
             np.testing.assert_allclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE)
 
 
-def hold(law: str, folder: str, data_dir: str) -> None:
-    """Simulate eight devices in this process, and see whether one of the laws above holds."""
+def go_on(run: str, data_dir: str) -> None:
+    """Take up, on eight devices simulated in this process, a run that others began."""
+    simulate()
+    trained(restore(run)[0], Path(run), data_dir, Placement(fsdp=8))
+
+
+def simulate() -> None:
+    """Have eight devices in this process, and warnings be errors."""
     warnings.simplefilter("error")
     jax.config.update("jax_num_cpu_devices", 8)
     jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def hold(law: str, folder: str, data_dir: str) -> None:
+    """Simulate eight devices in this process, and see whether one of the laws above holds."""
+    simulate()
     partition.LEAST_ELEMENTS = 16  # or the small variants would have nothing to divide
     globals()[law](Path(folder), data_dir)
     print("holds", law)

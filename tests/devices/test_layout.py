@@ -4,7 +4,6 @@ from tests.devices import eight_devices
 from tests.training import forking
 
 LAWS = (
-    "cnn",
     "lstm",
     "transformer",
     "parts",
