@@ -1,7 +1,7 @@
 """The compilers of TPUs and GPUs, asked about real steps; `make test-plans` runs this where they are installed.
 
 Every experiment is compiled by one of the two, and one of each kind of layer by both: a step takes each half a
-minute, and test_experiments.py lowers every one for both.
+minute, and test_experiments.py lowers one of each kind of model and task for both.
 """
 
 import importlib
