@@ -32,6 +32,9 @@ smoke = {
     "model.blocks": (1,),
     "model.width": 4,
     "optimizer.warmup": 2,
+    "data.train": "train[:256]",
+    "data.validation": "validation[:64]",
+    "data.test": "test[:64]",
 }
 
 if __name__ == "__main__":

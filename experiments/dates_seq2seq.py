@@ -32,6 +32,7 @@ smoke = {
     "model.hidden": 8,
     "model.embedding": 8,
     "optimizer.warmup": 2,
+    "data.train": "train[:500]",
     "data.validation": "validation[:64]",
     "data.test": "test[:64]",
 }

@@ -31,6 +31,7 @@ smoke = {
     "model.width": 8,
     "model.heads": 2,
     "optimizer.warmup": 2,
+    "data.train": "train[:500]",
     "data.validation": "validation[:64]",
     "data.test": "test[:64]",
 }

@@ -22,7 +22,16 @@ experiment = Experiment(
     batch_size=128,
 )
 
-smoke = {"steps": 6, "batch_size": 16, "model.channels": (4, 8), "model.dense": (16,), "optimizer.warmup": 2}
+smoke = {
+    "steps": 6,
+    "batch_size": 16,
+    "model.channels": (4, 8),
+    "model.dense": (16,),
+    "optimizer.warmup": 2,
+    "data.train": "train[:256]",
+    "data.validation": "validation[:64]",
+    "data.test": "test[:64]",
+}
 
 if __name__ == "__main__":
     main(experiment, smoke=smoke, file=__file__, doc=__doc__)

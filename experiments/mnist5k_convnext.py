@@ -30,6 +30,9 @@ smoke = {
     "model.channels": (4, 8),
     "model.blocks": (1, 1),
     "optimizer.warmup": 2,
+    "data.train": "train[:256]",
+    "data.validation": "validation[:64]",
+    "data.test": "test[:64]",
 }
 
 if __name__ == "__main__":

@@ -24,7 +24,17 @@ experiment = Experiment(
     batch_size=64,
 )
 
-smoke = {"steps": 6, "batch_size": 16, "model.layers": 1, "model.width": 16, "model.heads": 2, "optimizer.warmup": 2}
+smoke = {
+    "steps": 6,
+    "batch_size": 16,
+    "model.layers": 1,
+    "model.width": 16,
+    "model.heads": 2,
+    "optimizer.warmup": 2,
+    "data.train": "train[:256]",
+    "data.validation": "validation[:64]",
+    "data.test": "test[:64]",
+}
 
 if __name__ == "__main__":
     main(experiment, smoke=smoke, file=__file__, doc=__doc__)

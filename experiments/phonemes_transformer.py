@@ -38,7 +38,7 @@ smoke = {
     "model.width": 8,
     "model.heads": 2,
     "optimizer.warmup": 2,
-    "data.train": "train[:2000]",
+    "data.train": "train[:500]",
     "data.validation": "validation[:64]",
     "data.test": "test[:64]",
 }

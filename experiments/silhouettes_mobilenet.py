@@ -41,6 +41,9 @@ smoke = {
     "model.strides": (1, 2),
     "model.features": 8,
     "optimizer.warmup": 2,
+    "data.train": "train[:256]",
+    "data.validation": "validation[:64]",
+    "data.test": "test[:64]",
 }
 
 if __name__ == "__main__":
