@@ -44,8 +44,8 @@ def test_top_k_keeps_the_highest_and_those_equal_to_the_last():
     ],
 )
 def test_top_p_keeps_the_fewest_that_reach_it(p, expected):
-    assert kept(top_p(LOGITS, p)[0]) == expected
     assert kept(jax.jit(top_p)(LOGITS, p)[0]) == expected
+    assert kept(jax.jit(lambda logits: top_p(logits, p))(LOGITS)[0]) == expected
 
 
 def test_top_p_of_one_leaves_all_there_is():
@@ -73,8 +73,9 @@ def test_top_p_takes_each_row_by_itself():
     ],
 )
 def test_tokens_are_drawn_as_often_as_computed_by_hand(options, expected):
-    np.testing.assert_allclose(shares(**options), expected, atol=4 * 0.5 / np.sqrt(20000))
-    assert (shares(**options)[expected == 0] == 0).all()
+    found = shares(**options)
+    np.testing.assert_allclose(found, expected, atol=4 * 0.5 / np.sqrt(20000))
+    assert (found[expected == 0] == 0).all()
 
 
 def test_draws_are_a_function_of_the_key_and_rows_are_independent():
@@ -88,9 +89,8 @@ def test_temperature_and_p_are_arguments_and_map():
     traced = jax.jit(chex.assert_max_traces(lambda t, p: sample(jax.random.key(0), LOGITS, temperature=t, p=p), n=1))
     found = [traced(t, p)[0] for t, p in ((0.01, 1.0), (100.0, 0.01))]
     assert found == [1, 1]
-    many = jax.vmap(lambda t: sample(jax.random.key(3), jnp.tile(LOGITS, (500, 1)), temperature=t))(
-        jnp.array([0.05, 5.0])
-    )
+    warmed = jax.vmap(lambda t: sample(jax.random.key(3), jnp.tile(LOGITS, (500, 1)), temperature=t))
+    many = jax.jit(warmed)(jnp.array([0.05, 5.0]))
     assert (many[0] == 1).all() and len(np.unique(many[1])) == 5
 
 
@@ -142,7 +142,7 @@ def test_a_language_model_writes_what_it_would_without_a_cache():
     """At a temperature near zero; the prompts differ in length."""
     model = TransformerLanguageModel(layers=2, width=12, heads=3, vocabulary=11, positions="alibi")
     tokens, lengths = np.random.default_rng(0).integers(0, 11, (2, 4)), np.array([4, 2])
-    variables = model.init(jax.random.key(0), tokens)
+    variables = jax.jit(model.init)(jax.random.key(0), tokens)
 
     @jax.jit
     def write(variables):

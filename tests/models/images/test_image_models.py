@@ -1,5 +1,8 @@
 """What every model of images answers, as a training step sees it."""
 
+import functools
+
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,9 +11,13 @@ import pytest
 
 from research import models
 from research.data import Images
-from research.experiment import replace, spec
+from research.experiment import replace, spec, split
 from research.kernels.choice import forward_mode
 from research.models.images.fields import ImageClassifierFields
+from research.optimization import Optimizer
+from research.training.update.shapes import abstract_state
+from research.training.update.step import train_step
+from tests.models.images.small_images import drawn
 from tests.training.one_step import assert_a_step_keeps_the_promises_of_a_run
 
 INVERTED = {"channels": (8, 8), "strides": (1, 2), "stem": "small", "stochastic_depth": 0.1}
@@ -69,7 +76,7 @@ def test_forward_mode_is_there_where_it_is_asked_for(name):
 def test_forward_mode_is_the_derivative_of_reverse_mode(name):
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
     model = getattr(models, name)(**SMALL[name])
-    variables = dict(jax.jit(model.init)(jax.random.key(0), x))
+    variables = drawn(model, x)
     params = variables.pop("params")
     direction = jax.tree.map(jnp.cos, params)
 
@@ -85,22 +92,45 @@ def test_forward_mode_is_the_derivative_of_reverse_mode(name):
     np.testing.assert_allclose(tangent, expected, rtol=1e-4)
 
 
+RUN = ("AlexNet", "ConvNeXt", "EfficientNet", "Mixer")
+"""Models whose step is run: between them they have every kind of layer, and what else of a step is asked is the same.
+
+Whole runs of `CNN` and `ResNet` are in `test_every_family.py`; the largest of the others learn in tests of their own.
+"""
+
+
 @pytest.fixture(scope="module")
-def on_mnist(experiment):
-    """Images as they are: what else becomes of them is the same for every model, and compiles for longer than some."""
-    return replace(experiment, {"data": Images("mnist5k"), "batch_size": 8, "optimizer.warmup": 0})
+def in_bfloat16(experiment):
+    """A run of each model on images as they are: what else becomes of them is the same for every model."""
+    on_mnist = replace(experiment, {"data": Images("mnist5k"), "batch_size": 8, "optimizer.warmup": 0})
+
+    def with_model(name):
+        model = getattr(models, name)(**{**SMALL[name], "dropout": 0.2, "dtype": "bfloat16"})
+        return replace(on_mnist, {"model": model})
+
+    return with_model
 
 
 @pytest.mark.slow
 @pytest.mark.fault("F1", "F21")
-@pytest.mark.parametrize("name", SMALL)
-def test_a_training_step_in_bfloat16_runs_and_lowers_for_every_platform(name, on_mnist):
-    """Of `InceptionV3`, the largest of them, half a minute is to trace, lower and compile one program."""
-    model = getattr(models, name)(**{**SMALL[name], "dropout": 0.2, "dtype": "bfloat16"})
-    generator = np.random.default_rng(0)
+@pytest.mark.parametrize("name", RUN)
+def test_a_training_step_in_bfloat16_runs_and_lowers_for_every_platform(name, in_bfloat16):
+    generator, experiment = np.random.default_rng(0), in_bfloat16(name)
     raw = {"image": generator.integers(0, 256, (8, 28, 28, 1), np.uint8), "label": np.arange(8, dtype=np.int32)}
-    experiment = replace(on_mnist, {"model": model})
     assert {key: (value.shape, value.dtype) for key, value in raw.items()} == {
         key: (item.shape, item.dtype) for key, item in spec(experiment).items()
     }
     assert "bf16" in assert_a_step_keeps_the_promises_of_a_run(experiment, raw)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SMALL.keys() - set(RUN)))
+def test_a_training_step_in_bfloat16_keeps_the_kinds_of_its_state_and_lowers_for_every_platform(name, in_bfloat16):
+    """What of a step is a model's own: the shapes and types that it hands on, and what it is made of."""
+    experiment = replace(in_bfloat16(name), {"optimizer": Optimizer("sgd")})  # the shortest, for it is the same for all
+    (program, hyperparameters), state = split(experiment), abstract_state(experiment)
+    step = jax.jit(functools.partial(train_step, program)).trace(hyperparameters, state, spec(experiment))
+    after, metrics = step.out_info
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+    assert metrics["objective"].dtype == jnp.float32
+    assert "bf16" in step.lower(lowering_platforms=("cpu", "cuda", "tpu")).as_text()
