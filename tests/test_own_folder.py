@@ -31,6 +31,7 @@ def typed(folder, argv):
     return done.returncode, done.stdout.partition("\n")[0], done.stderr
 
 
+@pytest.mark.fault("F54")
 @pytest.mark.parametrize("name", ["research/__init__.py", "research.py"])
 def test_it_is_named_in_one_sentence(name, tmp_path):
     file = tmp_path / name

@@ -52,6 +52,7 @@ class Failing(io.TextIOWrapper):
         return 0
 
 
+@pytest.mark.fault("F53")
 @pytest.mark.fault("F31")
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_an_encoding_that_lacks_our_signs_changes_no_exit_code(encoding, run, study, data_dir):

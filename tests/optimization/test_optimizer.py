@@ -155,6 +155,7 @@ def test_decay_spares_biases_and_norms():
     chex.assert_trees_all_close(updates, expected, rtol=1e-6)
 
 
+@pytest.mark.fault("F43")
 def test_a_scan_over_layers_decays_what_a_loop_over_them_does():
     """It stacks biases and scales, so that the number of axes no longer tells them."""
 
@@ -167,6 +168,7 @@ def test_a_scan_over_layers_decays_what_a_loop_over_them_does():
     assert masks(scan=True) == masks(scan=False) and set(masks(scan=True).values()) == {True, False}
 
 
+@pytest.mark.fault("F44")
 def test_l1_leaves_a_weight_at_zero():
     params = {"kernel": jnp.array([[0.0, 2.0, -3.0]])}
     slope = jax.grad(Optimizer("sgd", l1=0.5).penalty)(params)["kernel"]

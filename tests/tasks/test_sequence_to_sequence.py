@@ -113,6 +113,7 @@ def test_exact_match_and_bleu_of_what_is_written():
     assert np.isnan(list(task.summarize(nothing).values())).all() and task.objective(nothing) == 0
 
 
+@pytest.mark.fault("F37")
 def test_unknown_tokens_match_none():
     """Nor each other: what the two stand for may differ."""
     rows, lengths = np.array([[5, UNKNOWN, 6, 7]]), np.array([4])

@@ -16,6 +16,7 @@ from tests.ablation.store.trials import finish
 STUDY = Study(one_at_a_time({"model.dropout": (0.0,)}), seeds=1)
 
 
+@pytest.mark.fault("F51")
 @pytest.mark.parametrize(
     ("study", "message"),
     [

@@ -26,6 +26,7 @@ def fill(monkeypatch):
     monkeypatch.setattr(Path, "write_text", write_text)
 
 
+@pytest.mark.fault("F52")
 @pytest.mark.fault("F32")
 def test_a_claim_that_could_not_be_written_is_none(tmp_path, monkeypatch):
     with Claims() as claims:

@@ -25,6 +25,7 @@ def finish_all(store, better="dropout 0.0"):
             finish(store, trial, accuracy=0.5 + trial.seed / 100 + 0.3 * (trial.cell.name == better))
 
 
+@pytest.mark.fault("F49")
 def test_seeds_that_are_added_after_looking_are_remembered_and_said(experiment, tmp_path):
     store = Store.open(tmp_path, experiment, STUDY)
     assert Store.open(tmp_path, experiment, Study(STUDY.cells, seeds=4)).history == History(), "nobody has looked"
@@ -108,6 +109,7 @@ def test_a_setting_that_diverged_never_wins(experiment, tmp_path):
     assert [cell.tuned for cell in store.cells()] == ["learning_rate 0.1"]
 
 
+@pytest.mark.fault("F50")
 def test_a_search_is_never_tested(experiment, tmp_path):
     store = Store.open(tmp_path, experiment, STUDY)
     finish_all(store)

@@ -282,6 +282,7 @@ def test_damaged_pixels_are_named_when_they_are_read(folder):
         assert str(caught.value).startswith(f"{len(records)} images cannot be used:\n")
 
 
+@pytest.mark.fault("F42")
 @pytest.mark.fault("F29")
 def test_all_that_are_damaged_are_named_at_once(folder):
     first, second, *_ = sorted(folder.glob("*/*.png"))

@@ -35,6 +35,7 @@ def test_an_infinite_number_is_refused_wherever_it_is(number, tmp_path):
         assert found["c"] == [1]
 
 
+@pytest.mark.fault("F41")
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_two_arrays_of_one_name_are_refused(tmp_path):
     """Which of them is meant nobody can tell, and NumPy takes the last."""

@@ -18,6 +18,7 @@ class Source(list):
         return [self[key] for key in keys]
 
 
+@pytest.mark.fault("F40")
 def test_a_label_that_there_is_not_is_named_when_it_is_read():
     labels = [0, 2, 1, 3, 2, -1]
     source = Source({"label": label, "image": 99} for label in labels)

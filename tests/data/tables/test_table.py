@@ -53,6 +53,7 @@ def test_inputs_are_standardised_by_the_training_split_alone(write):
     np.testing.assert_array_equal(again["features"], arrays["test"]["features"])
 
 
+@pytest.mark.fault("F36")
 @pytest.mark.parametrize("written", [".csv", ".npz"])
 def test_columns_far_from_zero_are_told_apart(written, write, tmp_path):
     """Seconds since 1970 are 70 numbers, of which float32 would make two; a target has to stay in its units."""
@@ -70,6 +71,7 @@ def test_columns_far_from_zero_are_told_apart(written, write, tmp_path):
             Table(path, features=1, target=("time",)).open("train")
 
 
+@pytest.mark.fault("F38")
 def test_rows_that_occur_in_training_too_are_counted(write, caplog):
     """50 rows, each of them twice; among rows that differ in one cell, there is none."""
     twice = Table(write("a,b,y", [(i % 25, i % 25 / 7, i % 25) for i in range(50)]), features=2, target=("y",))

@@ -87,6 +87,7 @@ def test_everything_is_taken_and_a_run_goes_on_from_it(tuned, weights, options, 
     chex.assert_trees_all_equal(begin(tuned, tmp_path / "begun", options), trained)  # nothing begins anew
 
 
+@pytest.mark.fault("F46")
 def test_an_activation_that_no_tensor_tells_is_said(caplog):
     """Published weights of MobileNet v1 are 0.37 off in its logits with relu, to which they fit as well."""
     start = Pretrained("mobilenetv1_100.safetensors", "0")
