@@ -10,9 +10,11 @@ that was changed since. `make test-as-users` has some tests compile all the same
 
 import collections
 import gc
+import hashlib
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import chex
@@ -190,13 +192,17 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture
 def files_read(monkeypatch):
-    """How often a CSV file of a user's was parsed and digested in a test."""
+    """How often a CSV file of a user's was parsed and digested in a test; files of a run are digested too."""
     counts = {"read": 0, "file_digest": 0}
-    for module, name in ((files.csv_files, "read"), (files.hashlib, "file_digest")):
 
-        def counted(*arguments, of=getattr(module, name), name=name):
+    def counted(of, name):
+        def call(*arguments):
             counts[name] += 1
             return of(*arguments)
 
-        monkeypatch.setattr(module, name, counted)
+        return call
+
+    monkeypatch.setattr(files.csv_files, "read", counted(files.csv_files.read, "read"))
+    digesting = types.SimpleNamespace(file_digest=counted(hashlib.file_digest, "file_digest"))
+    monkeypatch.setattr(files, "hashlib", digesting)
     return counts

@@ -88,7 +88,7 @@ def test_the_tests_that_are_tried_are_those_of_the_room():
     ]
     assert named_tests("research/ablation/report/tables.py", ROOT) == ["tests/ablation/report/test_report.py"]
     assert named_tests("research/launch.py", ROOT) == ["tests/test_launch.py"]
-    of_commands = ("", "_baselines", "_power", "_studies", "_study_flags")
+    of_commands = ("", "_baselines", "_help", "_power", "_studies", "_study_flags")
     assert room_tests("research/cli/runs.py", ROOT) == [f"tests/test_cli{part}.py" for part in of_commands]
     assert {"tests/test_fields.py", "tests/test_cli.py"} < set(room_tests("research/launch.py", ROOT))
     assert {Path(test).parts[1] for test in room_tests("research/data/batching/order.py", ROOT)} == {"data"}

@@ -36,7 +36,7 @@ class Flag(NamedTuple):
     meaning: str
 
 
-class Group(NamedTuple):
+class FlagGroup(NamedTuple):
     """The flags of one value, which begin with `path` and a dot, unless that is ""."""
 
     path: str
@@ -58,7 +58,7 @@ def short_help(default: Any, usage: str, doc: str, commands: Sequence[str]) -> s
     lines = [f"usage: {usage} [FLAGS]", "", *doc.strip().splitlines(), "", *textwrap.wrap(told, width), ""]
     found = sorted(groups(default, type(default).__name__.lower()), key=lambda group: group.path.count("."))
     column = min(max(len(flag.name) for group in found for flag in group.flags), 32)
-    left: list[Group] = []
+    left: list[FlagGroup] = []
     for index, group in enumerate(found, start=1):
         others = {_owner(other) for other in (*left, *found[index:])}  # have two lines each, if they must
         room = LINES - len(lines) - 2 * len(others) - 3
@@ -76,7 +76,7 @@ def short_help(default: Any, usage: str, doc: str, commands: Sequence[str]) -> s
     return "\n".join([*lines, "", f"--help_all shows all {count} flags, and what each takes."])
 
 
-def groups(node: Any, title: str, path: str = "", annotation: Any = Any) -> Iterator[Group]:
+def groups(node: Any, title: str, path: str = "", annotation: Any = Any) -> Iterator[FlagGroup]:
     """Yield the flags of a value or a tuple of some, then those of the values in it."""
     meanings, flags, inner = documented(node.__class__), [], []
     for name, child, kind in children(node, annotation):
@@ -86,7 +86,7 @@ def groups(node: Any, title: str, path: str = "", annotation: Any = Any) -> Iter
         elif not _names_values(kind):  # what holds none of them now has no flag
             flags.append(Flag(f"--{below}", _text(child), meanings.get(name, "")))
     if flags:
-        yield Group(path, title, tuple(flags))
+        yield FlagGroup(path, title, tuple(flags))
     for each in inner:
         yield from groups(*each)
 
@@ -137,7 +137,7 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _owner(group: Group) -> str:
+def _owner(group: FlagGroup) -> str:
     """Return by which name groups that do not fit are counted together."""
     return ".".join(group.path.split(".")[:3]) or group.title
 

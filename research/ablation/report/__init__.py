@@ -9,7 +9,7 @@ from research.ablation.report.captions import caption, doubtful, findings, minim
 from research.ablation.report.entries import Column, Entry, Receipt, ReportTable, Row, Verdict
 from research.ablation.report.learning_curves import Curve, Curves, curves
 from research.ablation.report.tables import merge, table
-from research.ablation.report.writing import Report, report_on, tabulate, write_report
+from research.ablation.report.writing import StudyReport, report_on, tabulate, write_report
 
 __all__ = [
     "Column",
@@ -17,9 +17,9 @@ __all__ = [
     "Curves",
     "Entry",
     "Receipt",
-    "Report",
     "ReportTable",
     "Row",
+    "StudyReport",
     "Verdict",
     "caption",
     "curves",

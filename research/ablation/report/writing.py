@@ -25,7 +25,7 @@ from research.training.storage.files import write
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class StudyReport:
     """What one study or several found, and the files that say so."""
 
     table: ReportTable
@@ -59,7 +59,7 @@ def report_on(
     output: str | Path | None = None,
     title: str = "",
     test: Test | None = None,
-) -> Report:
+) -> StudyReport:
     """Write the report of a study, as far as it has come, and return it; of several studies one of all.
 
     Args:
@@ -85,7 +85,7 @@ def report_on(
         shown = found[0][0]
     learning = tuple(curves for _, curves in found)
     folder = output or (stores[0].root if len(stores) == 1 else "report")
-    return Report(shown, learning, write_report(folder, shown, learning))
+    return StudyReport(shown, learning, write_report(folder, shown, learning))
 
 
 def tabulate(store: Store, title: str = "", test: Test | None = None) -> tuple[ReportTable, Curves]:
