@@ -10,8 +10,9 @@ harmless    every answer is what it was
 silent      an answer is another one, without a word; the exit code is then 1
 traceback   what came was no sentence; the exit code is then 1
 
-500 flips in the 47 files of the run: 163 detected, 337 harmless, as the older checkpoint is not asked and parts of a
-checkpoint are not read. A flip takes 0.2 s of a CPU in a run and 0.5 s in a study.
+Of 500 flips in the 47 files of the run 167 were detected and 333 harmless, of 500 in the 102 files of the study 193 and
+307; none was silent (commit 85ee06d). Harmless are those in an older checkpoint, which nobody asks for, in parts of a
+checkpoint that are not read, and in pictures. A flip takes 0.2 s of a CPU in a run and 0.5 s in a study.
 """
 
 import argparse
