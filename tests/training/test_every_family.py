@@ -2,7 +2,8 @@
 
 How a run is stopped and resumed depends on the kinds of things that it carries and draws, of which `WHOLE` has each
 (`tests/families.py`); a family is compiled once, and what is done to it starts from copies of its folder and uses the
-same programs. Of the others a step is asked what a run depends on; of models of images test_image_models.py asks it.
+same programs. Of the others a step is asked what a run depends on; of models of images test_image_models.py asks it,
+where four that have every kind of layer stand for all.
 What happens to files depends on the tree of a state alone, which test_integrity.py tries untrained; here three stand
 for all.
 """
