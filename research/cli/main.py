@@ -1,10 +1,11 @@
 """From a command line to an exit code."""
 
+import dataclasses
 import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +26,11 @@ from research.cli.studies.power import Power, power
 from research.cli.studies.reporting import Report, report
 from research.cli.studies.verifying import Verify, verify
 from research.errors import RunError, UsageError, suggestion
-from research.experiment import Experiment, RunOptions, classes, replace
+from research.experiment import Experiment, RunOptions, classes, difference, replace, value_at
+from research.fields import is_value
+
+Fit = Callable[[Experiment, Set[str], str | None], Experiment]
+"""Gives an experiment what is found in its data, but for what flags gave, such as `research.experiment.fit`."""
 
 COMMANDS = ("train", "evaluate", "predict", "describe", "rollback", "plan", "ablate", "report", "power", "verify")
 
@@ -36,6 +41,7 @@ def main(
     smoke: Mapping[str, Any] | None = None,
     studies: Mapping[str, Study] | None = None,
     baselines: Mapping[str, Baseline] | None = None,
+    fit: Fit | None = None,
     file: str,
     doc: str | None = None,
     arguments: Sequence[str] | None = None,
@@ -47,6 +53,8 @@ def main(
         smoke: overrides that make it run in seconds, for `--smoke`, which is refused without.
         studies: its ablations by name, for `ablate`.
         baselines: simple methods by name, fitted to the same splits and shown beside what it comes to.
+        fit: what follows where flags change the data: it gives the value that is meant from the one that the flags
+            gave, the dotted paths that were typed, and where datasets are kept.
         file: the module's `__file__`; its stem names the experiment.
         doc: the module's docstring, shown by `--help`.
         arguments: the command line; default `sys.argv[1:]`.
@@ -56,7 +64,7 @@ def main(
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         words = list(sys.argv[1:] if arguments is None else arguments)
-        run(experiment, smoke, studies or {}, baselines or {}, Path(file).stem, doc or "", words)
+        run(experiment, smoke, studies or {}, baselines or {}, fit, Path(file).stem, doc or "", words)
         sys.stdout.flush()
     except UsageError as error:
         leave(2, f"error: {error}")
@@ -93,6 +101,7 @@ def run(
     smoke: Mapping[str, Any] | None,
     studies: Mapping[str, Study],
     baselines: Mapping[str, Baseline],
+    fit: Fit | None,
     name: str,
     doc: str,
     arguments: list[str],
@@ -113,6 +122,8 @@ def run(
     def parsed(default: Any) -> Any:
         """Return the command's arguments."""
         given = parse(default, name, doc, arguments)
+        if fit is not None and getattr(given, "experiment", changed).data != changed.data:
+            given = dataclasses.replace(given, experiment=fitted(fit, given, arguments))
         devices.keep_programs_and_memory()  # not before: whoever asks for help gets no folder
         return given
 
@@ -137,6 +148,19 @@ def run(
             power(parsed(Power(tyro.MISSING, tyro.MISSING)), classes(experiment))
         case "verify":
             verify(parsed(Verify(tyro.MISSING, tyro.MISSING, tyro.MISSING)), classes(experiment))
+
+
+def fitted(fit: Fit, given: Any, arguments: Sequence[str]) -> Experiment:
+    """Return the experiment of a command's arguments with what is found in its data, and say what that is."""
+    data_dir = getattr(given, "options", given)
+    typed = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in arguments if word.startswith("--")}
+    typed |= {".".join((*path, last.removeprefix("no_"))) for *path, last in (word.split(".") for word in typed)}
+    found = fit(given.experiment, typed, getattr(data_dir, "data_dir", None))
+    print(f"found in {found.data.name}:")
+    for path in difference(given.experiment, found):
+        value = value_at(found, path)
+        print(f"  {path} {type(value).__name__ if is_value(value) else value}")
+    return found
 
 
 def module(name: str) -> list[str]:

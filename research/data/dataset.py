@@ -7,7 +7,7 @@ from typing import get_args
 
 from research.data.source import Data
 from research.data.splits import Split
-from research.data.storage import catalog
+from research.data.storage import catalog, digests
 from research.data.storage.records import Part, Source
 from research.errors import UsageError, suggestion
 
@@ -28,6 +28,16 @@ class Dataset(Data):
     """TFDS split expression; None: "validation", or where there is none the last tenth of train, which loses it."""
     test: str | None = None
     """TFDS split expression; None: "test"."""
+    sha256: str = dataclasses.field(default="", kw_only=True)
+    """Digest of the file or folder that is read, as `found` gives it: where it is set, anything else is refused."""
+
+    def digest(self) -> str:
+        """Return the digest of the file or folder at `name`; "" where that is a dataset, whose version is its own."""
+        return ""
+
+    def check_digest(self) -> None:
+        """Raise `UsageError` where what lies at `name` is not what this value is about."""
+        digests.check(self.name, self.sha256, self.digest)
 
     def source(self, split: Split, data_dir: str | None = None) -> Source:
         """Return random access to the examples of a split as TFDS gives them, preparing it where that needs no network.

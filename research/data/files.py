@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from research.data.dataset import Dataset
 from research.data.splits import Split
 from research.data.storage import csv_files, npz_files
+from research.data.tables import packaged
 from research.errors import UsageError, suggestion
 
 Version = tuple[int, int]
@@ -25,6 +27,11 @@ def is_file(name: str) -> bool:
 def is_csv(path: str) -> bool:
     """Return whether a file has rows and columns of text."""
     return path.lower().endswith(".csv")
+
+
+def has_columns(name: str) -> bool:
+    """Return whether what is read has names for its columns: a CSV file, or a packaged table."""
+    return is_csv(name) or packaged.is_packaged(name)
 
 
 def check_unset(dataset: Dataset, kind: Literal["file", "folder"] = "file") -> None:
@@ -68,14 +75,41 @@ def exact(path: str, name: str) -> np.ndarray:
     Raises:
         UsageError: the file cannot be read, has no such column, or holds something else than finite numbers there.
     """
-    contents = _contents(path)
-    kind = "column" if is_csv(path) else "array"
-    if name not in contents:
-        raise UsageError(f'{path} has no {kind} "{name}"{suggestion(name, contents)}')
-    values = contents[name]
+    values = _named(path, name)
     if isinstance(values, str):
         raise UsageError(values)
     return values
+
+
+def words(path: str, name: str) -> tuple[str, ...]:
+    """Return the cells of a column [n] of a CSV file, "" where one is empty.
+
+    Raises:
+        UsageError: the file cannot be read, is no CSV file, or has no such column.
+    """
+    _named(path, name)
+    if not is_csv(path):
+        raise UsageError(f"{path}: words are read from .csv files alone")
+    return _words(path, name, version(path))
+
+
+def are_numbers(path: str, name: str) -> bool:
+    """Return whether a column or array holds nothing but finite numbers and gaps.
+
+    Raises:
+        UsageError: the file cannot be read, or has nothing of that name.
+    """
+    return not isinstance(_named(path, name), str)
+
+
+def is_text(path: str, name: str) -> bool:
+    """Return whether no cell of a column of a CSV file is a number. Raises `UsageError` as `words`."""
+    return is_csv(path) and not are_numbers(path, name) and not any(map(is_number, words(path, name)))
+
+
+def is_number(cell: str) -> bool:
+    """Return whether a cell holds a finite number."""
+    return bool(cell.strip()) and csv_files.number(cell) is not None
 
 
 def place(path: str, row: int) -> str:
@@ -89,11 +123,20 @@ def describe(path: str) -> dict[str, str]:
     Raises:
         UsageError: the file cannot be read.
     """
+    if packaged.is_packaged(path):
+        return {"dataset.json": json.dumps({"dataset": path, **packaged.read()[1]}, indent=2) + "\n"}
     return {"dataset.json": _described(path, version(path))}
+
+
+def digest(path: str) -> str:
+    """Return the digest of a file, as `sha256sum` prints it. Raises `UsageError` where it cannot be read."""
+    return str(json.loads(_described(path, version(path)))["sha256"])
 
 
 def version(path: str) -> Version:
     """Return what changes when a file does. Raises `UsageError` where it is not there."""
+    if packaged.is_packaged(path):
+        return 0, 0
     try:
         status = pathlib.Path(path).expanduser().stat()
     except OSError as error:
@@ -101,9 +144,27 @@ def version(path: str) -> Version:
     return status.st_mtime_ns, status.st_size
 
 
-def _contents(path: str) -> dict[str, np.ndarray | str]:
+def _named(path: str, name: str) -> np.ndarray | str:
+    """Return a column or array, or why it holds no numbers. Raises `UsageError` where there is none of that name."""
+    contents = _contents(path)
+    if name not in contents:
+        raise UsageError(
+            f'{path} has no {"column" if has_columns(path) else "array"} "{name}"{suggestion(name, contents)}'
+        )
+    return contents[name]
+
+
+def _contents(path: str) -> Mapping[str, np.ndarray | str]:
     """Return numbers, or why there are none, of each column or array by name; read again when the file has changed."""
+    if packaged.is_packaged(path):
+        return packaged.read()[0]
     return (_columns if is_csv(path) else _arrays)(path, version(path))
+
+
+@functools.lru_cache(maxsize=2)
+def _words(path: str, name: str, version: Version) -> tuple[str, ...]:
+    """Return the cells of a column."""
+    return csv_files.words(path, name)
 
 
 # Two, because each is as large as its file; a run opens the same one for every split.

@@ -1,7 +1,7 @@
 """What every dataset answers: what an example looks like, how a split is opened, how a batch is prepared."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,17 @@ class Data:
         """Return random access to a split; raise `UsageError` naming what is missing and how to get it."""
         raise NotImplementedError
 
+    def found(self, given: Set[str] = frozenset(), data_dir: str | None = None) -> dict[str, Any]:
+        """Return what examples say of this value's fields, those that are `given` taken as they are.
+
+        Sizes, classes and the digest are those of all examples, means and deviations those of the training split, to
+        three digits of the deviation. It is a function of what is in the files alone, not of where they lie.
+
+        Raises:
+            UsageError: as `open`.
+        """
+        return {}
+
     def trained(self, data_dir: str | None = None) -> Any:
         """Return what gives token ids their meaning, to be compared; None where there are no tokens."""
         return None
@@ -57,6 +68,10 @@ class Data:
     def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
         """Return what the model is given for a raw batch; a `key` means training and feeds augmentation. Pure."""
         raise NotImplementedError
+
+    def preview(self, folder: Path, data_dir: str | None = None) -> dict[str, str]:
+        """Draw into `folder` what was read, as it is in the files; return {file name: what it shows}."""
+        return {}
 
     def illustrate(self, batch: Batch, augmented: Callable[[int], Batch], folder: Path) -> dict[str, str]:
         """Draw into `folder` what training makes of a raw batch; return {file name: what it shows}.

@@ -46,13 +46,18 @@ class Classification(Task):
     auxiliary: Switch = 0.0
     """Weight of the loss of each auxiliary classifier of the model; 0 is off. 0.3 in Inception v1, 0.4 in v3."""
 
+    def width(self, schema: Schema) -> int | None:
+        """Return the number of classes."""
+        label = schema.entries.get("label")
+        return label.classes if isinstance(label, Categorical) else None
+
     def check(self, schema: Schema, outputs: Any) -> None:
         """Raise unless there is one logit per class, and one weight per class where weights are given."""
         self.require_layout(outputs, "[b, classes]")
-        width, label = outputs.shape[-1], schema.entries.get("label")
-        if isinstance(label, Categorical) and width != label.classes:
+        width, classes = outputs.shape[-1], self.width(schema)
+        if classes is not None and width != classes:
             raise UsageError(
-                f"the model gives {width} logits, but the dataset has {label.classes} classes: set model.classes"
+                f"the model gives {width} logits, but the dataset has {classes} classes: set model.classes"
             )
         if self.class_weights is not None and len(self.class_weights) != width:
             raise UsageError(f"task.class_weights has {len(self.class_weights)} weights for {width} classes")

@@ -43,6 +43,11 @@ class MultiLabel(Task):
     positive_weights: tuple[NonNegative, ...] | None = None
     """Factor of each label's loss where it is 1, against its being rare; None weighs both answers alike."""
 
+    def width(self, schema: Schema) -> int | None:
+        """Return the number of labels."""
+        labels = schema.entries.get("labels")
+        return labels.labels if isinstance(labels, Labels) else None
+
     def check(self, schema: Schema, outputs: Any) -> None:
         """Raise unless there is one logit per label, and one weight per label where weights are given."""
         self.require_layout(outputs, "[b, labels]")

@@ -23,7 +23,10 @@ BAND = NormalDist().inv_cdf(0.95)  # a normal variable lies within so many devia
 
 
 class Goal(NamedTuple):
-    """What is to be estimated: values and where they count, [b, k]; an estimate is level + scale * output."""
+    """What is to be estimated: values and where they count, [b, k]; an estimate is level + scale * output.
+
+    Losses are those of standardised values, (value - level) / scale, metrics those of values in their own units.
+    """
 
     value: jax.Array
     present: jax.Array
@@ -57,6 +60,11 @@ class Regression(Task):
     quantiles: tuple[Quantile, ...] = (0.1, 0.5, 0.9)
     """What the quantile loss estimates, from low to high."""
 
+    def width(self, schema: Schema) -> int | None:
+        """Return how many numbers the loss needs for all values."""
+        value = schema.entries.get(self.value)
+        return value.size * self._parts if isinstance(value, Real) else None
+
     def check(self, schema: Schema, outputs: Any) -> None:
         """Raise unless there are as many outputs as the loss needs for every value, and some quantiles."""
         self.require_layout(outputs, "[b, outputs]")
@@ -69,12 +77,11 @@ class Regression(Task):
                 f"task.quantiles are {self.quantiles}, and the median, by which mae and rmse are judged, is not "
                 "between them: add 0.5"
             )
-        width, parts = outputs.shape[-1], self._parts
-        value = schema.entries.get(self.value)
-        if isinstance(value, Real) and value.size * parts != width:
+        width, parts, needed = outputs.shape[-1], self._parts, self.width(schema)
+        if needed is not None and needed != width:
             raise UsageError(
-                f"the model gives {width} outputs, but the {self.loss} loss of {value.size} values needs "
-                f"{value.size * parts}: set model.classes"
+                f"the model gives {width} outputs, but the {self.loss} loss of {needed // parts} values needs "
+                f"{needed}: set model.classes"
             )
         if width % parts:
             raise UsageError(
@@ -84,7 +91,8 @@ class Regression(Task):
 
     def goal(self, batch: Batch) -> Goal:
         """Return what is to be estimated, of the examples that count."""
-        return Goal(batch["target"], batch["present"] & counted(batch)[:, None])
+        present = batch["present"] & counted(batch)[:, None]
+        return Goal(batch["target"], present, batch.get("level", 0.0), batch.get("scale", 1.0))
 
     def measure(self, outputs: jax.Array, batch: Batch) -> Sums:
         """Return sums over a batch: outputs as the loss needs them, entries as `goal` reads them.

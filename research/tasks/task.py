@@ -82,6 +82,10 @@ class Task:
         """
         raise UsageError(f"{self._name} judges nothing but models: it says no way from predictions to outputs")
 
+    def width(self, schema: Schema) -> int | None:
+        """Return how many outputs a model must have for the data; None where the data does not say."""
+        return None
+
     def check(self, schema: Schema, outputs: Any) -> None:
         """Raise `UsageError` unless the model's abstract `outputs` fit the data; called before anything runs.
 

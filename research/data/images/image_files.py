@@ -8,12 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from research.data.storage.folders import together
 from research.errors import UsageError
 
 Result = TypeVar("Result")
-
-NAMED = 20
-"""Files that an error names."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
@@ -63,11 +61,8 @@ def read_all(paths: Iterable[Path], read: Callable[[Path], Result]) -> Iterator[
             yield read(path)
         except UsageError as error:
             refused.append(str(error))
-    if len(refused) > 1:
-        lines = [*refused[:NAMED], *([f"and {len(refused) - NAMED} more"] if len(refused) > NAMED else [])]
-        raise UsageError("\n  ".join([f"{len(refused)} images cannot be used:", *lines]))
     if refused:
-        raise UsageError(refused[0])
+        raise UsageError(together(refused, "images"))
 
 
 def square(image: np.ndarray, side: int) -> np.ndarray:

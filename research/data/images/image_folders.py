@@ -13,7 +13,7 @@ from research.data import splits
 from research.data.images import image_files
 from research.data.images.entries import Entry, image, label
 from research.data.splits import Split
-from research.data.storage import folders
+from research.data.storage import digests, folders
 from research.errors import UsageError
 
 SHARES: dict[Split, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -103,6 +103,24 @@ def source(folder: str, split: Split, uniform: bool) -> Files:
     return Files(parted[split])
 
 
+def digest(folder: str) -> str:
+    """Return the digest of all images of a folder. Raises `UsageError` as `source`."""
+    root = folders.existing(folder)
+    return digests.of_folder((file.path.relative_to(root).as_posix(), file.digest) for file in _read(folder))
+
+
+def side(folder: str, most: int) -> int | None:
+    """Return the side to scale images to, `most` at most; None where all are of one size that is no larger.
+
+    Raises:
+        UsageError: as `source`.
+    """
+    shapes = {file.shape[:2] for file in _read(folder)}
+    if len(shapes) == 1 and max(map(max, shapes)) <= most:
+        return None
+    return min(most, *map(min, shapes))
+
+
 def record(folder: str) -> dict[str, str]:
     """Return `dataset.json`: classes, images of each class and split, copies left out, and a digest of all files.
 
@@ -112,8 +130,6 @@ def record(folder: str) -> dict[str, str]:
     _, class_names = _layout(folder)
     files = _read(folder)
     parted, copies = _parted(files)
-    root = folders.existing(folder)
-    lines = sorted(f"{file.path.relative_to(root).as_posix()}\0{file.digest}\n" for file in files)
     counts = {
         split: np.bincount([file.label for file in part], minlength=len(class_names)).tolist()
         for split, part in parted.items()
@@ -122,7 +138,7 @@ def record(folder: str) -> dict[str, str]:
         "dataset": folder,
         "splits": {split: dict(zip(class_names, count, strict=True)) for split, count in counts.items()},
         "copies_left_out": copies,
-        "sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
+        "sha256": digest(folder),
     }
     return {"dataset.json": json.dumps(described, indent=2) + "\n"}
 

@@ -1,11 +1,12 @@
 """Images of one size and what is told from them: any such TFDS dataset by name, or a folder of one's own."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
+import numpy as np
 
 from research.data.dataset import Dataset
 from research.data.files import check_unset
@@ -17,6 +18,7 @@ from research.data.images.randaugment import STRONGEST, randaugment
 from research.data.schema import Categorical, Labels, Schema
 from research.data.source import Batch
 from research.data.splits import Split
+from research.data.statistics import rounded
 from research.data.storage import catalog
 from research.data.storage.folders import is_folder
 from research.data.storage.records import Records, Source
@@ -26,6 +28,8 @@ from research.fields import Positive, Range, Size, Switch, is_static_zero
 # Folded into the key of a step. From 3 on: `split` in three gives the very keys that folding 0 to 2 in would.
 RANDAUGMENT, CUTOUT, MIXING = range(3, 6)
 AUGMENTED = 7  # columns of the contact sheet besides the first
+LARGEST = 32  # side that images of a folder are scaled to at most where none is given: minutes of training on a CPU
+SAMPLE = 2048  # images that mean and deviation are computed from, at most, as they have to be decoded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Images(Dataset):
 
     def source(self, split: Split, data_dir: str | None = None) -> Source:
         """Return random access to the examples of a split as they are. Raises as `Dataset` and `image_folders`."""
+        self.check_digest()
         if is_folder(self.name):
             return image_folders.source(self.name, split, uniform=self.size is None)
         return super().source(split, data_dir)
@@ -93,8 +98,40 @@ class Images(Dataset):
         entries = self._entries()
         return Records(Entries(self.source(split, data_dir), entries), self.spec())
 
+    def digest(self) -> str:
+        """Return the digest of the folder; "" of a dataset."""
+        return image_folders.digest(self.name) if is_folder(self.name) else ""
+
+    def found(self, given: Set[str] = frozenset(), data_dir: str | None = None) -> dict[str, Any]:
+        """Return the size where images of a folder are large or differ in it, mean and std, and the digest."""
+        size = self.size
+        if is_folder(self.name) and size is None and "size" not in given:
+            size = image_folders.side(self.name, LARGEST)
+        images = dataclasses.replace(self, size=size, sha256="")
+        mean, std = rounded(images.statistics(data_dir))
+        return {"size": size, "mean": mean, "std": std, "sha256": self.digest()}
+
+    def statistics(self, data_dir: str | None = None) -> list[tuple[float, float]]:
+        """Return mean and standard deviation of each channel, pixels being in [0, 1].
+
+        They are those of the training split, or of 2,048 of its images at equal distances.
+        """
+        records = self.open("train", data_dir)
+        rows = np.arange(0, len(records), -(-len(records) // SAMPLE))
+        values = np.arange(256) / 255
+        counts = np.zeros((self.spec()["image"].shape[-1], 256), np.int64)  # exact, so that no order matters
+        for some in np.array_split(rows, -(-len(rows) // 64)):
+            pixels = records[some]["image"]
+            for channel, count in enumerate(counts):
+                count += np.bincount(pixels[..., channel].ravel(), minlength=256)
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        mean = shares @ values
+        std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
+        return list(zip(mean.tolist(), std.tolist(), strict=True))
+
     def files(self, data_dir: str | None = None) -> dict[str, str]:
         """Return `dataset.json`."""
+        self.check_digest()
         return image_folders.record(self.name) if is_folder(self.name) else super().files(data_dir)
 
     def _entries(self) -> dict[str, Entry]:

@@ -1,6 +1,9 @@
 """Labelled sequences of vectors, padded to one length."""
 
 import dataclasses
+from collections.abc import Set
+from pathlib import Path
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +11,14 @@ import numpy as np
 
 from research.data import files
 from research.data.dataset import Dataset
+from research.data.pictures import draw_sequences
 from research.data.schema import Categorical, Length, Real, Schema
 from research.data.series.sequence_files import from_dataset, from_file
 from research.data.source import Batch
 from research.data.splits import Split
+from research.data.statistics import rounded
 from research.data.storage import catalog
-from research.data.storage.records import Records
+from research.data.storage.records import Arrays, Records
 from research.data.transforms import add_noise
 from research.errors import UsageError
 from research.fields import Positive, Size, Switch, is_static_zero
@@ -85,12 +90,8 @@ class Sequences(Dataset):
             UsageError: as `Dataset.source` and `files.numbers`; sequences that are longer than `length`, of another
                 number of channels, or of more classes than this value says.
         """
-        if files.is_file(self.name):
-            files.check_unset(self)
-            arrays, classes = from_file(self.name, split)
-        else:
-            dataset = Dataset(self.name, self.train, self.validation, self.test)
-            arrays, classes = from_dataset(dataset, split, catalog.data_folder(data_dir))
+        self.check_digest()
+        arrays, classes = self._read(split, data_dir)
         features, lengths = arrays["features"], arrays["lengths"]
         n, l, d = features.shape
         if (longest := int(lengths.max())) > self.length:
@@ -134,6 +135,36 @@ class Sequences(Dataset):
         inside = np.arange(self.length) < arrays["lengths"][:, None]  # [n, l]
         steps = arrays["features"][inside].astype(np.float64)  # [steps, d]
         return tuple(steps.mean(axis=0).tolist()), tuple(steps.std(axis=0).tolist())
+
+    def digest(self) -> str:
+        """Return the digest of the file; "" of a dataset."""
+        return files.digest(self.name) if files.is_file(self.name) else ""
+
+    def found(self, given: Set[str] = frozenset(), data_dir: str | None = None) -> dict[str, Any]:
+        """Return length, channels and labels, mean and std of each channel, and the digest."""
+        every = [self._read(split, data_dir) for split in get_args(Split)]
+        arrays, labels = every[0]
+        sizes = {
+            "length": max(int(arrays["lengths"].max()) for arrays, _ in every),
+            "channels": arrays["features"].shape[-1],
+            "labels": labels,
+        }
+        mean, std = rounded(zip(*dataclasses.replace(self, **sizes, sha256="").statistics(data_dir), strict=True))
+        return {**sizes, "mean": mean, "std": std, "sha256": self.digest()}
+
+    def preview(self, folder: Path, data_dir: str | None = None) -> dict[str, str]:
+        """Draw `preview.png`: the first training sequences of some classes."""
+        arrays, _ = self._read("train", data_dir)
+        draw_sequences(arrays["features"], arrays["lengths"], arrays["label"], folder / "preview.png")
+        return {"preview.png": "the first training sequences of some classes, as they were read"}
+
+    def _read(self, split: Split, data_dir: str | None) -> tuple[Arrays, int]:
+        """Return features, lengths and label of a split as they are, and the number of classes."""
+        if files.is_file(self.name):
+            files.check_unset(self)
+            return from_file(self.name, split)
+        dataset = Dataset(self.name, self.train, self.validation, self.test)
+        return from_dataset(dataset, split, catalog.data_folder(data_dir))
 
     def files(self, data_dir: str | None = None) -> dict[str, str]:
         """Return `dataset.json`: where the sequences came from."""

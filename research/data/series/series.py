@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import logging
-from typing import NamedTuple
+from collections.abc import Set
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,12 @@ import numpy as np
 
 from research.data import files, splits
 from research.data.dataset import Dataset
+from research.data.pictures import draw_series
 from research.data.schema import Presence, Real, Schema
 from research.data.series import windows
 from research.data.source import Batch
 from research.data.splits import Split
+from research.data.statistics import rounded
 from research.data.storage import catalog
 from research.data.storage.records import Records, read
 from research.errors import UsageError
@@ -156,6 +160,32 @@ class Series(Dataset):
             value = np.diff(value)
         return float(np.nanmean(value)), float(np.nanstd(value))
 
+    def digest(self) -> str:
+        """Return the digest of the file; "" of a dataset."""
+        return files.digest(self.name) if files.is_file(self.name) else ""
+
+    def found(self, given: Set[str] = frozenset(), data_dir: str | None = None) -> dict[str, Any]:
+        """Return the column where there is one besides the time, presence, mean and std, and the digest."""
+        column = self.column
+        if files.is_file(self.name) and "column" not in given:
+            others = [name for name in files.names(self.name) if name != "time"]
+            column = others[0] if len(others) == 1 else column
+        series = dataclasses.replace(self, column=column, sha256="")
+        mean, std = rounded([series.statistics(data_dir)])
+        return {
+            "column": column,
+            "presence": self.presence or bool(np.isnan(series._points(data_dir).value).any()),
+            "mean": mean[0],
+            "std": std[0],
+            "sha256": self.digest(),
+        }
+
+    def preview(self, folder: Path, data_dir: str | None = None) -> dict[str, str]:
+        """Draw `preview.png`: the series and its splits."""
+        points = self._points(data_dir)
+        draw_series(points.time, points.value, points.spans, folder / "preview.png")
+        return {"preview.png": "the series as it was read, and its splits"}
+
     def files(self, data_dir: str | None = None) -> dict[str, str]:
         """Return `dataset.json`: where the series came from."""
         return files.describe(self.name) if files.is_file(self.name) else super().files(data_dir)
@@ -176,6 +206,7 @@ class Series(Dataset):
 
     def _points(self, data_dir: str | None) -> "Points":
         """Return the series, from its file or dataset."""
+        self.check_digest()
         if files.is_file(self.name):
             files.check_unset(self)
             return from_file(self.name, self.column)

@@ -43,6 +43,17 @@ def read(path: str) -> dict[str, Column]:
     return {name: column.column() for name, column in columns.items()}
 
 
+def words(path: str, name: str) -> tuple[str, ...]:
+    """Return the cells of a column of a file that `read` reads, without the blanks around them."""
+    try:
+        with Path(path).expanduser().open(encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(_lines(text), strict=True)
+            column = _names(next(reader)).index(name)
+            return tuple(cells[column].strip() if cells else "" for cells in reader)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
 def place(path: str, row: int) -> str:
     """Return in words where a row, counted from 0 below the header, is in its file."""
     return f"{path}, line {row + 2}"
@@ -72,15 +83,15 @@ class _Growing:
             return
         numbers = []
         for index, cell in enumerate(cells, row):
-            number = _number(cell or "")
-            if number is None:
+            found = number(cell or "")
+            if found is None:
                 self._numbers, self.rounding = np.empty(0, np.float32), precision.Rounding()
                 self._fault = (
                     f'{place(self._path, index)}, column "{self._name}": "{cell}" is not a finite number; leave the '
                     "cell empty where a value is missing"
                 )
                 return
-            numbers.append(number)
+            numbers.append(found)
         self.add(np.array(numbers))
 
     @property
@@ -266,7 +277,7 @@ def _wrong_lengths(rows: Sequence[Sequence[str]], count: int, path: str, row: in
     return None
 
 
-def _number(cell: str) -> float | None:
+def number(cell: str) -> float | None:
     """Return what a cell holds, NaN where it is empty; None where that is no finite number.
 
     Python reads 2_1 as 21, which in a file is rather a typing error or a label.

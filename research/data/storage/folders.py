@@ -18,6 +18,7 @@ from research.data.splits import Split
 from research.errors import UsageError
 
 SUFFIXES = (".txt", ".md", ".rst", ".py")
+NAMED = 20  # files that an error names
 FEW = 10  # with fewer files the text itself is cut
 
 
@@ -117,6 +118,14 @@ def check_link(path: Path) -> None:
         raise UsageError(f"{path} is a link to a file that is not there; bring it back, or remove the link")
 
 
+def together(refused: Sequence[str], what: str) -> str:
+    """Return as one what is wrong with some files, a line for each: whoever mends one wants to know of all."""
+    if len(refused) == 1:
+        return refused[0]
+    lines = [*refused[:NAMED], *([f"and {len(refused) - NAMED} more"] if len(refused) > NAMED else [])]
+    return "\n  ".join([f"{len(refused)} {what} cannot be used:", *lines])
+
+
 def read_files(folder: str) -> list[File]:
     """Return every file that ends with one of `SUFFIXES`, by path; hidden files and folders are left out.
 
@@ -127,7 +136,7 @@ def read_files(folder: str) -> list[File]:
     """
     root = existing(folder)
     named = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
-    files = []
+    files, refused = [], []
     for path in sorted(named, key=lambda path: path.parts):
         if any(part.startswith(".") for part in path.parts):
             continue
@@ -135,8 +144,14 @@ def read_files(folder: str) -> list[File]:
         if not (root / path).is_file():
             continue
         status = (root / path).stat()
-        size, digest, characters = _scanned(root / path, (status.st_mtime_ns, status.st_size))
+        try:
+            size, digest, characters = _scanned(root / path, (status.st_mtime_ns, status.st_size))
+        except UsageError as error:
+            refused.append(str(error))
+            continue
         files.append(File(path.as_posix(), root / path, size, digest, 0, characters))
+    if refused:
+        raise UsageError(together(refused, "texts"))
     if not files:
         raise UsageError(f"{root} has no text files ({', '.join(SUFFIXES)})")
     return files

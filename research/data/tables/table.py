@@ -4,23 +4,32 @@ import dataclasses
 import functools
 import json
 import logging
-from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator, Set
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from research.data import files, splits
 from research.data.files import Version
+from research.data.pictures import draw_histograms
 from research.data.schema import Categorical, Labels, Meaning, Presence, Real, Schema
 from research.data.source import Batch, Data
 from research.data.splits import Split
+from research.data.statistics import rounded
+from research.data.storage import digests
 from research.data.storage.duplicates import met_in_training
 from research.data.storage.records import Arrays, Records
+from research.data.tables import packaged
+from research.data.tables.classes import are_classes, classes
 from research.errors import UsageError
-from research.fields import Size
+from research.fields import Positive, Size
 
 log = logging.getLogger(__name__)
+
+SHOWN = 12  # columns in a preview
 
 _NUMBERS = 2**18  # computed in float64 at a time, so that no second copy of a table exists
 
@@ -31,21 +40,31 @@ class Table(Data):
 
     With kind "classes", each class is split so. Inputs are standardised by the mean and standard deviation of each
     column over the training split, when a split is opened: the columns of a file may be many, and none of these numbers
-    is anybody's choice. They are kept beside a run in `columns.json`. Targets stay in their own units.
+    is anybody's choice. They are kept beside a run in `columns.json`. Targets stay in their own units; `level` and
+    `scale` say what outputs of a model are added to and multiplied by.
     """
 
     name: str
-    """Path of a .csv file, whose first line names the columns, or of an .npz file with "features" [n, d]."""
+    """Path of a .csv file, whose first line names the columns, or of an .npz file with "features" [n, d]; or
+    "diabetes", 442 patients, which needs no file."""
     features: Size
     """Number of inputs: all columns of a .csv file but the targets."""
     kind: Literal["regression", "labels", "classes"] = "regression"
-    """What the targets are: numbers; labels 0 or 1; or one class, a whole number from 0."""
+    """What the targets are: numbers; labels 0 or 1; or one class, a whole number from 0 or one of `classes`."""
     target: tuple[str, ...] = ("target",)
     """Columns of the .csv file, or arrays [n] or [n, k] of the .npz file, to be told from the others."""
     outputs: Size = 1
     """How many numbers or labels there are, or how many classes."""
     presence: bool = False
     """Add a column to each input, 1 where it is present and 0 where it is missing, and then 0 itself."""
+    classes: tuple[str, ...] = ()
+    """What the cells of a class say in a .csv file, in the order of the classes; without any they are whole numbers."""
+    level: tuple[float, ...] = ()
+    """What an output of zero estimates, best the mean of each target; without any it is zero."""
+    scale: tuple[Positive, ...] = ()
+    """What an output of one adds to that, best the standard deviation of each target; without any it is one."""
+    sha256: str = dataclasses.field(default="", kw_only=True)
+    """Digest of the file that is read, as `found` gives it: where it is set, anything else is refused."""
 
     def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Return shape and type of the entries of one example."""
@@ -66,10 +85,14 @@ class Table(Data):
         match self.kind:
             case "regression":
                 entries |= {"target": Real(self.outputs), "present": Presence("target")}
+                if self.level:
+                    entries["level"] = Real(self.outputs, "what an output of zero estimates")
+                if self.scale:
+                    entries["scale"] = Real(self.outputs, "what an output of one adds to it")
             case "labels":
                 entries["labels"] = Labels(self.outputs)
             case "classes":
-                entries["label"] = Categorical(self.outputs)
+                entries["label"] = Categorical(self.outputs, self.classes)
         return Schema(entries)
 
     def open(self, split: Split, data_dir: str | None = None) -> Records:
@@ -95,12 +118,64 @@ class Table(Data):
         return Records.of({"features": features, **self._targets(target[kept])})
 
     def preprocess(self, batch: Batch, key: jax.Array | None = None) -> Batch:
-        """Return the batch as it is.
+        """Return the batch as it is, and beside targets their `level` and `scale`, float32 [b, k], where those are set.
 
         "features" float32 [b, d], or [b, 2 d] with `presence`, the indicators last. Then "target" float32 [b, k], 0
         where "present" bool [b, k] is False; or "labels" int32 [b, k], -1 where missing; or "label" int32 [b].
         """
-        return batch
+        if self.kind != "regression":
+            return batch
+        beside = {}
+        for name, values in (("level", self.level), ("scale", self.scale)):
+            if values and len(values) != self.outputs:
+                raise UsageError(f"data.{name} has {len(values)} values for {self.outputs} targets: give one for each")
+            if values:
+                row = jnp.stack([jnp.asarray(value, jnp.float32) for value in values])
+                beside[name] = jnp.broadcast_to(row, batch["target"].shape)
+        return {**batch, **beside}
+
+    def digest(self) -> str:
+        """Return the digest of the file; "" of a packaged table."""
+        return "" if packaged.is_packaged(self.name) else files.digest(self.name)
+
+    def found(self, given: Set[str] = frozenset(), data_dir: str | None = None) -> dict[str, Any]:
+        """Return how many inputs there are, whether some are missing, kind and size of the target, and the digest.
+
+        One column of at most 20 different whole numbers, or of words, is taken for a class unless the kind is given.
+        """
+        columns = inputs(self.name, self.target)
+        found: dict[str, Any] = {
+            "features": columns.values.shape[1],
+            "presence": self.presence or bool(np.isnan(columns.values).any()),
+            "sha256": self.digest(),
+        }
+        kind = self.kind
+        if "kind" not in given:
+            one = len(self.target) == 1
+            kind = "classes" if one and are_classes(self.name, self.target[0]) else "regression"
+        if kind == "classes":
+            words, count = classes(self.name, self._class_column())
+            return {**found, "kind": kind, "classes": words, "outputs": count, "level": (), "scale": ()}
+        found |= {"kind": kind, "classes": (), "outputs": targets(self.name, self.target).shape[1]}
+        found |= {"level": (), "scale": ()}
+        if kind == "regression":
+            value = dataclasses.replace(self, **found | {"sha256": ""})
+            _, target, rows = value._read()
+            train = target[rows["train"]].astype(np.float64)
+            found["level"], found["scale"] = rounded(zip(np.nanmean(train, 0), np.nanstd(train, 0), strict=True))
+        return found
+
+    def preview(self, folder: Path, data_dir: str | None = None) -> dict[str, str]:
+        """Draw `preview.png`: the targets and the first inputs over the training split, in the units of the file."""
+        columns, target, rows = self._read()
+        train = rows["train"]
+        k = target.shape[1]
+        names = self.target if len(self.target) == k else tuple(map(str, range(k)))
+        shown = {f"target {name}": target[train, i] for i, name in enumerate(names[:SHOWN])}
+        for i, name in enumerate(columns.names[: SHOWN - len(shown)]):
+            shown[name] = columns.values[train, i]
+        draw_histograms(shown, self.classes, folder / "preview.png")
+        return {"preview.png": "targets and the first inputs over the training split, as they were read"}
 
     def files(self, data_dir: str | None = None) -> dict[str, str]:
         """Return `dataset.json`, and `columns.json`: mean and standard deviation of each input."""
@@ -110,13 +185,14 @@ class Table(Data):
 
     def _version(self) -> Version:
         """Return what changes when the file does."""
-        if not files.is_file(self.name):
+        if not (files.is_file(self.name) or packaged.is_packaged(self.name)):
             raise UsageError(f'data.name "{self.name}" must be the path of a .csv or .npz file')
+        digests.check(self.name, self.sha256, self.digest)
         return files.version(self.name)
 
     def _read(self) -> "tuple[Columns, np.ndarray, dict[Split, np.ndarray]]":
         """Return inputs, targets [n, k] and the rows of each split, checked against what this value says."""
-        columns, target = inputs(self.name, self.target), targets(self.name, self.target)
+        columns, target = inputs(self.name, self.target), self._target()
         n, d = columns.values.shape
         if len(target) != n:
             raise UsageError(f"{self.name} has {n} rows of features and {len(target)} of targets")
@@ -131,6 +207,25 @@ class Table(Data):
         self._check(target)
         strata = target[:, 0] if self.kind == "classes" else np.zeros(n)
         return columns, target, splits.stratified(strata, splits.SHARES)
+
+    def _target(self) -> np.ndarray:
+        """Return the targets [n, k], of which words are numbered."""
+        if not (self.classes and self.kind == "classes"):
+            return targets(self.name, self.target)
+        words = files.words(self.name, self._class_column())
+        numbers = {word: float(index) for index, word in enumerate(self.classes)}
+        if len(wrong := [row for row, word in enumerate(words) if word not in numbers]):
+            raise UsageError(
+                f'{files.place(self.name, wrong[0])}: the target is "{words[wrong[0]]}"; it must be one of '
+                f"{', '.join(self.classes)}"
+            )
+        return np.array([[numbers[word]] for word in words], np.float32)
+
+    def _class_column(self) -> str:
+        """Return the only target."""
+        if len(self.target) != 1:
+            raise UsageError(f"data.target names {len(self.target)} columns; a class is in one")
+        return self.target[0]
 
     def _check(self, target: np.ndarray) -> None:
         """Raise unless the targets [n, k] are of this kind, and as many as this value says."""
@@ -220,10 +315,16 @@ def inputs(path: str, target: tuple[str, ...]) -> Columns:
     Raises:
         UsageError: as `files.exact`; there are none.
     """
-    if files.is_csv(path):
+    if files.has_columns(path):
         names = tuple(name for name in files.names(path) if name not in target)
         if not names:
             raise UsageError(f"{path} has no column besides the targets")
+        if texts := [name for name in names if files.is_text(path, name)]:
+            quoted = ", ".join(f'"{name}"' for name in texts)
+            raise UsageError(
+                f"{path}: text is no input, and these columns hold nothing else: {quoted}; leave them out of the file, "
+                "or write a number for each word"
+            )
         return Columns(np.stack([files.exact(path, name) for name in names], axis=1), names)
     values = files.exact(path, "features")
     if values.ndim != 2 or not values.size:

@@ -3,21 +3,25 @@
 import dataclasses
 import functools
 import json
-from typing import Any, ClassVar
+from collections.abc import Set
+from pathlib import Path
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 
 from research.data.dataset import Dataset
 from research.data.files import check_unset
 from research.data.splits import Split
-from research.data.storage import catalog
-from research.data.storage.folders import Document, File, is_folder, read_files, split_texts, whole
+from research.data.storage import catalog, digests
+from research.data.storage.folders import Document, File, blocks, is_folder, read_files, split_texts, whole
 from research.data.storage.records import read
 from research.data.text.tokenization import FromFile, Trained
 from research.data.text.tokenizers import Tokenizer
 from research.errors import UsageError
 
 READABLE = ("prompt", "source", "target", "prediction")  # columns of token ids, where tasks have them
+
+SHOWN = 1000  # characters of a text in a preview
 
 _CHUNK = 1024  # examples decoded at a time, so that what is not asked for does not pile up
 
@@ -60,6 +64,7 @@ class Documents(Dataset):
         """Return what `texts` does, without reading those that are in files."""
         self.check()
         if is_folder(self.name):
+            self.check_digest()
             return split_texts(read_files(self.name), split, self.name)
         (texts,) = columns(self, (self.feature,), split, data_dir)
         return texts
@@ -71,6 +76,26 @@ class Documents(Dataset):
     def counts(self, split: Split, data_dir: str | None = None) -> dict[str, int]:
         """Return what a split has, and what of it was cut to fit."""
         raise NotImplementedError
+
+    def digest(self) -> str:
+        """Return the digest of the folder; "" of a dataset."""
+        if not is_folder(self.name):
+            return ""
+        return digests.of_folder((file.name, file.digest) for file in read_files(self.name))
+
+    def found(self, given: Set[str] = frozenset(), data_dir: str | None = None) -> dict[str, Any]:
+        """Return the digest."""
+        return {"sha256": self.digest()}
+
+    def preview(self, folder: Path, data_dir: str | None = None) -> dict[str, str]:
+        """Write `preview.txt`: how each split begins."""
+        parts = []
+        for split in get_args(Split):
+            documents = self.documents(split, data_dir)
+            first = next(blocks(documents[0]))[:SHOWN]
+            parts.append(f"--- {split}: {len(documents):,} texts, of which the first begins\n\n{first}\n")
+        (folder / "preview.txt").write_text("\n".join(parts), encoding="utf-8")
+        return {"preview.txt": "how the texts of each split begin, as they were read"}
 
     def files(self, data_dir: str | None = None) -> dict[str, str]:
         """Return `dataset.json` with the counts of every split, and the trained `tokenizer.json`."""

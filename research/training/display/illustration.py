@@ -28,6 +28,7 @@ def illustrate(
 ) -> dict[str, str]:
     """Let data and task draw examples into `folder`; return {file name: what it shows}."""
     return {
+        **experiment.data.preview(folder, options.data_dir),
         **illustrate_data(experiment, splits["train"], folder),
         **illustrate_task(experiment, state, splits["test"], options, folder, references),
     }

@@ -1,0 +1,31 @@
+"""Your own images, a folder for each class: python -m experiments.own_images --data.name ./photos
+
+Size, classes, mean and deviation are found in the folder and written into the value, with a digest of its files; flags
+that say otherwise win. Without a folder it reads the handwritten digits of `digits_cnn`.
+
+Claim    One recipe, a small residual network with shifts, reads digits as well as the network that was made for them.
+Command  python -m experiments.own_images
+Cost     not measured yet.
+Result   not measured yet.
+"""
+
+from research.cli import main
+from research.data import Images
+from research.experiment import Experiment, fit
+from research.models import ResNet
+from research.optimization import Optimizer
+from research.tasks import Classification
+
+experiment = Experiment(
+    model=ResNet(blocks=(1, 1, 1), width=16, stem="small", classes=10, dropout=0.1),
+    task=Classification(),
+    data=Images("digits", mean=(0.304,), std=(0.376,), shift=1),
+    optimizer=Optimizer("adamw", learning_rate=3e-3, schedule="cosine", warmup=50, weight_decay=5e-2),
+    steps=500,
+    batch_size=64,
+)
+
+smoke = {"steps": 6, "batch_size": 16, "model.blocks": (1,), "model.width": 4, "optimizer.warmup": 2}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, fit=fit, file=__file__, doc=__doc__)

@@ -1,0 +1,32 @@
+"""Your own series: python -m experiments.own_series --data.name river.csv --data.column level
+
+Mean and deviation, and whether there are gaps, are found in the file and written into the value, with a digest of it;
+flags that say otherwise win. Say how long a season is by --data.season, and how far back to look by --data.window.
+Without a file it reads the sunspots of `sunspots_lstm`.
+
+Claim    One recipe, a GRU over two seasons and more, forecasts the next point better than the last one does.
+Command  python -m experiments.own_series
+Cost     not measured yet.
+Result   not measured yet.
+"""
+
+from research.cli import main
+from research.data import Series
+from research.experiment import Experiment, fit
+from research.models import RecurrentClassifier
+from research.optimization import Optimizer
+from research.tasks import Forecasting
+
+experiment = Experiment(
+    model=RecurrentClassifier(hidden=32, cell="gru", classes=1, dropout=0.1),
+    task=Forecasting(loss="huber"),
+    data=Series("sunspots", window=24, season=11, mean=42.9, std=34.2),
+    optimizer=Optimizer("adamw", learning_rate=3e-3, schedule="cosine", warmup=20, weight_decay=1e-2, clip_norm=1.0),
+    steps=400,
+    batch_size=32,
+)
+
+smoke = {"steps": 10, "model.hidden": 8, "optimizer.warmup": 2}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, fit=fit, file=__file__, doc=__doc__)

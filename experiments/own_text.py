@@ -1,0 +1,33 @@
+"""Your own texts, .txt, .md, .rst and .py files in a folder: python -m experiments.own_text --data.name ./notes
+
+Tokens are bytes, so any language and any spelling can be read. A digest of the files is written into the value. Without
+a folder it reads the prose of Python's manual.
+
+Claim    One recipe, a small GPT over bytes, predicts the next byte of a manual at less than three bits.
+Command  python -m experiments.own_text
+Cost     not measured yet.
+Result   not measured yet.
+"""
+
+from research.cli import main
+from research.data import Text
+from research.experiment import Experiment, fit
+from research.models import TransformerLanguageModel
+from research.optimization import Optimizer
+from research.tasks import LanguageModeling
+
+experiment = Experiment(
+    model=TransformerLanguageModel(vocabulary=256, layers=2, width=128, heads=4, max_length=64, positions="rotary"),
+    task=LanguageModeling(),
+    data=Text("pydoc_topics", length=64),
+    optimizer=Optimizer(
+        "adamw", learning_rate=2e-3, schedule="cosine", warmup=50, floor=0.1, weight_decay=0.1, clip_norm=1.0
+    ),
+    steps=1000,
+    batch_size=16,
+)
+
+smoke = {"steps": 10, "model.layers": 1, "model.width": 16, "model.heads": 2, "optimizer.warmup": 2}
+
+if __name__ == "__main__":
+    main(experiment, smoke=smoke, fit=fit, file=__file__, doc=__doc__)
