@@ -3,10 +3,11 @@
 Size, classes, mean and deviation are found in the folder and written into the value, with a digest of its files; flags
 that say otherwise win. Without a folder it reads the handwritten digits of `digits_cnn`.
 
-Claim    One recipe, a small residual network with shifts, reads digits as well as the network that was made for them.
+Claim    A small residual network with shifts reads 8 x 8 digits nearly without error.
 Command  python -m experiments.own_images
-Cost     not measured yet.
-Result   not measured yet.
+Cost     225 s of `seconds.total`, of which 79 compile, on two cores of a shared x86-64 virtual machine, much other work
+         beside it.
+Result   test accuracy 0.9944, 95 % Wilson interval over the 539 test images 0.984 to 0.998 (seed 0; commit 31e48d9).
 """
 
 from research.cli import main

@@ -4,10 +4,11 @@ The file holds features [n, l, d], label [n] and, where sequences end early, len
 mean and deviation are found in it and written into the value, with a digest of the file; flags that say otherwise win.
 Without a file it reads the vowels of `vowels_lstm`.
 
-Claim    One recipe, a bidirectional GRU, tells nine speakers of Japanese vowels apart in at least 95 of 100 utterances.
+Claim    A bidirectional GRU tells nine speakers of Japanese vowels apart in at least 95 of 100 utterances.
 Command  python -m experiments.own_sequences
-Cost     not measured yet.
-Result   not measured yet.
+Cost     101 s of `seconds.total`, of which 41 compile, on two cores of a shared x86-64 virtual machine, much other work
+         beside it.
+Result   test accuracy 0.981, 95 % Wilson interval over the 370 utterances 0.961 to 0.991 (seed 0; commit 31e48d9).
 """
 
 from research.cli import main

@@ -4,10 +4,12 @@ Mean and deviation, and whether there are gaps, are found in the file and writte
 flags that say otherwise win. Say how long a season is by --data.season, and how far back to look by --data.window.
 Without a file it reads the sunspots of `sunspots_lstm`.
 
-Claim    One recipe, a GRU over two seasons and more, forecasts the next point better than the last one does.
+Claim    A GRU that sees the last 24 points forecasts the next point better than the last one does.
 Command  python -m experiments.own_series
-Cost     not measured yet.
-Result   not measured yet.
+Cost     44 s of `seconds.total`, of which 21 compile, on two cores of a shared x86-64 virtual machine, much other work
+         beside it.
+Result   test mean absolute error 14.9; the last point errs by 25.4, that of a season before by 27.9 (seed 0; commit
+         31e48d9).
 """
 
 from research.cli import main

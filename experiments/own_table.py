@@ -4,10 +4,11 @@ Every other column is an input. Whether the target is a class, of words or a few
 estimate, is found in the file and written into the value, with its statistics and a digest of the file; flags that say
 otherwise win. Without a file it reads "diabetes", 442 patients whose disease progressed (Efron et al., 2004).
 
-Claim    One recipe, two layers with dropout, estimates the progression better than its mean does.
+Claim    Two layers with dropout estimate the progression better than its mean does, of which r2 is 0.
 Command  python -m experiments.own_table
-Cost     not measured yet.
-Result   not measured yet.
+Cost     72 s of `seconds.total`, of which 40 compile, on two cores of a shared x86-64 virtual machine, much other work
+         beside it.
+Result   test mean absolute error 45.9, r2 0.31 (seed 0; commit 31e48d9).
 """
 
 from collections.abc import Set

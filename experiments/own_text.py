@@ -3,10 +3,10 @@
 Tokens are bytes, so any language and any spelling can be read. A digest of the files is written into the value. Without
 a folder it reads the prose of Python's manual.
 
-Claim    One recipe, a small GPT over bytes, predicts the next byte of a manual at less than three bits.
+Claim    A small GPT over bytes predicts the next byte of a manual at less than three bits.
 Command  python -m experiments.own_text
-Cost     not measured yet.
-Result   not measured yet.
+Cost     958 s of `seconds.total` on two cores of a shared x86-64 virtual machine, much other work beside it.
+Result   test loss 1.484 nats, or 2.14 bits a byte (seed 0; commit 31e48d9).
 """
 
 from research.cli import main

@@ -156,7 +156,7 @@ def fitted(fit: Fit, given: Any, arguments: Sequence[str]) -> Experiment:
     typed = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in arguments if word.startswith("--")}
     typed |= {".".join((*path, last.removeprefix("no_"))) for *path, last in (word.split(".") for word in typed)}
     found = fit(given.experiment, typed, getattr(data_dir, "data_dir", None))
-    print(f"found in {found.data.name}:")
+    print(f"found in {getattr(found.data, 'name', 'the data')}:")
     for path in difference(given.experiment, found):
         value = value_at(found, path)
         print(f"  {path} {type(value).__name__ if is_value(value) else value}")

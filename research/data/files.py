@@ -11,8 +11,7 @@ import numpy as np
 
 from research.data.dataset import Dataset
 from research.data.splits import Split
-from research.data.storage import csv_files, npz_files
-from research.data.tables import packaged
+from research.data.storage import csv_files, npz_files, packaged
 from research.errors import UsageError, suggestion
 
 Version = tuple[int, int]

@@ -6,7 +6,7 @@ from typing import Any
 from research.data.schema import Tokens
 from research.experiment.replacing import replace
 from research.experiment.value import Experiment
-from research.fields import annotations
+from research.fields import children
 
 
 def fit_data(experiment: Experiment, given: Set[str] = frozenset(), data_dir: str | None = None) -> Experiment:
@@ -29,7 +29,7 @@ def fit_model(experiment: Experiment, given: Set[str] = frozenset()) -> Experime
         ends["model.classes"] = width
     if ids := [entry.ids for entry in schema.entries.values() if isinstance(entry, Tokens)]:
         ends["model.vocabulary"] = max(ids)
-    fields = annotations(type(experiment.model))
+    fields = {name for name, _, _ in children(experiment.model)}
     return _with(experiment, {path: size for path, size in ends.items() if path.split(".")[1] in fields}, given)
 
 

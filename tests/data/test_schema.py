@@ -28,6 +28,7 @@ VALUES = {
     "a series": Series(),
     "changes of a series": Series("co2", horizon=5, difference=True, presence=True),
     "numbers": Table("x.csv", features=7, outputs=3, presence=True),
+    "standardised numbers": Table("x.csv", features=7, outputs=2, level=(1.0, 2.0), scale=(3.0, 4.0)),
     "labels": Table("x.csv", features=7, kind="labels", outputs=3),
     "classes": Table("x.csv", features=7, kind="classes", outputs=3),
 }

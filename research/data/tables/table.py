@@ -19,10 +19,9 @@ from research.data.schema import Categorical, Labels, Meaning, Presence, Real, S
 from research.data.source import Batch, Data
 from research.data.splits import Split
 from research.data.statistics import rounded
-from research.data.storage import digests
+from research.data.storage import digests, packaged
 from research.data.storage.duplicates import met_in_training
 from research.data.storage.records import Arrays, Records
-from research.data.tables import packaged
 from research.data.tables.classes import are_classes, classes
 from research.errors import UsageError
 from research.fields import Positive, Size

@@ -63,8 +63,8 @@ class Documents(Dataset):
     def documents(self, split: Split, data_dir: str | None = None) -> tuple[Document, ...]:
         """Return what `texts` does, without reading those that are in files."""
         self.check()
+        self.check_digest()
         if is_folder(self.name):
-            self.check_digest()
             return split_texts(read_files(self.name), split, self.name)
         (texts,) = columns(self, (self.feature,), split, data_dir)
         return texts

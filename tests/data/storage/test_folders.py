@@ -35,3 +35,15 @@ def test_a_byte_that_is_no_text_is_counted_from_the_beginning(tmp_path, monkeypa
         (tmp_path / "a.txt").write_bytes(content)
         with pytest.raises(folders.UsageError, match=f"a.txt is not UTF-8 at byte {place};"):
             read_files(str(tmp_path))
+
+
+@pytest.mark.fault("F29")
+def test_all_files_that_are_no_text_are_named_at_once(tmp_path):
+    for name, content in (("a.txt", b"\xff"), ("b.txt", b"text"), ("c.md", b"t\xff")):
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(folders.UsageError) as caught:
+        read_files(str(tmp_path))
+    said = [
+        f"{tmp_path}/{name} is not UTF-8 at byte {at}; convert or remove it" for name, at in (("a.txt", 0), ("c.md", 1))
+    ]
+    assert str(caught.value).splitlines() == ["2 texts cannot be used:", *(f"  {line}" for line in said)]

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ from research.data.schema import Categorical, Labels, Real
 from research.data.splits import Split
 from research.data.tables import table
 from research.errors import UsageError
+from research.tasks import Regression
 
 SPLITS = Split.__args__
 
@@ -204,3 +206,18 @@ def test_a_file_is_parsed_and_digested_once_until_it_changes(write, files_read):
     write("a,b,y", [(i, i % 7, 10 * (i % 3)) for i in range(29)])
     assert value.files()["dataset.json"] != before[1]["dataset.json"]
     assert value.open("train").arrays()["target"].max() == 20 and files_read == {"read": 2, "file_digest": 2}
+
+
+def test_outputs_are_estimates_in_units_of_level_and_scale(write):
+    """Losses are of standardised targets, errors in their own units; without level and scale both are the same."""
+    value = Table(write("a,y", [(i, 100 + 7 * i) for i in range(20)]), 1, target=("y",), level=(150.0,), scale=(10.0,))
+    batch = value.preprocess(value.open("train").arrays())
+    task, outputs = Regression(), np.full((14, 1), 2, np.float32)
+    np.testing.assert_array_equal(task.predictions(outputs, batch)["prediction"], np.full((14, 1), 170))
+    metrics = task.summarize(task.measure(outputs, batch))
+    error = (batch["target"] - 170).astype(np.float64)
+    assert metrics["rmse"] == pytest.approx(np.sqrt((error**2).mean()))
+    assert metrics["loss"] == pytest.approx((error**2).mean() / 100)
+    for name in ("level", "scale"):
+        with pytest.raises(UsageError, match=f"data.{name} has 2 values for 1 targets: give one for each"):
+            dataclasses.replace(value, **{name: (1.0, 2.0)}).preprocess(batch)

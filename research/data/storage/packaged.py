@@ -32,7 +32,7 @@ def read() -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """
     from research.data.builders.installed import Installed  # with it come builders of datasets, slow to import
 
-    parts, origin = [], {}
+    parts, origin = [], dict[str, str]()
     for part, file, digest in (
         ("inputs", "datasets/data/diabetes_data_raw.csv.gz", INPUTS),
         ("target", "datasets/data/diabetes_target.csv.gz", TARGETS),
