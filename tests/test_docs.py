@@ -11,6 +11,7 @@ import argparse
 import ast
 import dataclasses
 import importlib.util
+import json
 import os
 import re
 import runpy
@@ -89,6 +90,10 @@ def given(tmp_path, monkeypatch, data_dir):
     for index in range(12):
         words = generator.choice(["all", "else", "equal", "but", "one"], 400)
         (tmp_path / "notes" / f"{index}.md").write_text(" ".join(words))
+    reviews = [
+        json.dumps({"stars": index % 5, "review": " ".join(["All", "else", str(index)] * 40)}) for index in range(30)
+    ]
+    (tmp_path / "reviews.jsonl").write_text("\n".join(reviews))
     levels = 2 + np.sin(np.arange(400) / 6) + generator.normal(scale=0.1, size=400)
     (tmp_path / "river.csv").write_text("\n".join(["time,level", *(f"{t},{level}" for t, level in enumerate(levels))]))
     rows = generator.normal(size=(120, 4))

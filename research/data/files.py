@@ -1,36 +1,43 @@
-"""Numbers in a user's own CSV and NPZ files, with errors that say where in the file."""
+"""Numbers in a user's own CSV, JSON Lines and NPZ files, with errors that say where in the file."""
 
 import functools
 import hashlib
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from research.data.dataset import Dataset
 from research.data.splits import Split
-from research.data.storage import csv_files, npz_files, packaged
+from research.data.storage import csv_files, json_lines, npz_files, packaged
 from research.errors import UsageError, suggestion
 
 Version = tuple[int, int]
 """When a file was last written, and its bytes."""
 
 
+_TEXT = {".csv": csv_files, ".jsonl": json_lines}
+"""What reads files of rows and columns of text, by how their names end."""
+_READERS = {**_TEXT, ".npz": npz_files}
+
+SUFFIXES = tuple(_READERS)
+
+
 def is_file(name: str) -> bool:
-    """Return whether the name of a dataset is the path of a CSV or NPZ file."""
-    return name.lower().endswith((".csv", ".npz"))
+    """Return whether the name of a dataset is the path of a CSV, JSON Lines or NPZ file."""
+    return _suffix(name) in _READERS
 
 
-def is_csv(path: str) -> bool:
+def has_words(path: str) -> bool:
     """Return whether a file has rows and columns of text."""
-    return path.lower().endswith(".csv")
+    return _suffix(path) in _TEXT
 
 
 def has_columns(name: str) -> bool:
-    """Return whether what is read has names for its columns: a CSV file, or a packaged table."""
-    return is_csv(name) or packaged.is_packaged(name)
+    """Return whether what is read has names for its columns: a file of text, or a packaged table."""
+    return has_words(name) or packaged.is_packaged(name)
 
 
 def check_unset(dataset: Dataset, kind: Literal["file", "folder"] = "file") -> None:
@@ -41,7 +48,7 @@ def check_unset(dataset: Dataset, kind: Literal["file", "folder"] = "file") -> N
 
 
 def names(path: str) -> tuple[str, ...]:
-    """Return the columns of a CSV file, or the arrays of an NPZ file.
+    """Return the columns of a file, or the arrays of an NPZ file.
 
     Raises:
         UsageError: the file cannot be read.
@@ -66,9 +73,10 @@ def numbers(path: str, name: str) -> np.ndarray:
 
 
 def exact(path: str, name: str) -> np.ndarray:
-    """Return a column [n] of a CSV file or an array of an NPZ file, NaN where a value is missing.
+    """Return a column [n] of a file or an array of an NPZ file, NaN where a value is missing.
 
-    It is float32, or float64 where float32 would make one number of several. An empty cell or "NaN" is a missing value.
+    It is float32, or float64 where float32 would make one number of several. An empty cell, null or "NaN" is a missing
+    value.
     The file is read once and its numbers are shared: they are not to be written to.
 
     Raises:
@@ -81,14 +89,14 @@ def exact(path: str, name: str) -> np.ndarray:
 
 
 def words(path: str, name: str) -> tuple[str, ...]:
-    """Return the cells of a column [n] of a CSV file, "" where one is empty.
+    """Return the cells of a column [n] of a file of text, "" where one is empty.
 
     Raises:
-        UsageError: the file cannot be read, is no CSV file, or has no such column.
+        UsageError: the file cannot be read, is no such file, or has no such column.
     """
     _named(path, name)
-    if not is_csv(path):
-        raise UsageError(f"{path}: words are read from .csv files alone")
+    if not has_words(path):
+        raise UsageError(f"{path}: words are read from {' and '.join(_TEXT)} files alone")
     return _words(path, name, version(path))
 
 
@@ -102,8 +110,8 @@ def are_numbers(path: str, name: str) -> bool:
 
 
 def is_text(path: str, name: str) -> bool:
-    """Return whether no cell of a column of a CSV file is a number. Raises `UsageError` as `words`."""
-    return is_csv(path) and not are_numbers(path, name) and not any(map(is_number, words(path, name)))
+    """Return whether no cell of a column of a file of text is a number. Raises `UsageError` as `words`."""
+    return has_words(path) and not are_numbers(path, name) and not any(map(is_number, words(path, name)))
 
 
 def is_number(cell: str) -> bool:
@@ -112,8 +120,8 @@ def is_number(cell: str) -> bool:
 
 
 def place(path: str, row: int) -> str:
-    """Return in words where a row, counted from 0 below the header, is in its file."""
-    return csv_files.place(path, row) if is_csv(path) else f"{path}, row {row}"
+    """Return in words where a row, counted from 0 and below a header, is in its file."""
+    return _reader(path).place(path, row)
 
 
 def describe(path: str) -> dict[str, str]:
@@ -157,30 +165,30 @@ def _contents(path: str) -> Mapping[str, np.ndarray | str]:
     """Return numbers, or why there are none, of each column or array by name; read again when the file has changed."""
     if packaged.is_packaged(path):
         return packaged.read()[0]
-    return (_columns if is_csv(path) else _arrays)(path, version(path))
+    return _read(path, version(path))
+
+
+def _suffix(path: str) -> str:
+    """Return how a name ends."""
+    return pathlib.Path(path).suffix.lower()
+
+
+def _reader(path: str) -> Any:
+    """Return the module that reads a file; of one that none reads, what reads any array."""
+    return _READERS.get(_suffix(path), npz_files)
 
 
 @functools.lru_cache(maxsize=2)
 def _words(path: str, name: str, version: Version) -> tuple[str, ...]:
     """Return the cells of a column."""
-    return csv_files.words(path, name)
+    return _TEXT[_suffix(path)].words(path, name)
 
 
 # Two, because each is as large as its file; a run opens the same one for every split.
 @functools.lru_cache(maxsize=2)
-def _columns(path: str, version: Version) -> dict[str, np.ndarray | str]:
-    """Return the columns of a CSV file by the names in its first line."""
-    return _shared(csv_files.read(path))
-
-
-@functools.lru_cache(maxsize=2)
-def _arrays(path: str, version: Version) -> dict[str, np.ndarray | str]:
-    """Return the arrays of an NPZ file by name."""
-    return _shared(npz_files.read(path))
-
-
-def _shared(contents: dict[str, np.ndarray | str]) -> dict[str, np.ndarray | str]:
-    """Return contents whose arrays refuse to be written to."""
+def _read(path: str, version: Version) -> dict[str, np.ndarray | str]:
+    """Return columns or arrays by name, which refuse to be written to."""
+    contents: dict[str, np.ndarray | str] = _reader(path).read(path)
     for values in contents.values():
         if isinstance(values, np.ndarray):
             values.flags.writeable = False

@@ -18,7 +18,7 @@ def from_file(path: str, split: Split) -> tuple[Arrays, int]:
     Raises:
         UsageError: as `files.numbers`; arrays that do not fit each other, or numbers that are not what they should be.
     """
-    if files.is_csv(path):
+    if files.has_words(path):
         raise UsageError(f"{path}: sequences are read from .npz files, with features [n, l, d] and label [n]")
     features, label = files.numbers(path, "features"), files.numbers(path, "label")
     if features.ndim != 3 or not features.size:

@@ -41,10 +41,10 @@ class Series(Dataset):
     """
 
     name: str = "sunspots"
-    """TFDS dataset of points with "time" and "value", such as "sunspots" or "co2"; or the path of a .csv or .npz file,
-    of which the first 70 % of the rows train, the next 10 % validate and the last 20 % test."""
+    """TFDS dataset of points with "time" and "value", such as "sunspots" or "co2"; or the path of a .csv, .jsonl or
+    .npz file, of which the first 70 % of the rows train, the next 10 % validate and the last 20 % test."""
     column: str = "value"
-    """Column of a .csv file, or array [n] of an .npz file, to forecast; its "time", if it has one, labels pictures."""
+    """Column, or array [n] of an .npz file, to forecast; its "time", if it has one, labels pictures."""
     window: Size = 22
     """Points before the forecast that the model sees."""
     horizon: Size = 1
@@ -223,7 +223,7 @@ class Points(NamedTuple):
 
 
 def from_file(path: str, column: str) -> Points:
-    """Return a series in a CSV or NPZ file.
+    """Return a series in a file.
 
     Raises:
         UsageError: as `files.numbers`; the time does not ascend, or the array has more than one axis.

@@ -61,7 +61,8 @@ def _found(name: str, folder: str) -> Any:
         return OWN[name](data_dir=folder)
     if is_folder(name):
         raise UsageError(
-            f'"{name}" is a path: texts and images are read from a folder, numbers from a .csv or .npz file'
+            f'"{name}" is a path: texts and images are read from a folder, numbers from a .csv, .jsonl or .npz file, '
+            "texts from a .jsonl file too"
         )
     try:
         with preparation.quiet():

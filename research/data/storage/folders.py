@@ -200,7 +200,7 @@ def split_texts(texts: Sequence[Document], split: Split, folder: str) -> tuple[D
         pieces.append(text[max(start, 0) : max(stop, 0)])
         start, stop = start - len(text), stop - len(text)
     if not any(pieces):
-        raise UsageError(f"the text files of {folder} have too few lines and leave the {split} split empty; add some")
+        raise UsageError(f"the texts of {folder} have too few lines and leave the {split} split empty; add some")
     return tuple(piece for piece in pieces if piece)
 
 

@@ -31,6 +31,11 @@ def read(path: str) -> dict[str, Column]:
         raise UsageError(f"{path} is not a whole NPZ file of plain numbers; write it with numpy.savez") from error
 
 
+def place(path: str, row: int) -> str:
+    """Return in words where a row of all arrays is."""
+    return f"{path}, row {row}"
+
+
 def _numbers(path: str, name: str, array: np.ndarray) -> Column:
     """Return an array as numbers, without a copy where it is float32."""
     if not isinstance(array, np.ndarray):  # a file in it that does not begin as one of NumPy's

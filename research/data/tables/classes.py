@@ -34,7 +34,7 @@ def classes(path: str, name: str) -> tuple[tuple[str, ...], int]:
     """
     if files.are_numbers(path, name):
         different = np.unique(files.exact(path, name))
-        if not files.is_csv(path) or np.array_equal(different, np.arange(len(different))):
+        if not files.has_words(path) or np.array_equal(different, np.arange(len(different))):
             return (), int(np.fmax.reduce(different, initial=0)) + 1
     cells = files.words(path, name)
     if "" in cells:

@@ -35,7 +35,7 @@ _NUMBERS = 2**18  # computed in float64 at a time, so that no second copy of a t
 
 @dataclasses.dataclass(frozen=True)
 class Table(Data):
-    """The rows of a .csv or .npz file, 70 % to train, 10 % to validate, 20 % to test, shuffled by a fixed seed.
+    """The rows of a .csv, .jsonl or .npz file, 70 % to train, 10 % to validate, 20 % to test, shuffled by a fixed seed.
 
     With kind "classes", each class is split so. Inputs are standardised by the mean and standard deviation of each
     column over the training split, when a split is opened: the columns of a file may be many, and none of these numbers
@@ -44,20 +44,20 @@ class Table(Data):
     """
 
     name: str
-    """Path of a .csv file, whose first line names the columns, or of an .npz file with "features" [n, d]; or
-    "diabetes", 442 patients, which needs no file."""
+    """Path of a .csv file, whose first line names the columns, of a .jsonl file, each line of which is an object that
+    names them, or of an .npz file with "features" [n, d]; or "diabetes", 442 patients, which needs no file."""
     features: Size
-    """Number of inputs: all columns of a .csv file but the targets."""
+    """Number of inputs: all columns of a .csv or .jsonl file but the targets."""
     kind: Literal["regression", "labels", "classes"] = "regression"
     """What the targets are: numbers; labels 0 or 1; or one class, a whole number from 0 or one of `classes`."""
     target: tuple[str, ...] = ("target",)
-    """Columns of the .csv file, or arrays [n] or [n, k] of the .npz file, to be told from the others."""
+    """Columns, or arrays [n] or [n, k] of the .npz file, to be told from the others."""
     outputs: Size = 1
     """How many numbers or labels there are, or how many classes."""
     presence: bool = False
     """Add a column to each input, 1 where it is present and 0 where it is missing, and then 0 itself."""
     classes: tuple[str, ...] = ()
-    """What the cells of a class say in a .csv file, in the order of the classes; without any they are whole numbers."""
+    """What the cells of a class say, in the order of the classes; without any they are whole numbers."""
     level: tuple[float, ...] = ()
     """What an output of zero estimates, best the mean of each target; without any it is zero."""
     scale: tuple[Positive, ...] = ()
@@ -185,7 +185,7 @@ class Table(Data):
     def _version(self) -> Version:
         """Return what changes when the file does."""
         if not (files.is_file(self.name) or packaged.is_packaged(self.name)):
-            raise UsageError(f'data.name "{self.name}" must be the path of a .csv or .npz file')
+            raise UsageError(f'data.name "{self.name}" must be the path of a .csv, .jsonl or .npz file')
         digests.check(self.name, self.sha256, self.digest)
         return files.version(self.name)
 
@@ -309,7 +309,7 @@ def _stretches(n: int, d: int) -> Iterator[slice]:
 
 
 def inputs(path: str, target: tuple[str, ...]) -> Columns:
-    """Return the "features" of an NPZ file, or the columns of a CSV file apart from its targets.
+    """Return the "features" of an NPZ file, or the columns of another file apart from its targets.
 
     Raises:
         UsageError: as `files.exact`; there are none.

@@ -3,17 +3,17 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Set
+from collections.abc import Hashable, Set
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 import numpy as np
 
+from research.data import files
 from research.data.dataset import Dataset
-from research.data.files import check_unset
 from research.data.splits import Split
-from research.data.storage import catalog, digests
-from research.data.storage.folders import Document, File, blocks, is_folder, read_files, split_texts, whole
+from research.data.storage import catalog, digests, json_lines
+from research.data.storage.folders import Document, blocks, is_folder, read_files, split_texts, whole
 from research.data.storage.records import read
 from research.data.text.tokenization import FromFile, Trained
 from research.data.text.tokenizers import Tokenizer
@@ -30,16 +30,17 @@ _CHUNK = 1024  # examples decoded at a time, so that what is not asked for does 
 class Documents(Dataset):
     """What datasets of tokenized texts have in common.
 
-    A `name` that begins with "/", "./", "../" or "~" is a folder: its .txt, .md, .rst and .py files, at any depth and
-    in UTF-8. Ten files or more are shuffled by a fixed seed and split whole, 80, 10 and 10 %; fewer are laid end to end
-    and cut at the line after 80 and 90 % of the characters. Exact copies are left out. The tokenizer is trained on the
-    training split alone.
+    A `name` that ends with .jsonl is a file with an object a line, of which `feature` names the text. One that begins
+    with "/", "./", "../" or "~" is else a folder: its .txt, .md, .rst and .py files, at any depth and in UTF-8. Ten
+    texts or more are shuffled by a fixed seed and split whole, 80, 10 and 10 %; fewer are laid end to end and cut at
+    the line after 80 and 90 % of the characters. Exact copies are left out. The tokenizer is trained on the training
+    split alone.
     """
 
     special: ClassVar[bool] = True
 
     feature: str = "text"
-    """Text feature of a TFDS dataset."""
+    """Text feature of a TFDS dataset, or the name of the text in a .jsonl file."""
     tokenizer: Trained | FromFile = Trained()
     """What a token is, and how many ids there are."""
 
@@ -51,8 +52,10 @@ class Documents(Dataset):
     def check(self) -> None:
         """Raise `UsageError` where the dataset has no such text, or the tokenizer no room; needs no prepared data."""
         self.tokenizer.check(self.special)
-        if is_folder(self.name):
-            check_unset(self, "folder")
+        if is_lines(self.name):
+            files.check_unset(self)
+        elif is_folder(self.name):
+            files.check_unset(self, "folder")
         else:
             check_texts(catalog.find(self.name), self.feature)
 
@@ -64,6 +67,8 @@ class Documents(Dataset):
         """Return what `texts` does, without reading those that are in files."""
         self.check()
         self.check_digest()
+        if is_lines(self.name):
+            return split_texts(_texts(self.name, self.feature, files.version(self.name)), split, self.name)
         if is_folder(self.name):
             return split_texts(read_files(self.name), split, self.name)
         (texts,) = columns(self, (self.feature,), split, data_dir)
@@ -78,7 +83,9 @@ class Documents(Dataset):
         raise NotImplementedError
 
     def digest(self) -> str:
-        """Return the digest of the folder; "" of a dataset."""
+        """Return the digest of the file or folder; "" of a dataset."""
+        if is_lines(self.name):
+            return files.digest(self.name)
         if not is_folder(self.name):
             return ""
         return digests.of_folder((file.name, file.digest) for file in read_files(self.name))
@@ -99,8 +106,7 @@ class Documents(Dataset):
 
     def files(self, data_dir: str | None = None) -> dict[str, str]:
         """Return `dataset.json` with the counts of every split, and the trained `tokenizer.json`."""
-        files = tuple((file.name, file) for file in read_files(self.name)) if is_folder(self.name) else ()
-        return dict(_described(self, files, catalog.data_folder(data_dir)))
+        return dict(_described(self, self._version(), catalog.data_folder(data_dir)))
 
     def readable(self, columns: dict[str, np.ndarray], data_dir: str | None = None) -> dict[str, np.ndarray]:
         """Return the columns of token ids [n, l] that `READABLE` names as texts [n]; others as they are."""
@@ -111,16 +117,43 @@ class Documents(Dataset):
 
     def _unit(self) -> str | None:
         """Return what several texts are known to be of, such as a module; None where they are independent."""
-        return None if is_folder(self.name) else catalog.unit(self.name)
+        return None if is_own(self.name) else catalog.unit(self.name)
+
+    def _version(self) -> Hashable:
+        """Return what changes when files of one's own do."""
+        if is_lines(self.name):
+            return files.version(self.name)
+        return tuple((file.name, file) for file in read_files(self.name)) if is_folder(self.name) else ()
+
+
+def is_lines(name: str) -> bool:
+    """Return whether the name of a dataset is the path of a JSON Lines file."""
+    return name.lower().endswith(".jsonl")
+
+
+def is_own(name: str) -> bool:
+    """Return whether the name of a dataset is the path of a file or folder."""
+    return is_lines(name) or is_folder(name)
+
+
+# Two, because each is as large as its file; a run opens the same one for every split.
+@functools.lru_cache(maxsize=2)
+def _texts(path: str, feature: str, version: Hashable) -> tuple[str, ...]:
+    """Return the texts of a JSON Lines file."""
+    return json_lines.texts(path, feature)
 
 
 # Small, and asked for by every trial of a study.
 @functools.lru_cache(maxsize=32)
-def _described(data: Documents, files: tuple[tuple[str, File], ...], folder: str) -> dict[str, str]:
-    """Return what `Documents.files` does; of a folder, for these files of it."""
-    if files:
-        read = [{"name": name, "bytes": file.bytes, "sha256": file.digest} for name, file in files]
-        described: dict[str, Any] = {"dataset": data.name, "files": read}
+def _described(data: Documents, version: Hashable, folder: str) -> dict[str, str]:
+    """Return what `Documents.files` does, while files of one's own are of this version."""
+    described: dict[str, Any] = {"dataset": data.name}
+    if is_lines(data.name):
+        described |= json.loads(files.describe(data.name)["dataset.json"])
+    elif is_folder(data.name):
+        described["files"] = [
+            {"name": file.name, "bytes": file.bytes, "sha256": file.digest} for file in read_files(data.name)
+        ]
     else:
         described = json.loads(Dataset.files(data, folder)["dataset.json"])
     described["read"] = {split: data.counts(split, folder) for split in ("train", "validation", "test")}

@@ -10,9 +10,8 @@ from research.data.schema import Categorical, Length, Schema, Tokens
 from research.data.source import Batch
 from research.data.splits import Split
 from research.data.storage import catalog
-from research.data.storage.folders import is_folder
 from research.data.storage.records import Records
-from research.data.text.documents import Documents, columns, described, id_type, padded
+from research.data.text.documents import Documents, columns, described, id_type, is_own, padded
 from research.errors import UsageError
 from research.fields import Size
 from research.tokens import START
@@ -62,8 +61,8 @@ class LabelledText(Documents):
         """Return the names of the classes, in the order of their labels."""
         import tensorflow_datasets as tfds
 
-        if is_folder(self.name):
-            raise UsageError(f"{self.name} is a folder, whose texts have no labels; name a TFDS dataset")
+        if is_own(self.name):
+            raise UsageError(f"{self.name} is a path, and labelled texts are read from TFDS datasets alone; name one")
         entries = described(catalog.find(self.name))
         entry = entries.get(self.label)
         if not isinstance(entry, tfds.features.ClassLabel):

@@ -164,7 +164,7 @@ def test_too_little_is_said(write):
         Table(path, features=2, target=("y",), presence=True).open("train")
     with pytest.raises(UsageError, match="the validation split .* has no examples"):
         Table(write("a,y", [(1, 1), (2, 2), (3, 3)]), features=1, target=("y",)).open("validation")
-    with pytest.raises(UsageError, match="must be the path of a .csv or .npz file"):
+    with pytest.raises(UsageError, match="must be the path of a .csv, .jsonl or .npz file"):
         Table("digits", features=1).open("train")
     with pytest.raises(UsageError, match="cannot read nowhere.csv: No such file"):
         Table("nowhere.csv", features=1).open("train")

@@ -164,7 +164,7 @@ def test_files_are_split_whole_or_cut_at_lines():
     assert "".join(text for part in cut for text in part) == "".join(few)
     assert all(text.endswith("\n") for part in cut for text in part) and [len(part) for part in cut] == [2, 1, 1]
     assert [round(sum(map(len, part)) / 208, 1) for part in cut] == [0.8, 0.1, 0.1]
-    with pytest.raises(UsageError, match="text files of my/folder have too few lines and leave the test split empty"):
+    with pytest.raises(UsageError, match="texts of my/folder have too few lines and leave the test split empty"):
         split_texts(["a single line"], "test", "my/folder")
 
 
@@ -185,7 +185,7 @@ def test_a_folder_that_cannot_be_read_says_why(tmp_path):
     (tmp_path / "a.md").write_text("x\n" * 4)
     assert "fewer than two texts" in message(Sentences(str(tmp_path)))
     assert "chooses from the splits of a TFDS dataset" in message(Text(str(tmp_path), test="train"), "spec")
-    assert "is a folder, whose texts have no labels" in message(LabelledText(str(tmp_path)), "spec")
+    assert "and labelled texts are read from TFDS datasets alone" in message(LabelledText(str(tmp_path)), "spec")
 
 
 def test_an_unreadable_file_is_named_and_capital_endings_are_read(tmp_path, monkeypatch):
