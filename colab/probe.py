@@ -20,16 +20,30 @@
 # The next cell installs what is missing and keeps the runtime's own JAX.
 
 # %%
+import glob
+import importlib.util
 import os
 import subprocess
 import sys
 
-if not os.path.exists("runtime.py"):  # opened by itself, as on Colab: fetch the project
-    if not os.path.exists("ceteris"):
-        address = "https://github.com/ceteris-research/ceteris"
-        subprocess.run(["git", "clone", "--quiet", "--depth", "1", address], check=True)
-    sys.path.insert(0, "ceteris/colab")
-from runtime import prepare
+REPOSITORY = "https://github.com/ceteris-research/ceteris"
+
+# A clone or a copy of the project, or its wheel, may lie beside this notebook, or be installed; else it is fetched.
+copies = [found for place in ("..", ".", "*") for found in glob.glob(f"{place}/research/runtime.py")]
+wheels = glob.glob("ceteris_research-*.whl")
+if not copies and not wheels and importlib.util.find_spec("research") is None:
+    clone = ["git", "clone", "--quiet", "--depth", "1", REPOSITORY, "ceteris"]
+    if subprocess.run(clone, env={**os.environ, "GIT_TERMINAL_PROMPT": "0"}).returncode:
+        raise RuntimeError(
+            f"{REPOSITORY} cannot be cloned: set REPOSITORY above to where it can be, or put the project's folder or "
+            "its wheel beside this notebook, and run this cell again"
+        )
+    copies = ["ceteris/research/runtime.py"]
+if copies:
+    sys.path.insert(0, os.path.abspath(f"{copies[0]}/../.."))
+elif wheels:
+    subprocess.run([sys.executable, "-m", "pip", "install", "-qq", "--no-deps", wheels[-1]], check=True)
+from research.runtime import prepare
 
 prepare("dates")
 

@@ -18,8 +18,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from colab import runtime
 from colab.convert import SOURCES, notebook
+from research import runtime
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -48,20 +48,57 @@ def test_a_notebook_names_itself_and_the_repository(source):
 # --- The first cell ---------------------------------------------------------------------------------------------------
 
 
+def beginning(source):
+    """Return the cell that finds the project, up to where it calls it."""
+    cell = source.read_text().partition("# %%\n")[2].partition("\n# %%")[0]
+    return cell.partition("from research.runtime import ")[0]
+
+
+def test_all_notebooks_begin_with_the_same():
+    (first,) = {beginning(source) for source in SOURCES}
+    assert f'REPOSITORY = "{REPOSITORY}"' in first
+
+
+@pytest.mark.parametrize("place", ["a clone", "a copy beside it", "a wheel beside it", "installed", "nowhere"])
+def test_the_project_is_found_where_the_reader_has_it(place, tmp_path):
+    """With an empty one in its place, in a Python that has no other; from nowhere it cannot be fetched either."""
+    here = tmp_path / "clone" / "colab"
+    here.mkdir(parents=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"PIP_NO_INDEX": "1", "PIP_TARGET": str(tmp_path / "site"), "PYTHONPATH": str(tmp_path / "site")}
+    environment |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{tmp_path / 'none'}.insteadOf"}
+    environment |= {"GIT_CONFIG_VALUE_0": REPOSITORY, "GIT_CONFIG_GLOBAL": os.devnull}
+    roots = {"a clone": here.parent, "a copy beside it": here / "ceteris-main", "installed": tmp_path / "site"}
+    if place in roots:
+        (roots[place] / "research").mkdir(parents=True)
+        (roots[place] / "research" / "runtime.py").write_text("")
+    elif place == "a wheel beside it":
+        wheel(here, "ceteris_research", "1.0", content={"research/runtime.py": ""})
+    code = beginning(SOURCES[0]) + "import research.runtime\nprint(research.runtime.__file__)"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=here, env=environment, capture_output=True, text=True)
+    if place == "nowhere":
+        assert f"RuntimeError: {REPOSITORY} cannot be cloned: set REPOSITORY above to where it can be" in done.stderr
+        return
+    root = roots.get(place, tmp_path / "site")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{root}/research/runtime.py\n", "")
+
+
 def test_what_is_missing():
     required = ["jax>=5,<6", "there>=2,<3", "Too.Old>=2", "absent", "elsewhere; python_version < '3'"]
     assert runtime.missing(required, {"jax": "4.9", "there": "2.7", "too-old": "1.9"}) == ["Too.Old>=2", "absent"]
     assert runtime.missing(["jax>=5,<6"], {}) == ["jax>=5,<6"]
 
 
-def wheel(folder, name, version, requires=""):
-    """Write an empty package."""
+def wheel(folder, name, version, requires="", content=()):
+    """Write a package that holds little or nothing."""
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         archive.writestr(f"{info}/METADATA", metadata + (f"Requires-Dist: {requires}\n" if requires else ""))
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
+        for path, text in dict(content).items():
+            archive.writestr(path, text)
 
 
 @pytest.fixture
@@ -214,7 +251,7 @@ def test_quickstart(executed):
     found = executed("quickstart", devices=1)
     assert found.warned == []
     assert found.text.splitlines()[1] == "1 x CPU"
-    assert (found.folder / "ceteris" / "colab" / "runtime.py").exists()
+    assert (found.folder / "ceteris" / "research" / "runtime.py").exists()
     first, second = found.folder.glob("runs/digits_cnn/*/result.json")
     for result in map(json.loads, (first.read_text(), second.read_text())):
         assert f"test accuracy {result['metrics']['test']['accuracy']:.4f}\n" in found.text

@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,5 +43,16 @@ def test_wheel_runs_elsewhere(data_dir, tmp_path):
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
     )
     assert (run.returncode, run.stderr) == (0, "")
+    code = "from research import runtime; print(*runtime.requirements(['dates']), sep='\\n')"
+    asked = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["dates"]]
+    assert set(map(Requirement, asked.stdout.splitlines())) == set(map(Requirement, required))
     (result,) = elsewhere.glob("runs/digits_cnn/*-seed0/result.json")
     assert '"commit": null' in result.read_text()

@@ -25,7 +25,7 @@ SMOKE = bool(os.environ.get("CETERIS_SMOKE"))
 
 
 def prepare(*extras: str) -> None:
-    """Make the project of this checkout importable, install what it lacks, and show versions and devices.
+    """Install what the project lacks, let programs that are started find it too, and show versions and devices.
 
     Args:
         extras: those of pyproject.toml whose packages the notebook needs too.
@@ -34,12 +34,7 @@ def prepare(*extras: str) -> None:
         RuntimeError: what is missing cannot be installed beside the runtime's jax; or it could, and the session has to
             be restarted for it.
     """
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    required = [*project["dependencies"], *(line for name in extras for line in project["optional-dependencies"][name])]
-    installed = versions()
+    required, installed = requirements(extras), versions()
     tested = check_jax(required, installed)
     if lacking := missing(required, installed):
         install(lacking if tested else unbounded(lacking), installed)
@@ -48,6 +43,23 @@ def prepare(*extras: str) -> None:
     keep()
     if SMOKE:
         shrink()
+
+
+def requirements(extras: Iterable[str]) -> list[str]:
+    """Return what the project requires, and what its extras do: by its pyproject.toml, or by the wheel's metadata."""
+    if (file := ROOT / "pyproject.toml").exists():
+        if str(ROOT) not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+            os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, paths)])
+        project = tomllib.loads(file.read_text())["project"]
+        return [*project["dependencies"], *(line for name in extras for line in project["optional-dependencies"][name])]
+    from packaging.requirements import Requirement
+
+    found = []
+    for requirement in map(Requirement, importlib.metadata.requires("ceteris-research") or ()):
+        marker, requirement.marker = requirement.marker, None
+        if marker is None or any(marker.evaluate({"extra": name}) for name in ("", *extras)):
+            found.append(str(requirement))
+    return found
 
 
 def versions() -> dict[str, str]:
@@ -146,9 +158,9 @@ def keep() -> None:
 
 def shrink() -> None:
     """Make every experiment its small variant, so that a test runs a notebook in seconds."""
-    import experiments
     from research.experiment import replace
 
+    experiments = importlib.import_module("experiments")  # which research knows nothing of
     for item in pkgutil.iter_modules(experiments.__path__):
         if not (item.ispkg or item.name == "__main__"):
             module: Any = importlib.import_module(f"experiments.{item.name}")
