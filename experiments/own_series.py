@@ -12,6 +12,7 @@ Result   test mean absolute error 14.9; the last point errs by 25.4, that of a s
          31e48d9).
 """
 
+from experiments.baselines.arima import ARIMA
 from research.cli import main
 from research.data import Series
 from research.experiment import Experiment, fit
@@ -30,5 +31,7 @@ experiment = Experiment(
 
 smoke = {"steps": 10, "model.hidden": 8, "optimizer.warmup": 2}
 
+baselines = {"arima": ARIMA((9, 0, 0))}
+
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, fit=fit, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, baselines=baselines, fit=fit, file=__file__, doc=__doc__)

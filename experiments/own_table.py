@@ -13,6 +13,7 @@ Result   test mean absolute error 45.9, r2 0.31 (seed 0; commit 31e48d9).
 
 from collections.abc import Set
 
+from experiments.baselines.linear import Linear
 from research.cli import main
 from research.data import Table
 from research.errors import UsageError
@@ -32,6 +33,8 @@ experiment = Experiment(
 
 smoke = {"steps": 20, "model.hidden": (8,), "optimizer.warmup": 5}
 
+baselines = {"linear": Linear()}
+
 TASKS = {"regression": Regression, "labels": MultiLabel, "classes": Classification}
 
 
@@ -48,4 +51,4 @@ def fit(value: Experiment, given: Set[str], data_dir: str | None) -> Experiment:
 
 
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, fit=fit, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, baselines=baselines, fit=fit, file=__file__, doc=__doc__)

@@ -9,6 +9,7 @@ Cost     958 s of `seconds.total` on two cores of a shared x86-64 virtual machin
 Result   test loss 1.484 nats, or 2.14 bits a byte (seed 0; commit 31e48d9).
 """
 
+from experiments.baselines.ngrams import NGrams
 from research.cli import main
 from research.data import Text
 from research.experiment import Experiment, fit
@@ -29,5 +30,7 @@ experiment = Experiment(
 
 smoke = {"steps": 10, "model.layers": 1, "model.width": 16, "model.heads": 2, "optimizer.warmup": 2}
 
+baselines = {"six_grams": NGrams(order=6)}
+
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, fit=fit, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, baselines=baselines, fit=fit, file=__file__, doc=__doc__)
