@@ -42,6 +42,7 @@ if copies:
     sys.path.insert(0, os.path.abspath(f"{copies[0]}/../.."))
 elif wheels:
     subprocess.run([sys.executable, "-m", "pip", "install", "-qq", "--no-deps", wheels[-1]], check=True)
+    importlib.invalidate_caches()
 from research.runtime import prepare
 
 prepare()

@@ -6,7 +6,6 @@ Only the standard library is imported before the packages are there.
 import importlib
 import importlib.metadata
 import os
-import pkgutil
 import platform
 import re
 import subprocess
@@ -15,13 +14,10 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # What an accelerator's driver has to fit. A runtime that brings its own jax keeps it, and these with it.
 RUNTIME = re.compile(r"jax|jaxlib|libtpu|jax-(cuda|rocm)[a-z0-9-]*")
-# Set by the tests of the notebooks.
-SMOKE = bool(os.environ.get("CETERIS_SMOKE"))
 
 
 def prepare(*extras: str) -> None:
@@ -41,8 +37,6 @@ def prepare(*extras: str) -> None:
         check_fresh(installed, versions())
     show()
     keep()
-    if SMOKE:
-        shrink()
 
 
 def requirements(extras: Iterable[str]) -> list[str]:
@@ -156,24 +150,13 @@ def keep() -> None:
         print(f"compiled programs are kept in {folder}")
 
 
-def shrink() -> None:
-    """Make every experiment its small variant, so that a test runs a notebook in seconds."""
-    from research.experiment import replace
-
-    experiments = importlib.import_module("experiments")  # which research knows nothing of
-    for item in pkgutil.iter_modules(experiments.__path__):
-        if not (item.ispkg or item.name == "__main__"):
-            module: Any = importlib.import_module(f"experiments.{item.name}")
-            module.experiment = replace(module.experiment, module.smoke)
-
-
 def command(module: str, *words: str) -> None:
     """Run `python -m module words` in a process of its own, which leaves the accelerators to this one, and show it.
 
     Raises:
         RuntimeError: it failed; says why.
     """
-    line = [sys.executable, "-m", module, *words, *(["--smoke"] if SMOKE else [])]
+    line = [sys.executable, "-m", module, *words]
     done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"})
     print(done.stdout, end="")
     if done.returncode:

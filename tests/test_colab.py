@@ -59,21 +59,35 @@ def test_all_notebooks_begin_with_the_same():
     assert f'REPOSITORY = "{REPOSITORY}"' in first
 
 
-@pytest.mark.parametrize("place", ["a clone", "a copy beside it", "a wheel beside it", "installed", "nowhere"])
+@pytest.mark.parametrize(
+    "place", ["a clone", "a copy beside it", "a wheel beside it", "installed", "its repository", "nowhere"]
+)
 def test_the_project_is_found_where_the_reader_has_it(place, tmp_path):
     """With an empty one in its place, in a Python that has no other; from nowhere it cannot be fetched either."""
+    (tmp_path / "site").mkdir()
+    repository = tmp_path / "repository"
     here = tmp_path / "clone" / "colab"
     here.mkdir(parents=True)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"PIP_NO_INDEX": "1", "PIP_TARGET": str(tmp_path / "site"), "PYTHONPATH": str(tmp_path / "site")}
-    environment |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{tmp_path / 'none'}.insteadOf"}
+    environment |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{repository.as_uri()}.insteadOf"}
     environment |= {"GIT_CONFIG_VALUE_0": REPOSITORY, "GIT_CONFIG_GLOBAL": os.devnull}
-    roots = {"a clone": here.parent, "a copy beside it": here / "ceteris-main", "installed": tmp_path / "site"}
+    roots = {
+        "a clone": here.parent,
+        "a copy beside it": here / "ceteris-main",
+        "installed": tmp_path / "site",
+        "its repository": repository,
+    }
     if place in roots:
         (roots[place] / "research").mkdir(parents=True)
         (roots[place] / "research" / "runtime.py").write_text("")
     elif place == "a wheel beside it":
         wheel(here, "ceteris_research", "1.0", content={"research/runtime.py": ""})
+    if place == "its repository":
+        author = [word for key in ("name", "email") for word in ("-c", f"user.{key}=somebody")]
+        for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "--message", "all"]):
+            subprocess.run(["git", *command], cwd=repository, check=True, env=environment)
+        roots[place] = here / "ceteris"
     code = beginning(SOURCES[0]) + "import research.runtime\nprint(research.runtime.__file__)"
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=here, env=environment, capture_output=True, text=True)
     if place == "nowhere":
@@ -168,32 +182,36 @@ def test_drive_is_mounted_when_asked(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory):
-    """The project as it is now, as a repository to clone."""
-    root = tmp_path_factory.mktemp("origin")
-    for name in ("research", "experiments", "colab"):
+def copy(tmp_path_factory):
+    """The project as it is now, without its history."""
+    root = tmp_path_factory.mktemp("copy")
+    for name in ("research", "experiments"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "runs"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, root / name)
-    author = [word for key in ("name", "email") for word in ("-c", f"user.{key}=somebody")]
-    for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "--message", "all"]):
-        subprocess.run(["git", *command], cwd=root, check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull})
     return root
 
 
+SHRINK = """
+import importlib, pkgutil
+import experiments
+from research.experiment import replace
+
+for item in pkgutil.iter_modules(experiments.__path__):
+    if not (item.ispkg or item.name == "__main__"):
+        module = importlib.import_module(f"experiments.{item.name}")
+        module.experiment = replace(module.experiment, module.smoke)
+"""
+
+
 @pytest.fixture
-def executed(origin, data_dir, programs, tmp_path, monkeypatch):
-    """Runs a notebook in its own folder, in smoke mode, without network, on a number of simulated devices.
+def executed(copy, data_dir, programs, tmp_path, monkeypatch):
+    """Runs a notebook with a copy of the project beside it, every experiment its small variant, without network.
 
     With a copy of the suite's programs, as JAX warns of one that another process is just writing, and a notebook would
     show that.
     """
     for name, value in {
-        "CETERIS_SMOKE": "1",
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_KEY_0": f"url.{origin.as_uri()}.insteadOf",
-        "GIT_CONFIG_VALUE_0": REPOSITORY,
         "IPYTHONDIR": tmp_path / "ipython",
         "JUPYTER_DATA_DIR": tmp_path / "jupyter",
         "JUPYTER_RUNTIME_DIR": tmp_path / "jupyter" / "runtime",
@@ -210,10 +228,13 @@ def executed(origin, data_dir, programs, tmp_path, monkeypatch):
             monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={devices}", prepend=" ")
         folder = tmp_path / "a folder"
         folder.mkdir()
+        (folder / "ceteris").symlink_to(copy, target_is_directory=True)
         read = nbformat.read(ROOT / "colab" / f"{name}.ipynb", as_version=4)
         for said, instead in less:
             cell = only(cell for cell in read.cells if said in cell.source)
             cell.source = cell.source.replace(said, instead)
+        first = next(index for index, cell in enumerate(read.cells) if cell.cell_type == "code")
+        read.cells.insert(first + 1, nbformat.v4.new_code_cell(SHRINK))
         resources = {"metadata": {"path": str(folder)}}
         asyncio.run(NotebookClient(read, timeout=300, kernel_name="python3", resources=resources).async_execute())
         return Executed(read, folder)
@@ -251,7 +272,6 @@ def test_quickstart(executed):
     found = executed("quickstart", devices=1)
     assert found.warned == []
     assert found.text.splitlines()[1] == "1 x CPU"
-    assert (found.folder / "ceteris" / "research" / "runtime.py").exists()
     first, second = found.folder.glob("runs/digits_cnn/*/result.json")
     for result in map(json.loads, (first.read_text(), second.read_text())):
         assert f"test accuracy {result['metrics']['test']['accuracy']:.4f}\n" in found.text
@@ -288,7 +308,7 @@ def test_ablation(executed):
 @pytest.mark.parametrize("devices", [1, 4])
 def test_tpu(executed, devices):
     """Five runs of a small GPT under three placements, and a plan in a process of its own: twenty seconds."""
-    found = executed("tpu", devices, less=[('"steps": 100', '"steps": 20')])
+    found = executed("tpu", devices, less=[('"steps": 100', '"steps": 20'), ('"64")', '"64", "--smoke")')])
     assert found.warned == []
     assert f"{devices} x CPU\n" in found.text
     runs = found.folder / "runs" / "text_transformer"

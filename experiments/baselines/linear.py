@@ -42,7 +42,7 @@ class Linear(Baseline):
                 raise UsageError(f"{type(self).__name__} has no training value of target {column}")
             coefficients[:, column], *_ = np.linalg.lstsq(inputs[rows], target[rows, column])
             errors = target[rows, column] - inputs[rows] @ coefficients[:, column]
-            std[column] = max(float(np.sqrt(np.mean(errors**2))), np.finfo(np.float32).tiny)
+            std[column] = max(float(np.sqrt(np.mean(errors**2))), float(np.finfo(np.float32).tiny))
         return FittedLinear(coefficients, std, self.entry)
 
 

@@ -29,8 +29,7 @@ def refused(action):
 
 def numbers(path):
     """Every column of a file, read anew."""
-    files._columns.cache_clear()
-    files._arrays.cache_clear()
+    files._read.cache_clear()
     return {name: files.numbers(str(path), name) for name in files.names(str(path))}
 
 

@@ -22,7 +22,7 @@ from research.training.initialization.beginning import begin
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml", "torch"}
-LOADS = ("json.loads", "np.load", "Restricted(file).load")
+LOADS = ("json.loads", "tomllib.loads", "np.load", "Restricted(file).load")
 UNPICKLER = "research/interchange/torch_files.py"  # the one with a closed list of names, which tests of its own show
 
 
