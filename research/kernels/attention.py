@@ -10,6 +10,7 @@ import numpy as np
 
 from research.kernels.attention_blocks import HIDDEN, Blocks, in_blocks
 from research.kernels.choice import forward_mode
+from research.kernels.tracing import traced_once
 
 Implementation = Literal["xla", "cudnn"]
 
@@ -43,29 +44,58 @@ def attend(
     own, so forward mode, as in `jax.jvp` and `jax.hessian`, works on any device only within `forward_mode`, which
     leaves all to `jax.nn`.
     """
+    if implementation != "xla" or forward_mode.value:
+        return by_jax(query, key, value, mask, bias, causal, window, implementation)
+    return by_platform(query, key, value, mask, bias, causal=causal, window=window)
+
+
+@traced_once(static=("causal", "window"))
+def by_platform(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array | None,
+    bias: jax.Array | None,
+    *,
+    causal: bool,
+    window: int | None,
+) -> jax.Array:
+    """Return the same by the forms of a CPU on a CPU, by `jax.nn` elsewhere."""
     l, s = query.shape[1], key.shape[1]
     size = block_size(l, s, window)
-
-    def by_jax(query: Any, key: Any, value: Any, mask: Any, bias: Any) -> jax.Array:
-        return jax.nn.dot_product_attention(
-            query,
-            key,
-            value,
-            bias=bias,
-            mask=mask,
-            is_causal=causal,
-            local_window_size=None if window is None else (window, 0 if causal else window),
-            implementation=implementation,
-        )
 
     def on_cpu(query: Any, key: Any, value: Any, mask: Any, bias: Any) -> jax.Array:
         if size is None:
             return at_once(query, key, value, mask, bias, causal, window)
         return in_blocks(Blocks(l, s, size, causal, window), query, key, value, mask, bias)
 
-    if implementation != "xla" or forward_mode.value:
-        return by_jax(query, key, value, mask, bias)
-    return jax.lax.platform_dependent(query, key, value, mask, bias, cpu=on_cpu, default=by_jax)
+    def elsewhere(query: Any, key: Any, value: Any, mask: Any, bias: Any) -> jax.Array:
+        return by_jax(query, key, value, mask, bias, causal, window, "xla")
+
+    return jax.lax.platform_dependent(query, key, value, mask, bias, cpu=on_cpu, default=elsewhere)
+
+
+def by_jax(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array | None,
+    bias: jax.Array | None,
+    causal: bool,
+    window: int | None,
+    implementation: Implementation,
+) -> jax.Array:
+    """Return the same by `jax.nn`."""
+    return jax.nn.dot_product_attention(
+        query,
+        key,
+        value,
+        bias=bias,
+        mask=mask,
+        is_causal=causal,
+        local_window_size=None if window is None else (window, 0 if causal else window),
+        implementation=implementation,
+    )
 
 
 def block_size(queries: int, keys: int, window: int | None) -> int | None:

@@ -8,17 +8,24 @@ import jax.numpy as jnp
 
 from research.errors import unknown
 from research.fields import NonNegative
+from research.kernels.tracing import traced_once
 
 Norm = Literal["layernorm", "rmsnorm"]
 
 
-@jax.custom_jvp
+@traced_once()
 def standardize(x: jax.Array, epsilon: float | jax.Array) -> jax.Array:
     """Give the last axis mean 0 and variance 1: (x - mean) / sqrt(variance + epsilon), the variance biased."""
+    return _standardize(x, epsilon)
+
+
+@jax.custom_jvp
+def _standardize(x: jax.Array, epsilon: float | jax.Array) -> jax.Array:
+    """Return what `standardize` does."""
     return root_mean_square(x - x.mean(axis=-1, keepdims=True), epsilon)
 
 
-@standardize.defjvp
+@_standardize.defjvp
 def _standardize_jvp(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[jax.Array, jax.Array]:
     """Say the derivative by y itself: by its parts, XLA for CPUs keeps x - mean besides x and y.
 
