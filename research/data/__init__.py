@@ -5,7 +5,15 @@ batches = Batches(records, batch_size=128, seed=0)
 batch = gather(batches.input_at(step))                     # the same numbers wherever the split is kept
 """
 
-from research.data.batching.batches import Batches, IndexedBatch, Residency, evaluation_batches, gather, stacked_batches
+from research.data.batching.batches import (
+    Batches,
+    IndexedBatch,
+    Residency,
+    evaluation_batches,
+    gather,
+    hold,
+    stacked_batches,
+)
 from research.data.batching.order import indices_at
 from research.data.batching.training_order import TrainingOrder
 from research.data.dataset import Dataset
@@ -49,6 +57,7 @@ __all__ = [
     "count_duplicates",
     "evaluation_batches",
     "gather",
+    "hold",
     "indices_at",
     "stacked_batches",
 ]

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import get_args
 
-from research.data import Split
+from research.data import Split, hold
 from research.devices import is_main_process, lay_out
 from research.devices.cache import Compilations
 from research.devices.profile import Profile, window
@@ -40,9 +40,10 @@ def train(
     they are already open, so that the runs of a sweep decode them once.
 
     Raises:
-        UsageError: the parts of the experiment do not fit, the dataset is not there, or `workdir` cannot be written or
-            holds another experiment, or what other code computed; found before anything is computed or written. Also
-            where `options.chaos` asks for faults and nothing would start this process again: only the command does.
+        UsageError: the parts of the experiment do not fit, the dataset is not there or damaged, or `workdir` cannot be
+            written or holds another experiment, or what other code computed; found before anything is computed or
+            written, but for damage in data too large for memory, which are read as they are needed. Also where
+            `options.chaos` asks for faults and nothing would start this process again: only the command does.
         Interrupted: SIGINT, SIGTERM or `options.stop_after` ended the run early; it is saved.
         Diverged: the numbers are no longer finite, and `experiment.safety.nonfinite` does not say to continue.
         RunError: the folder is damaged, another process runs in it, or saving failed.
@@ -64,7 +65,8 @@ def train(
     shapes = check(experiment, begun=folder.checkpoints.exists())
     code = identity.check(experiment, folder, options.accept_code_change)
     layout = lay_out(experiment, options.placement)
-    records = splits or open_splits(experiment, options)
+    with clock.phase("input"):
+        records = splits or open_splits(experiment, options)
     check_tokens(experiment, shapes.state.params, options)
     for first in runs_before(experiment):
         before = dataclasses.replace(options, stop_after=None, profile=None, chaos=None)
@@ -113,6 +115,14 @@ def schedule_of_faults(experiment: Experiment, options: RunOptions) -> chaos.Sch
 
 
 def open_splits(experiment: Experiment, options: RunOptions) -> Splits:
-    """Return every split of the experiment's dataset. Raises `Interrupted` at once where a signal comes."""
+    """Return every split of the experiment's dataset, read into memory where it is small enough to be held there.
+
+    Raises:
+        UsageError, RunError: as `Data.open` and `Records.arrays`.
+        Interrupted: a signal came; at once.
+    """
     with interruptible(), at_once("data were read"):
-        return {name: open_split(experiment, name, options) for name in get_args(Split)}
+        splits: Splits = {name: open_split(experiment, name, options) for name in get_args(Split)}
+        for name, records in splits.items():
+            hold(records, options.residency if name == "train" else "auto")
+        return splits

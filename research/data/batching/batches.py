@@ -124,12 +124,20 @@ def evaluation_batches(
     "mask" [b] is True for an example and False for the padding that fills the last batch, which repeats example 0, and
     "row" [b] is the number of the example, int32.
     """
-    if records.nbytes <= RAM_BYTES:
-        records.arrays()  # evaluated again and again: decode once
+    hold(records)  # evaluated again and again: decode once
     for start in range(0, len(records), batch_size):
         indices = np.arange(start, start + batch_size, dtype=np.int32)[rows]
         mask = indices < len(records)
         yield {**records[np.where(mask, indices, 0)], "mask": mask, "row": indices}
+
+
+def hold(records: Records, residency: Residency = "auto") -> None:
+    """Read a split into memory once, unless it is to be streamed: an evaluation holds what is small enough.
+
+    A run does so before its folder is written, so that damage is found first.
+    """
+    if (_residency(records) if residency == "auto" else residency) != "stream":
+        records.arrays()
 
 
 def _residency(records: Records) -> Literal["device", "ram", "stream"]:

@@ -40,10 +40,13 @@ class File(NamedTuple):
 
 
 class Files:
-    """Decodes images when they are asked for: {"image": uint8 [h, w, c], "label": int}."""
+    """Decodes images when they are asked for: {"image": uint8 [h, w, c], "label": int}.
 
-    def __init__(self, files: Sequence[File]) -> None:
-        self._files = files
+    Where one is damaged, all that are so among `every` file of the folder are named.
+    """
+
+    def __init__(self, files: Sequence[File], every: Sequence[File]) -> None:
+        self._files, self._every = files, every
 
     def __len__(self) -> int:
         return len(self._files)
@@ -54,7 +57,7 @@ class Files:
                 {"image": image_files.decode(self._files[key].path), "label": self._files[key].label} for key in keys
             ]
         except UsageError:  # whoever mends one wants to know of all
-            for _ in image_files.read_all((file.path for file in self._files), image_files.decode):
+            for _ in image_files.read_all((file.path for file in self._every), image_files.decode):
                 pass
             raise
 
@@ -100,7 +103,7 @@ def source(folder: str, split: Split, uniform: bool) -> Files:
     if not parted[split]:
         left_out = f", and {copies} that were left out as copies of others" if copies else ""
         raise UsageError(f"{folder} has too few images for its {split} split{left_out}; add some")
-    return Files(parted[split])
+    return Files(parted[split], files)
 
 
 def digest(folder: str) -> str:

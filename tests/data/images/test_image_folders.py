@@ -279,7 +279,7 @@ def test_damaged_pixels_are_named_when_they_are_read(folder):
     for read in (records.arrays, lambda: Batches(records, 4, seed=0, residency="stream").batch_at(0)):
         with pytest.raises(UsageError, match=rf"{folder}/.*\.png {DAMAGED}") as caught:
             read()
-        assert str(caught.value).startswith(f"{len(records)} images cannot be used:\n")
+        assert str(caught.value).startswith(f"{sum(SIZES.values())} images cannot be used:\n")
 
 
 @pytest.mark.fault("F42")
@@ -382,14 +382,20 @@ def test_split_expressions_are_refused(folder):
     assert refused(folder, train="train[:5]").endswith(f'"{folder}" is a folder')
 
 
-def test_a_damaged_image_is_mended_and_the_same_command_trains(tmp_path, capsys):
+@pytest.mark.fault("F42")
+def test_images_cut_short_are_named_before_a_run_is_begun(tmp_path, capsys):
+    """Whichever split they are in; their headers are sound. Once they are mended the same command trains."""
     for name in ("dark", "light"):
         (tmp_path / name).mkdir()
         for k in range(20):
             Image.fromarray(pixels(8, 8, 3, seed=[k, len(name)])).save(tmp_path / name / f"{k}.png")
-    path = image_folders.source(str(tmp_path), "train", uniform=True)._files[0].path
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-40])
+    first = [image_folders.source(str(tmp_path), split, uniform=True)._files[0].path for split in SPLITS]
+    whole = {path: path.read_bytes() for path in sorted(first)}
+
+    def cut(*paths):
+        for path, content in whole.items():
+            path.write_bytes(content[:-40] if path in paths else content)
+
     words = ["--data.name", str(tmp_path), "--model.classes", "2", "--smoke", "--workdir", str(tmp_path / ".run")]
 
     def run():
@@ -397,8 +403,15 @@ def test_a_damaged_image_is_mended_and_the_same_command_trains(tmp_path, capsys)
             cli.main(experiment, smoke=smoke, file="digits_cnn.py", doc="A doc.", arguments=words)
         return done.value.code or 0, capsys.readouterr().err
 
-    assert run() == (2, f"error: {path} {DAMAGED}\n")
-    path.write_bytes(whole)
+    for path in whole:
+        cut(path)
+        assert run() == (2, f"error: {path} {DAMAGED}\n")
+    cut(*whole)
+    code, said = run()
+    assert (code, said.splitlines()[0]) == (2, "error: 3 images cannot be used:")
+    assert said.splitlines()[1:] == [f"  {path} {DAMAGED}" for path in whole]
+    assert not (tmp_path / ".run").exists()
+    cut()
     assert run() == (0, "")
 
 
