@@ -19,7 +19,7 @@ from research.training.evaluation import open_split
 from research.training.faults import chaos
 from research.training.faults.guard import at_once, interruptible
 from research.training.initialization.checking import check
-from research.training.initialization.order import check_calls
+from research.training.initialization.order import check_calls, compare_batch
 from research.training.initialization.references import digests_of, read_references
 from research.training.initialization.start import check_tokens, runs_before, start_folder
 from research.training.run import Run, Splits
@@ -67,6 +67,7 @@ def train(
     layout = lay_out(experiment, options.placement)
     with clock.phase("input"):
         records = splits or open_splits(experiment, options)
+    compare_batch(experiment, records["train"])
     check_tokens(experiment, shapes.state.params, options)
     for first in runs_before(experiment):
         before = dataclasses.replace(options, stop_after=None, profile=None, chaos=None)

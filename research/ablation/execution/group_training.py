@@ -30,6 +30,7 @@ from research.training.clock import Clock
 from research.training.display.pictures import draw
 from research.training.display.progress import progress
 from research.training.evaluation import RunningSums, evaluation_size
+from research.training.initialization.order import compare_batch
 from research.training.initialization.references import digests_of, read_references
 from research.training.initialization.start import first_state
 from research.training.recorder import Recorder
@@ -73,6 +74,7 @@ def train_together(
     Raises:
         Interrupted: the runs that had not ended were stopped early, and saved.
     """
+    compare_batch(experiments[0], splits["train"])
     with contextlib.ExitStack() as stack:
         opened = {}
         for index, (experiment, root) in enumerate(zip(experiments, folders, strict=True)):

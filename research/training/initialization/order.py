@@ -1,13 +1,17 @@
 """Whether data, model and calls have room for the order in which examples come."""
 
+import logging
+
 import flax
 import jax
 
-from research.data import Uniform
+from research.data import Records, Uniform
 from research.data.batching.training_order import full_steps
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions
 from research.training.update.shapes import Shapes, outputs
+
+log = logging.getLogger(__name__)
 
 
 def check_order(experiment: Experiment) -> None:
@@ -54,3 +58,15 @@ def check_cut(experiment: Experiment, shapes: Shapes) -> None:
             f"{type(experiment.model).__name__} does not take the {shortest} steps that a Bucketed order cuts batches "
             "to in place of all: choose another model, or set data.order to Uniform()"
         ) from error
+
+
+def compare_batch(experiment: Experiment, training: Records) -> None:
+    """Warn where a batch is of more examples than there are: it is taken from several epochs, each of all of them."""
+    if experiment.batch_size > len(training):
+        log.warning(
+            "a batch of %d examples is of more than the %d that there are to train on, so some of these are in it more "
+            "than once: set batch_size to %d or less, unless that is meant",
+            experiment.batch_size,
+            len(training),
+            len(training),
+        )
