@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 import jax
 
 from research.data import Batch
+from research.errors import UsageError
 from research.experiment import Experiment, Hyperparameters, Start, join, spec, split
 from research.kernels.choice import forward_mode
+from research.training.update.culprits import culprits
 from research.training.update.references import References, collections, observed
 from research.training.update.state import TrainState, init
 
@@ -46,9 +48,20 @@ def shapes(experiment: Experiment) -> Shapes:
     """Return the shapes of an experiment, and compute nothing; a sweep asks for them several times a trial.
 
     Raises:
-        UsageError: model, task or data do not fit together.
+        UsageError: model, task or data do not fit together, or a field has a value that something of the user's cannot
+            be traced with.
+        Exception: whatever that raises where its code is wrong.
     """
-    return shapes_of(*key(experiment))
+    try:
+        return shapes_of(*key(experiment))
+    except UsageError:
+        raise
+    except Exception as error:
+        wrong = culprits(experiment, lambda other: shapes_of(*key(other)))
+        if not wrong:
+            raise
+        said = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+        raise UsageError(f"{type(experiment.model).__name__} cannot be traced ({said}): set {wrong}") from error
 
 
 def key(experiment: Experiment) -> Key:

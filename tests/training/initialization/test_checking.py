@@ -1,5 +1,8 @@
 """What of an experiment does not fit is found before anything is computed, and said in a sentence."""
 
+import re
+
+import flax.linen as nn
 import jax
 import pytest
 
@@ -10,6 +13,22 @@ from research.models import CNN, CNN1D, MLP, RecurrentClassifier, Seq2Seq, TextC
 from research.optimization import Optimizer
 from research.tasks import Classification, LanguageModeling, SequenceToSequence
 from research.training import check
+
+
+class Heads(nn.Module):
+    """A model of a user's own, whose fields say nothing of what they allow."""
+
+    width: int = 8
+    heads: int = 2
+    activation: str = "relu"
+    wrong: bool = False
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        if self.wrong:
+            return nowhere  # noqa: F821
+        x = getattr(nn, self.activation)(nn.Dense(self.width)(x.reshape(len(x), -1)))
+        return nn.Dense(10)(x.reshape(len(x), self.heads, self.width // self.heads)[:, 0])
 
 
 def of(model, task, data):
@@ -103,3 +122,31 @@ def test_a_larger_vocabulary_fits():
 def test_strict_promotion_is_refused_before_anything_is_traced():
     with jax.numpy_dtype_promotion("strict"), pytest.raises(UsageError, match="set it to standard"):
         check(of(CNN(), Classification(), Images("digits")))
+
+
+def instead(name, value):
+    default = getattr(Heads, name)
+    return re.escape(f"model.{name}, which is {value!r}, to another value, such as its default {default!r}")
+
+
+@pytest.mark.fault("F30")
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"width": -3}, [instead("width", -3)]),
+        ({"width": 16, "activation": "rleu"}, [instead("activation", "rleu")]),
+        ({"width": 6, "heads": 4}, [instead("width", 6), "or", instead("heads", 4)]),
+        ({"width": -3, "activation": "rleu"}, [instead("width", -3), "and", instead("activation", "rleu")]),
+    ],
+)
+def test_a_field_without_bounds_is_named_where_its_value_cannot_be_traced(fields, named):
+    with pytest.raises(UsageError, match=rf"^Heads cannot be traced \(\w+: .*\): set {' '.join(named)}$"):
+        check(of(Heads(**fields), Classification(), Images("digits")))
+
+
+def test_code_that_is_wrong_whatever_its_fields_are_keeps_its_traceback():
+    class Wrong(Heads):
+        wrong: bool = True
+
+    with pytest.raises(NameError, match="nowhere"):
+        check(of(Wrong(width=16), Classification(), Images("digits")))
