@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from research.interrupts import ends_at_ctrl_c
+
 PART = re.compile(r"^(Claim|Command|Cost|Result) +(.+(?:\n +.+)*)", flags=re.MULTILINE)
 
 
@@ -40,9 +42,12 @@ def main(words: list[str]) -> int:
         return 2
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a sign that the output's encoding lacks costs no traceback
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
-    console.print(shown(listed(Path(__file__).parent)))
-    console.print("python -m experiments.NAME trains one; --help says what else it does, --smoke tries it in seconds.")
+    with ends_at_ctrl_c():
+        console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
+        console.print(shown(listed(Path(__file__).parent)))
+        console.print(
+            "python -m experiments.NAME trains one; --help says what else it does, --smoke tries it in seconds."
+        )
     return 0
 
 

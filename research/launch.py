@@ -28,6 +28,7 @@ import tyro
 
 from research.children import INTERRUPTED, POLL_SECONDS, dying_with_this_process, signal_name, signals
 from research.errors import UsageError
+from research.interrupts import ends_at_ctrl_c
 
 PATIENCE_SECONDS = 5  # for the others to say what they have to, after one has failed
 SHOWN_LINES = 20
@@ -50,9 +51,10 @@ class Launch:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     try:
-        launch, command = parse(list(sys.argv[1:] if arguments is None else arguments))
-        with log_folder(launch.logs) as logs:
-            return run(launch, command, logs)
+        with ends_at_ctrl_c():
+            launch, command = parse(list(sys.argv[1:] if arguments is None else arguments))
+            with log_folder(launch.logs) as logs:
+                return run(launch, command, logs)
     except UsageError as error:
         say(f"error: {error}")
         return 2

@@ -21,6 +21,7 @@ import tyro
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, Pretrained, RunOptions, classes, fingerprint, replace
 from research.interchange import names, read_tensors, to_tensors, write_tensors
+from research.interrupts import ends_at_ctrl_c
 from research.training import identity, restore
 from research.training.initialization.beginning import begin
 from research.training.storage.checkpoint import Kind
@@ -63,9 +64,10 @@ class Import:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0 done, 1 a run folder is damaged, 2 bad usage."""
+    """Run the command line; return the exit code: 0 done, 1 a run folder is damaged, 2 bad usage, 130 stopped."""
     try:
-        run(list(sys.argv[1:] if arguments is None else arguments))
+        with ends_at_ctrl_c():
+            run(list(sys.argv[1:] if arguments is None else arguments))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

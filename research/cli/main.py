@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -28,6 +27,7 @@ from research.cli.studies.verifying import Verify, verify
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, RunOptions, classes, difference, replace, value_at
 from research.fields import is_value
+from research.interrupts import ends_at_ctrl_c
 
 Fit = Callable[[Experiment, Set[str], str | None], Experiment]
 """Gives an experiment what is found in its data, but for what flags gave, such as `research.experiment.fit`."""
@@ -62,10 +62,11 @@ def main(
     leave_out_imports()
     open_streams()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        words = list(sys.argv[1:] if arguments is None else arguments)
-        run(experiment, smoke, studies or {}, baselines or {}, fit, Path(file).stem, doc or "", words)
-        sys.stdout.flush()
+        with ends_at_ctrl_c():
+            run(experiment, smoke, studies or {}, baselines or {}, fit, Path(file).stem, doc or "", words)
+            sys.stdout.flush()
     except UsageError as error:
         leave(2, f"error: {error}")
     except training.Interrupted as error:
@@ -83,9 +84,6 @@ def main(
             raise
         if not isinstance(error, BrokenPipeError):  # else whoever read the output, such as `head`, has gone
             leave(1, f"error: standard output failed: {error.strerror}; what a command writes into files is there")
-    except KeyboardInterrupt:
-        sys.stderr.flush()
-        os._exit(130)  # at once: an orderly exit would wait for the threads that save
     sys.exit(0)
 
 

@@ -15,10 +15,11 @@ from research.data.storage import catalog
 from research.data.storage.duplicates import count_duplicates
 from research.data.storage.records import Source, read
 from research.errors import UsageError
+from research.interrupts import ends_at_ctrl_c
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0 done, 2 bad usage."""
+    """Run the command line; return the exit code: 0 done, 2 bad usage, 130 stopped."""
     parser = argparse.ArgumentParser(prog="python -m research.data", description=__doc__.partition("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="download a dataset, write it, count its examples and duplicates")
@@ -26,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare.add_argument("--data-dir", help="where to; default: TFDS_DATA_DIR, else ~/tensorflow_datasets")
     options = parser.parse_args(arguments)
     try:
-        print(report(catalog.prepare(options.name, options.data_dir)))
+        with ends_at_ctrl_c():
+            print(report(catalog.prepare(options.name, options.data_dir)))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from types import FrameType
 
 from research.devices import ask_to_stop, joined, stop_agreed
 from research.errors import RunError
+from research.interrupts import Raising, as_raised
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -17,22 +18,20 @@ class Interrupted(RunError):
     """A run that stopped early, saved, and resumes when started again; the command line exits with 75."""
 
 
-class Received:
+class Received(Raising):
     """A signal handler that remembers, says so unless it is `silent`, and does something at the first signal."""
 
     def __init__(self, first: Callable[[], None] = lambda: None, silent: bool = False) -> None:
+        super().__init__()
         self._numbers: list[int] = []
         self._first, self._silent = first, silent
         self.at_once = False
         """Whether the first signal, too, raises `KeyboardInterrupt`."""
-        self.raised = False
-        """Whether one has done so."""
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self._numbers.append(number)
         if self.at_once or len(self._numbers) > 1:
-            self.raised = True
-            raise KeyboardInterrupt
+            super().__call__(number, frame)
         if not self._silent:
             os.write(2, b"\nfinishing this step and saving; once more stops at once\n")
         self._first()
@@ -44,20 +43,6 @@ class Received:
     def only(self) -> bool:
         """Return whether no second one has come."""
         return len(self._numbers) == 1
-
-
-@contextlib.contextmanager
-def as_raised(received: Received) -> Iterator[None]:
-    """Let `KeyboardInterrupt` end what is done here even where a library has made an error of its own of it.
-
-    JAX does so where the signal comes while Python compares two values for it.
-    """
-    try:
-        yield
-    except Exception:
-        if received.raised:
-            raise KeyboardInterrupt from None
-        raise
 
 
 @contextlib.contextmanager
