@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,7 +22,8 @@ _TEXT = {".csv": csv_files, ".jsonl": json_lines}
 """What reads files of rows and columns of text, by how their names end."""
 _READERS = {**_TEXT, ".npz": npz_files}
 
-SUFFIXES = tuple(_READERS)
+NAMED = 20
+"""Columns that an error names."""
 
 
 def is_file(name: str) -> bool:
@@ -82,10 +83,18 @@ def exact(path: str, name: str) -> np.ndarray:
     Raises:
         UsageError: the file cannot be read, has no such column, or holds something else than finite numbers there.
     """
-    values = _named(path, name)
-    if isinstance(values, str):
-        raise UsageError(values)
-    return values
+    return columns(path, (name,))[0]
+
+
+def columns(path: str, names: Iterable[str]) -> list[np.ndarray]:
+    """Return what `exact` does of several columns or arrays, for which the file is looked at once. Raises as that."""
+    contents, found = _contents(path), []
+    for name in names:
+        values = _named(contents, path, name)
+        if isinstance(values, str):
+            raise UsageError(values)
+        found.append(values)
+    return found
 
 
 def words(path: str, name: str) -> tuple[str, ...]:
@@ -94,7 +103,7 @@ def words(path: str, name: str) -> tuple[str, ...]:
     Raises:
         UsageError: the file cannot be read, is no such file, or has no such column.
     """
-    _named(path, name)
+    _named(_contents(path), path, name)
     if not has_words(path):
         raise UsageError(f"{path}: words are read from {' and '.join(_TEXT)} files alone")
     return _words(path, name, version(path))
@@ -106,12 +115,19 @@ def are_numbers(path: str, name: str) -> bool:
     Raises:
         UsageError: the file cannot be read, or has nothing of that name.
     """
-    return not isinstance(_named(path, name), str)
+    return not isinstance(_named(_contents(path), path, name), str)
 
 
 def is_text(path: str, name: str) -> bool:
     """Return whether no cell of a column of a file of text is a number. Raises `UsageError` as `words`."""
     return has_words(path) and not are_numbers(path, name) and not any(map(is_number, words(path, name)))
+
+
+def texts(path: str, names: Iterable[str]) -> list[str]:
+    """Return of which columns `is_text` is true, the first of them where they are many. Raises as `words`."""
+    contents = _contents(path)
+    suspects = [name for name in names if isinstance(_named(contents, path, name), str)]
+    return [name for name in suspects[:NAMED] if is_text(path, name)]
 
 
 def is_number(cell: str) -> bool:
@@ -151,9 +167,8 @@ def version(path: str) -> Version:
     return status.st_mtime_ns, status.st_size
 
 
-def _named(path: str, name: str) -> np.ndarray | str:
+def _named(contents: Mapping[str, np.ndarray | str], path: str, name: str) -> np.ndarray | str:
     """Return a column or array, or why it holds no numbers. Raises `UsageError` where there is none of that name."""
-    contents = _contents(path)
     if name not in contents:
         raise UsageError(
             f'{path} has no {"column" if has_columns(path) else "array"} "{name}"{suggestion(name, contents)}'

@@ -24,6 +24,7 @@ Column = np.ndarray | str
 """Numbers [n], NaN where a cell is empty, float32 where that holds them; or the sentence that says what is none."""
 
 _BLOCK = 2 * 2**20  # bytes parsed at a time; between two blocks Python heeds signals
+_OF_COLUMN = 2**10  # of each column at least, since of every block each takes longer than its numbers: a hundred or so
 _ROWS = 4096  # rows parsed at a time where Python does it
 
 
@@ -118,8 +119,7 @@ def _quickly(file: Path, path: str, wide: Set[str]) -> dict[str, _Growing] | Non
     with file.open("rb") as content:
         lines = sum(block.count(b"\n") for block in _blocks(content))
         content.seek(0)
-        blocks = _blocks(content)
-        line, _, rest = next(blocks, b"").partition(b"\n")
+        line = content.readline().removesuffix(b"\n")
         try:
             names = _names(next(csv.reader([line.decode("utf-8-sig")], strict=True), []))
         except (UnicodeDecodeError, csv.Error):
@@ -127,20 +127,20 @@ def _quickly(file: Path, path: str, wide: Set[str]) -> dict[str, _Growing] | Non
         if _wrong_names(names, path) is not None:
             return None
         columns, row = [_Growing(path, name, name in wide, lines - 1) for name in names], 0
-        for block in itertools.chain([rest] if rest else [], blocks):
+        content.seek(len(line) + 1)
+        for block in _blocks(content, max(_BLOCK, _OF_COLUMN * len(names))):
             cells = _cells(block, len(names))
             if cells is None:
                 return None
-            for column, part in zip(columns, cells, strict=True):
-                _add(column, part, row)
+            _add(columns, cells, row)
             row += len(cells[0])
     return dict(zip(names, columns, strict=True)) if row else None
 
 
-def _blocks(content: BinaryIO) -> Iterator[bytes]:
+def _blocks(content: BinaryIO, size: int = _BLOCK) -> Iterator[bytes]:
     """Yield whole lines, many at a time, without the empty ones that end the file."""
     kept = b""
-    while more := content.read(_BLOCK):
+    while more := content.read(size):
         kept += more
         # All but the last line that is not empty: what comes after that one may be the end.
         stop = kept.rstrip(b"\r\n").rfind(b"\n") + 1
@@ -178,26 +178,44 @@ def _cells(block: bytes, count: int) -> list[Any] | None:
     # Lines may also end in a lone \r, and Arrow leaves out empty ones.
     if table.column_names != names or table.num_rows != block.count(b"\n"):
         return None
-    for column in table.columns:
-        # Python refuses longer cells, whatever is in them.
-        if (compute.max(compute.binary_length(column)).as_py() or 0) > csv.field_size_limit():
-            return None
+    # Python refuses longer cells, whatever is in them.
+    if (compute.max(compute.binary_length(_together(table.columns))).as_py() or 0) > csv.field_size_limit():
+        return None
     return table.columns
 
 
-def _add(column: _Growing, cells: Any, row: int) -> None:
-    """Let a column take the next cells, which are Arrow's strings."""
+def _together(cells: Sequence[Any]) -> Any:
+    """Return the cells of columns, one column after the other: a call of Arrow takes longer than many numbers."""
     import pyarrow
 
-    if not column.whole:
-        return
+    return pyarrow.chunked_array([chunk for column in cells for chunk in column.chunks], pyarrow.string())
+
+
+def _add(columns: Sequence[_Growing], cells: Sequence[Any], row: int) -> None:
+    """Let columns take the next cells, which are Arrow's strings, unless there was one that is no number."""
+    whole = [(column, part) for column, part in zip(columns, cells, strict=True) if column.whole]
+    numbers = _numbers([part for _, part in whole]) if whole else None
+    for index, (column, part) in enumerate(whole):
+        if numbers is not None:
+            column.add(numbers[index])
+        elif (alone := _numbers([part])) is not None:
+            column.add(alone[0])
+        else:
+            column.read(part.to_pylist(), row)
+
+
+def _numbers(cells: Sequence[Any]) -> np.ndarray | None:
+    """Return the numbers [columns, n] in cells, NaN where one is null; None where one is no finite number."""
+    import pyarrow
+
+    strings = _together(cells)
     try:
-        numbers = cells.cast(pyarrow.float64()).to_numpy()  # NaN where null
+        numbers = strings.cast(pyarrow.float64()).to_numpy()
     except pyarrow.ArrowInvalid:
-        return column.read(cells.to_pylist(), row)
-    if np.count_nonzero(np.abs(numbers) <= LARGEST) + cells.null_count < len(cells):
-        return column.read(cells.to_pylist(), row)
-    column.add(numbers)
+        return None
+    if np.count_nonzero(np.abs(numbers) <= LARGEST) + strings.null_count < len(numbers):
+        return None
+    return numbers.reshape(len(cells), -1)
 
 
 def _carefully(file: Path, path: str, wide: Set[str]) -> dict[str, _Growing]:

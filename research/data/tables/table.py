@@ -318,13 +318,13 @@ def inputs(path: str, target: tuple[str, ...]) -> Columns:
         names = tuple(name for name in files.names(path) if name not in target)
         if not names:
             raise UsageError(f"{path} has no column besides the targets")
-        if texts := [name for name in names if files.is_text(path, name)]:
+        if texts := files.texts(path, names):
             quoted = ", ".join(f'"{name}"' for name in texts)
             raise UsageError(
                 f"{path}: text is no input, and these columns hold nothing else: {quoted}; leave them out of the file, "
                 "or write a number for each word"
             )
-        return Columns(np.stack([files.exact(path, name) for name in names], axis=1), names)
+        return Columns(np.stack(files.columns(path, names), axis=1), names)
     values = files.exact(path, "features")
     if values.ndim != 2 or not values.size:
         raise UsageError(f'{path}: the array "features" is {values.shape}; it must be [n, d] and not empty')

@@ -97,6 +97,7 @@ def test_a_file_is_read_as_by_python(tmp_path_factory, content, block, marked):
     path.write_bytes(("\ufeff" * marked + content).encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_files, "_BLOCK", block)
+        patch.setattr(csv_files, "_OF_COLUMN", 1)
         try:
             found = csv_files.read(str(path))
         except UsageError as error:
@@ -121,11 +122,31 @@ def test_what_is_plain_is_not_read_by_python(tmp_path, monkeypatch):
         b'"a","b",when\r\n' + b"".join(b"%d.5,%s,2001-01-%02d\r\n" % (i, (b"", b"NaN")[i % 2], i) for i in range(23))
     )
     monkeypatch.setattr(csv_files, "_BLOCK", 50)
+    monkeypatch.setattr(csv_files, "_OF_COLUMN", 1)
     monkeypatch.setattr(csv_files, "_carefully", None)
     found = csv_files.read(str(path))
     np.testing.assert_array_equal(found["a"], np.arange(23, dtype=np.float32) + 0.5)
     assert np.isnan(found["b"]).all() and len(found["b"]) == 23
     assert found["when"].startswith(f'{path}, line 2, column "when": "2001-01-00" is not a finite number')
+
+
+def test_columns_are_many_without_blocks_being_so(tmp_path, monkeypatch):
+    """Of 20,000 columns a block of so many bytes held ten rows, and each column took its time in each of them."""
+    path, blocks, cells = tmp_path / "t.csv", [], csv_files._cells
+
+    def counted(block, count):
+        blocks.append(block.count(b"\n"))
+        return cells(block, count)
+
+    monkeypatch.setattr(csv_files, "_BLOCK", 64)
+    monkeypatch.setattr(csv_files, "_cells", counted)
+    for columns in (30, 300):
+        row = ",".join(map(str, range(columns)))
+        path.write_text("\n".join([",".join(f"c{i}" for i in range(columns)), *[row] * 600]))
+        found = csv_files.read(str(path))
+        np.testing.assert_array_equal(found[f"c{columns - 1}"], np.full(600, columns - 1, np.float32))
+        assert sum(blocks) == 600 and max(blocks) > 200
+        blocks.clear()
 
 
 @pytest.mark.parametrize("line", range(2, 25, 4))
@@ -136,6 +157,7 @@ def test_the_first_cell_that_is_no_number_is_named(line, tmp_path, monkeypatch):
     path = tmp_path / "t.csv"
     path.write_text("\n".join(["a,b", *rows]))
     monkeypatch.setattr(csv_files, "_BLOCK", 40)
+    monkeypatch.setattr(csv_files, "_OF_COLUMN", 1)
     assert f'line {line}, column "b": "bad {line}" is not' in csv_files.read(str(path))["b"]
 
 
