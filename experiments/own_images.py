@@ -5,9 +5,9 @@ that say otherwise win. Without a folder it reads the handwritten digits of `dig
 
 Claim    A small residual network with shifts reads 8 x 8 digits nearly without error.
 Command  python -m experiments.own_images
-Cost     225 s of `seconds.total`, of which 79 compile, on two cores of a shared x86-64 virtual machine, much other work
-         beside it.
-Result   test accuracy 0.9944, 95 % Wilson interval over the 539 test images 0.984 to 0.998 (seed 0; commit 31e48d9).
+Cost     17 s of `seconds.total`, programs compiled before, on two cores of a shared x86-64 virtual machine, much
+         other work beside it.
+Result   test accuracy 0.998, 95 % t interval 0.995 to 1 (seeds 0 to 4; commit e66254f); a logistic regression 0.967.
 """
 
 from experiments.baselines.logistic_regression import LogisticRegression

@@ -6,10 +6,10 @@ Without a file it reads the sunspots of `sunspots_lstm`.
 
 Claim    A GRU that sees the last 24 points forecasts the next point better than the last one does.
 Command  python -m experiments.own_series
-Cost     44 s of `seconds.total`, of which 21 compile, on two cores of a shared x86-64 virtual machine, much other work
-         beside it.
-Result   test mean absolute error 14.9; the last point errs by 25.4, that of a season before by 27.9 (seed 0; commit
-         31e48d9).
+Cost     6 s of `seconds.total`, programs compiled before, on two cores of a shared x86-64 virtual machine, much
+         other work beside it.
+Result   test mean absolute error 14.8, 95 % t interval 14.3 to 15.3 (seeds 0 to 4; commit e66254f); the last point errs
+         by 25.4, that of a season before by 27.9, and ARIMA(9,0,0) by 15.2.
 """
 
 from experiments.baselines.arima import ARIMA

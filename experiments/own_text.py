@@ -5,8 +5,10 @@ a folder it reads the prose of Python's manual.
 
 Claim    A small GPT over bytes predicts the next byte of a manual at less than three bits.
 Command  python -m experiments.own_text
-Cost     958 s of `seconds.total` on two cores of a shared x86-64 virtual machine, much other work beside it.
-Result   test loss 1.484 nats, or 2.14 bits a byte (seed 0; commit 31e48d9).
+Cost     103 s of `seconds.total`, programs compiled before, on two cores of a shared x86-64 virtual machine, much
+         other work beside it.
+Result   test loss 1.493 nats, 95 % t interval 1.474 to 1.513, or 2.15 bits a byte (seeds 0 to 2; commit e66254f);
+         six-grams with Witten-Bell smoothing 2.20 bits.
 """
 
 from experiments.baselines.ngrams import NGrams
