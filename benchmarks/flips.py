@@ -1,9 +1,10 @@
 """Whether a flipped bit in a folder is ever silent: what then comes out is the same, or it is said what is damaged.
 
-    python -m benchmarks.flips [--count 500] [--seed 0]
+    python -m benchmarks.flips [--count 500] [--seed 0] [--only run stopped study search]
 
-A finished run and a finished study are made of the smallest variant of digits_cnn. Then in one file after the
-other, those of checkpoints, claims and locks too, a bit at random is flipped, and all is asked that a folder is asked:
+A finished run, one that was stopped half-way, a finished study and a search are made of the smallest variant of
+digits_cnn. Then in one file after the other, those of checkpoints, claims and locks too, a bit at random is flipped,
+and all is asked that a folder is asked; what was stopped is resumed:
 
 detected    an error of one sentence, or a warning, names the file or what is in it
 harmless    every answer is what it was
@@ -17,6 +18,8 @@ checkpoint that are not read, and in pictures. A flip takes 0.2 s of a CPU in a 
 
 import argparse
 import collections
+import contextlib
+import dataclasses
 import hashlib
 import logging
 import shutil
@@ -29,16 +32,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from research.ablation import Study, one_at_a_time
+from research.ablation import Study, log_uniform, one_at_a_time
 from research.ablation.execution.choosing import choice_file, read_choice
 from research.ablation.execution.running import ablate
 from research.ablation.report import tabulate
 from research.ablation.report.markdown import markdown
+from research.ablation.store.claims import Claims
 from research.ablation.store.study_folder import Store
+from research.ablation.strategies.memory import Memory
+from research.ablation.strategies.search import search
 from research.errors import RunError, UsageError
 from research.experiment import Experiment, RunOptions, replace, to_json
-from research.training import identity, restore, train
+from research.training import Interrupted, identity, restore, train
 from research.training.faults.chaos import flip
+from research.training.storage import journal
 from research.training.storage.folder import Folder
 
 DAMAGED = "is damaged"
@@ -88,6 +95,38 @@ def study_of(folder: Path, experiment: Experiment, options: RunOptions) -> Ask:
     return ask
 
 
+def stopped_of(folder: Path, experiment: Experiment, options: RunOptions) -> Ask:
+    """Stop a run half-way and return what asks such a folder for what it has, and for what it comes to."""
+    with contextlib.suppress(Interrupted):
+        train(experiment, folder, dataclasses.replace(options, stop_after=experiment.steps // 2))
+
+    def ask(folder: Path) -> Any:
+        """Return the value, journal and environment of the run, then those and the states that it ends with."""
+        held = Folder(folder)
+        value, before = held.read_experiment(), (journal.read(held.metrics), held.read_environment())
+        result = train(value, folder, options)
+        states = [digest(restore(folder, kind)[1]) for kind in ("latest", "best")]
+        return to_json(value), before, result.metrics, states, held.metrics.read_text()
+
+    return ask
+
+
+def search_of(folder: Path, experiment: Experiment, options: RunOptions) -> Ask:
+    """Run a search and return what asks such a folder for what it found."""
+    space, size = {"optimizer.learning_rate": log_uniform(1e-4, 1e-1)}, {"trials": 3, "batch": 2, "seeds": 1}
+    search(experiment, space, folder, options=options, **size)
+
+    def ask(folder: Path) -> Any:
+        """Return the settings and scores of the search, and what it would ask next."""
+        found = search(experiment, space, folder, options=options, **size)
+        memory = Memory(experiment, Study(seeds=1, split="validation"), space, folder)
+        with Claims() as claims:
+            memory.next_batch(claims, trials=4, batch=2, interrupted=lambda: False)
+        return found, memory.study()
+
+    return ask
+
+
 def digest(tree: Any) -> str:
     """Return a digest of every leaf of a state."""
     return hashlib.blake2b(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree))).hexdigest()
@@ -128,6 +167,9 @@ def flips(folder: Path, ask: Ask, count: int, seed: int = 0) -> Iterator[Told]:
     log.propagate = True
 
 
+MADE = {"run": run_of, "stopped": stopped_of, "study": study_of, "search": search_of}
+
+
 class Warned(logging.Handler):
     """Takes note of whether anything was said."""
 
@@ -139,20 +181,21 @@ class Warned(logging.Handler):
 
 
 def main() -> int:
-    """Flip the bits of a run and of a study, and say what came of them."""
+    """Flip the bits of runs, a study and a search, and say what came of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=MADE, default=list(MADE), help="what is damaged; default: all")
     arguments: argparse.Namespace = parser.parse_args()
     from experiments import digits_cnn
 
     experiment = replace(digits_cnn.experiment, digits_cnn.smoke)
     options = RunOptions(progress="none", pictures=False, evaluate_every=5, checkpoint_every=10)
     failed = False
-    for name, make in (("run", run_of), ("study", study_of)):
+    for name in arguments.only:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder) / name
-            ask = make(root, experiment, options)
+            ask = MADE[name](root, experiment, options)
             found = list(flips(root, ask, arguments.count, arguments.seed))
         counts = collections.Counter(told.how for told in found)
         files = {told.file for told in found}

@@ -12,6 +12,7 @@ import collections
 import dataclasses
 import functools
 import json
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from research.training.identity import Code
 from research.training.identity import read as read_code
 from research.training.storage import sealed
 from research.training.storage.folder import Folder, finite
+
+log = logging.getLogger(__name__)
 
 Phase = Literal["tuning", "final"]
 Status = Literal["planned", "running", "done", "failed", "diverged", "pruned"]
@@ -214,7 +217,7 @@ class Store:
     def recorded(self, trial: Trial, phase: Phase) -> Outcome:
         """Return what the files of a trial say, whether or not a process works on it."""
         folder = Folder(self.folder(trial))
-        status = _read_status(folder.root)
+        status = self._read_status(folder.root / "status.json")
         outcome = Outcome(
             phase=phase,
             cell=trial.cell.index,
@@ -228,6 +231,7 @@ class Store:
         try:
             result = folder.read_result()
         except RunError as error:
+            self._say(folder.result, str(error))
             return dataclasses.replace(outcome, status="failed", error=str(error))
         if result is None:
             return outcome
@@ -245,6 +249,30 @@ class Store:
             code=read_code(folder),
         )
 
+    def _read_status(self, file: Path) -> dict[str, Any]:
+        """Return the content of status.json; nothing where it is missing or, as is said once, damaged."""
+        try:
+            status = json.loads(sealed.read(file))
+            known = {name: status[name] for name in KNOWN & status.keys()}
+            return {name: canonical(value, annotations(Outcome)[name], name) for name, value in known.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            remedy = "how the trial was run is not known, and one without a result is run again"
+            self._say(file, f"{file} is damaged: {error}; {remedy}")
+            return {}
+
+    def _say(self, file: Path, damage: str) -> None:
+        """Warn of a damaged file, once: those who wait for a trial look at its files again and again."""
+        if file not in self._damaged:
+            self._damaged.add(file)
+            log.warning(damage)
+
+    @functools.cached_property
+    def _damaged(self) -> set[Path]:
+        """The files of which that was said."""
+        return set()
+
     def watched(self, trial: Trial) -> set[str]:
         """Return the metrics without which a trial has diverged: the loss, the monitored one and that of the study."""
         return {"loss", trial.experiment.task.monitor, self.goal.metric}
@@ -261,16 +289,6 @@ def write_status(folder: Path, status: Status, **known: Any) -> None:
     """Write status.json; `known` are further fields of `Outcome`."""
     folder.mkdir(parents=True, exist_ok=True)
     sealed.write(folder / "status.json", json.dumps(finite({"status": status, **known}), indent=2) + "\n")
-
-
-def _read_status(folder: Path) -> dict[str, Any]:
-    """Return the content of status.json; nothing where it is missing or damaged, so that the trial is run again."""
-    try:
-        status = json.loads(sealed.read(folder / "status.json"))
-        known = {name: status[name] for name in KNOWN & status.keys()}
-        return {name: canonical(value, annotations(Outcome)[name], name) for name, value in known.items()}
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return {}
 
 
 def check_unscreened(root: Path) -> None:

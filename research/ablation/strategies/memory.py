@@ -19,6 +19,7 @@ from research.ablation.design.study import TUNING, Study, applied
 from research.ablation.execution.waiting import PAUSES
 from research.ablation.store.claims import Claims
 from research.ablation.store.study_folder import SEARCH, Store
+from research.ablation.strategies.sealed_log import SealedLog
 from research.errors import UsageError
 from research.experiment import Experiment, fingerprint, replace
 from research.training import Interrupted
@@ -56,6 +57,7 @@ class Memory:
 
     Raises:
         UsageError: as `search`.
+        RunError: that file is damaged.
     """
 
     def __init__(self, experiment: Experiment, study: Study, space: Space, root: Path, sampler_seed: int = 0) -> None:
@@ -75,7 +77,7 @@ class Memory:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot write to {root}: {error.strerror}; choose another --workdir") from error
-        backend = JournalFileBackend(str(root / SEARCH))
+        backend: Any = SealedLog(JournalFileBackend(str(root / SEARCH)), root / SEARCH)
         self._study = optuna.create_study(
             storage=JournalStorage(backend),
             study_name="search",

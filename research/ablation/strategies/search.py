@@ -65,7 +65,7 @@ def search(
     Raises:
         UsageError: Optuna is not installed, the space does not fit, or the folder holds another search.
         Interrupted: stopped early; the same call resumes.
-        RunError: a trial's folder cannot be written.
+        RunError: a trial's folder cannot be written, or the record of the search is damaged.
     """
     if trials < 1 or batch < 1:
         raise UsageError(f"a search needs at least one trial and a batch of at least one, not {trials} and {batch}")

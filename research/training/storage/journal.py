@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from research.errors import RunError
+from research.training.storage import sealed
 from research.training.storage.files import writing
 from research.training.storage.folder import finite
-
-PIECE = 1 << 20
-"""Bytes read at a time."""
 
 
 class Best(NamedTuple):
@@ -67,7 +65,7 @@ class Journal:
     ) -> None:
         self._path, self._writes = path, writes
         self._monitor, self._maximize = monitor, maximize
-        self._bytes, self._digest = 0, _new_digest()
+        self._bytes, self._digest = 0, sealed.beginning(path, 0)
         self._step, self._splits = step, set[str]()
         self.best: Best | None = None
         if mark is None:
@@ -76,8 +74,10 @@ class Journal:
             self._check(mark)
             self._bytes, self._splits, self.best = mark.bytes, set(mark.splits), mark.best
         if writes:
-            with writing(path), path.open("r+b" if path.exists() else "xb") as file:
-                file.truncate(self._bytes)
+            with writing(path):
+                self._seal()
+                with path.open("r+b" if path.exists() else "xb") as file:
+                    file.truncate(self._bytes)
 
     def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
         """Append one line, unless this step and split has one: a run that is repeated gives the same numbers."""
@@ -93,11 +93,20 @@ class Journal:
         self._take(line, text)
 
     def mark(self) -> Mark:
-        """Return how far the journal is written, and let that reach the disk before a state that says so."""
+        """Return how far the journal is written, and let that reach the disk before a state that says so.
+
+        Whoever reads the file compares that part with its digest, which is sealed too.
+        """
         if self._writes:
             with writing(self._path), self._path.open("r+b") as file:
                 os.fsync(file.fileno())
+            with contextlib.suppress(OSError):  # then less of it is compared, but by those who resume
+                self._seal()
         return Mark(self._bytes, self._digest.hexdigest(), tuple(sorted(self._splits)), self.best)
+
+    def _seal(self) -> None:
+        """Say how the file begins from now on."""
+        sealed.seal_beginning(self._path, self._bytes, self._digest.hexdigest())
 
     def _take(self, line: dict[str, Any], text: bytes) -> None:
         """Count a line."""
@@ -126,14 +135,10 @@ class Journal:
 
     def _check(self, mark: Mark) -> None:
         """Raise `RunError` unless the file begins with what was marked."""
-        left = mark.bytes
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
-            while left and (piece := file.read(min(left, PIECE))):
-                self._digest.update(piece)
-                left -= len(piece)
-        if not left and self._digest.hexdigest() == mark.digest:
+        self._digest = sealed.beginning(self._path, mark.bytes)
+        if self._digest.hexdigest() == mark.digest:
             return
-        read(self._path)  # names the line, where one cannot be read
+        list(_lines(self._path))  # names the line, where one cannot be read
         raise RunError(
             f"{self._path} has lost lines or has others than were written when the state at step {self._step} was "
             "saved; restore the file, or delete the folder's checkpoints to run again from the start"
@@ -144,9 +149,14 @@ def read(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a journal; a last line cut short by a kill is left out, a missing file has none.
 
     Raises:
-        RunError: a line is damaged; names it.
+        RunError: a line is damaged, which is named, or is another one than was written.
     """
-    return [line for line, _ in _lines(path)]
+    found = [line for line, _ in _lines(path)]
+    try:
+        sealed.check(path)
+    except sealed.DamagedFile as error:
+        raise RunError(f"{path} is damaged: {error}; restore it, or delete the run and run it again") from error
+    return found
 
 
 def _lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -165,13 +175,6 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:
                 raise RunError(
                     f"line {number} of {path} is damaged; restore the file or choose another folder"
                 ) from error
-
-
-def _new_digest() -> Any:
-    """Return the digest of nothing, to be updated."""
-    import xxhash  # only runs need it
-
-    return xxhash.xxh3_128()
 
 
 def _decode(text: bytes) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from research.errors import RunError, UsageError
+from research.training.storage import sealed
 from research.training.storage.files import partial_file
 from research.training.storage.folder import Folder
 from research.training.storage.journal import read
@@ -63,6 +64,8 @@ class Parts:
 
     def keep_earlier(self) -> None:
         """Leave only the earlier lines in the journal."""
+        size = len(self._earlier)
+        sealed.seal_beginning(self._path, size, sealed.beginning(self._path, size).hexdigest())
         with partial_file(self._path) as partial:
             partial.write_bytes(self._earlier)
 

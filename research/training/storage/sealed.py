@@ -4,11 +4,19 @@ A flipped bit in a file of JSON is often good JSON, with another number in it. S
 to `digests.jsonl`, in the same folder, before the content is written: a kill between the two leaves the content before,
 whose digest is there too, and of two processes that write one file either may be the last. For the same reason digests
 are read after the content. A file without any digest was written by an older release, and is read as it is.
+
+Of a file that grows, what is known is how it begins, once that has reached the disk; it is announced before it is cut
+too, and read before the content, so that one may look on while it grows. Of a file to which several processes append,
+it is each line.
 """
 
+import contextlib
+import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from research.training.storage.files import partial_file
 from research.training.storage.lineage import append
@@ -16,9 +24,24 @@ from research.training.storage.lineage import read as read_lines
 
 NAME = "digests.jsonl"
 
+SENTENCE = f"it is not what was written, of which {NAME} has the digest"
+
+PIECE = 1 << 20
+"""Bytes read at a time."""
+
 
 class DamagedFile(ValueError):
     """A file that holds something else than was written."""
+
+
+@dataclasses.dataclass
+class Known:
+    """What is known of a file: digests of contents, any of which it may have, or how it begins; and of its lines."""
+
+    contents: set[str] = dataclasses.field(default_factory=set)
+    beginning: tuple[int, str] | None = None
+    """Of a file that grows, so many bytes and their XXH3; None once it is done."""
+    lines: set[str] = dataclasses.field(default_factory=set)
 
 
 def write(path: Path, text: str) -> None:
@@ -37,7 +60,8 @@ def read(path: Path) -> str:
         DamagedFile: it is not what was written; a `ValueError`, as is text that is no UTF-8.
     """
     content = path.read_bytes()
-    _compare(path, _digest(content))
+    if not _is_sound(path, _digest(content)):
+        raise DamagedFile(SENTENCE)
     return content.decode()
 
 
@@ -46,50 +70,99 @@ def seal(path: Path, content: Path | None = None) -> None:
     _announce(path, _digest_of(content or path))
 
 
+def seal_beginning(path: Path, size: int, digest: str) -> None:
+    """Take the first bytes of a file that grows, which have this XXH3, for what was written."""
+    append(path.with_name(NAME), json.dumps({"file": path.name, "bytes": size, "digest": digest}))
+
+
+def beginning(path: Path, size: int) -> Any:
+    """Return the XXH3 of the first bytes of a file, to be updated; of fewer where it has no more, or is not there."""
+    import xxhash  # only runs and what reads their journals need it
+
+    found = xxhash.xxh3_128()
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        while size and (piece := file.read(min(size, PIECE))):
+            found.update(piece)
+            size -= len(piece)
+    return found
+
+
+def seal_lines(path: Path, lines: Iterable[str]) -> set[str]:
+    """Take lines that are about to be appended to a file for what was written; return their digests."""
+    digests = dict.fromkeys(map(digest, lines))
+    if digests:
+        append(path.with_name(NAME), "\n".join(json.dumps({"file": path.name, "line": each}) for each in digests))
+    return set(digests)
+
+
+def lines(path: Path) -> set[str]:
+    """Return the digests of all lines that a file may have."""
+    return _known(path).lines
+
+
+def digest(line: str) -> str:
+    """Return what `lines` has of a line."""
+    return _digest(line.encode())
+
+
 def check(path: Path) -> None:
-    """Raise `DamagedFile` where a file is not what `seal` took it for."""
-    if path.exists():
-        _compare(path, _digest_of(path))
+    """Raise `DamagedFile` where a file is not what it was taken for by `seal`, or begins otherwise."""
+    if path.exists() and not _is_sound(path):
+        raise DamagedFile(SENTENCE)
 
 
 def damaged(folder: Path) -> list[str]:
     """Return the names of the files in a folder that are not what was written."""
-    paths = [path for path in sorted(folder.iterdir()) if path.name in _digests(folder) and path.is_file()]
-    return [path.name for path in paths if not _is_known(path, _digest_of(path))]
+    known = _all_known(folder)
+    paths = [path for path in sorted(folder.iterdir()) if path.name in known and path.is_file()]
+    return [path.name for path in paths if not _is_sound(path)]
 
 
 def was_written(path: Path, text: str) -> bool:
     """Return whether this is what a file should hold, or did before, where that is known."""
-    return _digest(text.encode()) in _digests(path.parent).get(path.name, ())
+    return _digest(text.encode()) in _known(path).contents
 
 
 def _announce(path: Path, digest: str) -> None:
     """Write down a digest of what a file is to hold."""
-    known = _digests(path.parent).get(path.name, set())
+    known = _known(path)
     # Before its first digest, that of what an older release wrote: a kill after this leaves that.
-    before = [_digest_of(path)] if not known and path.exists() else []
+    before = [_digest_of(path)] if known == Known() and path.exists() else []
     for each in dict.fromkeys([*before, digest]):
-        if each not in known:
+        if each not in known.contents or known.beginning is not None:
             append(path.with_name(NAME), json.dumps({"file": path.name, "digest": each}))
 
 
-def _compare(path: Path, digest: str) -> None:
-    """Raise `DamagedFile` where a file has digests, and what it holds has another one."""
-    if not _is_known(path, digest):
-        raise DamagedFile(f"it is not what was written, of which {NAME} has the digest")
+def _is_sound(path: Path, digest: str = "") -> bool:
+    """Return whether nothing else is known of a file than what it holds, of which this is the digest if given."""
+    for _ in range(2):  # it may be cut, or done, between one reading and the other
+        held, known = digest or _digest_of(path), _known(path)
+        if known.beginning is not None:
+            size, begins = known.beginning
+            if beginning(path, size).hexdigest() == begins:
+                return True
+        elif not known.contents or held in known.contents:
+            return True
+    return False
 
 
-def _is_known(path: Path, digest: str) -> bool:
-    """Return whether a file has no digest, or this one."""
-    known = _digests(path.parent).get(path.name)
-    return known is None or digest in known
+def _known(path: Path) -> Known:
+    """Return what is known of a file."""
+    return _all_known(path.parent).get(path.name, Known())
 
 
-def _digests(folder: Path) -> dict[str, set[str]]:
-    """Return the digests of every file of a folder, by its name."""
-    found: dict[str, set[str]] = {}
-    for line in read_lines(folder / NAME):
-        found.setdefault(str(line.get("file")), set()).add(str(line.get("digest")))
+def _all_known(folder: Path) -> dict[str, Known]:
+    """Return what is known of every file of a folder, by its name."""
+    found: dict[str, Known] = {}
+    for entry in read_lines(folder / NAME):
+        known = found.setdefault(str(entry.get("file")), Known())
+        if "line" in entry:
+            known.lines.add(str(entry["line"]))
+        elif isinstance(size := entry.get("bytes"), int):
+            known.beginning = size, str(entry.get("digest"))
+        else:
+            known.contents.add(str(entry.get("digest")))
+            known.beginning = None
     return found
 
 

@@ -1,6 +1,7 @@
 """What a study's folder holds, what may be added to it, and what a trial's files say."""
 
 import math
+import re
 
 import pytest
 
@@ -77,14 +78,17 @@ def test_a_damaged_study_is_left_alone(text, experiment, tmp_path):
 
 
 @pytest.mark.fault("F35")
-def test_a_space_more_in_a_file_of_a_study_is_noticed(store):
+def test_a_space_more_in_a_file_of_a_study_is_noticed(store, caplog):
     """As in a run: so would another digit be good JSON."""
     trial = store.final_trials()[0]
     write_status(store.folder(trial), "failed", error="no room")
     for file in (store.root / "study.json", store.folder(trial) / "status.json"):
         with file.open("a") as end:
             end.write(" ")
-    assert store.outcome(trial, "final").status == "planned", "what came of it is not known, so it is run again"
+    for _ in range(2):
+        assert store.outcome(trial, "final").status == "planned", "what came of it is not known, so it is run again"
+    (record,) = caplog.records
+    assert re.search(r"status\.json is damaged: it is not what was written", record.message)
     with pytest.raises(RunError, match=r"study\.json is damaged: it is not what was written"):
         Store(store.root)
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 
 import pytest
 
@@ -14,9 +15,10 @@ from research.ablation.store.claims import Claims
 from research.ablation.store.study_folder import Store
 from research.ablation.strategies.memory import Memory
 from research.ablation.strategies.search import search
-from research.errors import UsageError
+from research.errors import RunError, UsageError
 from research.experiment import RunOptions, replace
 from research.training import train
+from research.training.storage import sealed
 
 optuna = pytest.importorskip("optuna")
 
@@ -151,6 +153,23 @@ def test_a_setting_that_diverges_or_fails_is_told_as_failed(base, options, tmp_p
     (study,) = optuna.get_all_study_summaries(storage)
     states = [trial.state.name for trial in optuna.load_study(study_name=study.study_name, storage=storage).trials]
     assert states == ["FAIL" if rate > 1 else "COMPLETE" for rate in rates]
+
+
+@pytest.mark.fault("F35")
+def test_a_digit_that_is_changed_in_the_record_is_noticed(base, options, whole, tmp_path):
+    """As in any other file; a record of an older release has no digests until it is read once."""
+    root = shutil.copytree(whole[0], tmp_path / "search")
+    record, digests = root / "optuna.jsonl", root / sealed.NAME
+    digests.write_text("".join(line for line in digests.read_text().splitlines(True) if '"line"' not in line))
+    run(base, root, options)
+    text = record.read_text()
+    place = text.index(":0.") + 3
+    record.write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
+    with pytest.raises(RunError, match=r"optuna\.jsonl is damaged: it is not what was written"):
+        run(base, root, options)
+    record.write_text("{" + text)
+    with pytest.raises(RunError, match=r"optuna\.jsonl is damaged"):
+        run(base, root, options)
 
 
 def test_spaces_from_text(experiment):

@@ -42,7 +42,7 @@ def test_what_came_later_is_kept_and_the_run_comes_to_the_same_end(folder, tiny,
     assert (event["step"], event["archive"]) == (8, "archive/1")
     moved = {path.relative_to(archive.relative_to(folder.root)): content for path, content in archived(folder, archive)}
     kept = {path: content for path, content in files(folder.root).items() if "archive" not in path.parts}
-    changed = {folder.metrics.name, folder.lineage.name, ".lock"}
+    changed = {folder.metrics.name, folder.digests.name, folder.lineage.name, ".lock"}
     assert {p: c for p, c in (moved | kept).items() if p.name not in changed} == {
         p: c for p, c in before.items() if p.name not in changed
     }

@@ -1,5 +1,6 @@
 """What is read of a small file is what was written, or it is damaged."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -7,8 +8,8 @@ import shutil
 import pytest
 
 from research.errors import RunError
-from research.training import identity, rollback, train
-from research.training.storage import sealed
+from research.training import Interrupted, identity, rollback, train
+from research.training.storage import journal, sealed
 from research.training.storage.folder import Folder
 from research.training.storage.sealed import NAME, DamagedFile
 
@@ -84,6 +85,36 @@ def test_a_file_that_grew_line_by_line_is_sealed_when_it_is_done(tmp_path):
     sealed.check(tmp_path / "nothing")
 
 
+def test_a_file_that_grows_is_known_by_its_beginning(tmp_path):
+    """What comes after that may still be on its way; it is announced before the file is cut, or done."""
+    path = tmp_path / "lines"
+    path.write_text("1\n2\n3")
+    sealed.seal_beginning(path, 4, sealed.beginning(path, 4).hexdigest())
+    for held in ("1\n2\n3", "1\n2\n", "1\n2\n9\n9\n"):
+        path.write_text(held)
+        sealed.check(path)
+        assert sealed.damaged(tmp_path) == []
+    for held in ("1\n7\n3", "1\n2", ""):
+        path.write_text(held)
+        with pytest.raises(DamagedFile):
+            sealed.check(path)
+        assert sealed.damaged(tmp_path) == ["lines"]
+    path.write_text("1\n2\n3")
+    sealed.seal_beginning(path, 2, sealed.beginning(path, 2).hexdigest())
+    for held in ("1\n2\n3", "1\n"):
+        path.write_text(held)
+        sealed.check(path)
+    sealed.seal(path)
+    sealed.seal_beginning(path, 0, sealed.beginning(path, 0).hexdigest())
+    path.write_text("2\n")
+    sealed.check(path)
+    path.write_text("1\n")
+    sealed.seal(path)  # as before: it is done once more
+    path.write_text("1\n2\n")
+    with pytest.raises(DamagedFile):
+        sealed.check(path)
+
+
 FREE = {".lock", "lineage.jsonl", sealed.NAME, "curves.png", "augmentation.png"}
 """Files of a run that decide no number."""
 
@@ -125,3 +156,19 @@ def test_a_finished_run_says_which_of_its_files_are_damaged(tiny, options, undis
     assert train(tiny, folder.root, options) == folder.read_result()
     (record,) = caplog.records
     assert re.search(r"metrics\.jsonl is damaged: .*; restore it", record.message)
+
+
+@pytest.mark.fault("F35")
+def test_the_journal_of_a_run_that_is_not_finished_is_compared(tiny, options, tmp_path):
+    """Up to its last save, which those who resume compare too; what came later is cut by them, and written again."""
+    with pytest.raises(Interrupted):
+        train(tiny, tmp_path, dataclasses.replace(options, stop_after=5))
+    path = Folder(tmp_path).metrics
+    whole = path.read_text()
+    assert [line["step"] for line in journal.read(path)][-1] == 5
+    path.write_text(whole + '{"step": 6, "split": "train", "loss": 1.0}\n')
+    assert journal.read(path)[-1]["step"] == 6
+    place = whole.rindex(".") + 1
+    path.write_text(whole[:place] + str((int(whole[place]) + 1) % 10) + whole[place + 1 :])
+    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged: it is not what was written"):
+        journal.read(path)
