@@ -44,7 +44,7 @@ DATES = Pairs("babel_dates", source_tokenizer=Trained("characters", 80), target_
 VOWELS = Sequences("japanese_vowels", noise=0.1, **FEW)
 SUNSPOTS = Series("sunspots", window=7, season=3)
 BLOCKS = {"layers": 1, "width": 8, "heads": 2, "dropout": 0.1}
-ATTENTION = {**BLOCKS, "attention_dropout": 0.1, "stochastic_depth": 0.1}
+ATTENTION = {**BLOCKS, "attention_dropout": 0.1, "stochastic_depth": 0.1, "final_dropout": 0.1}
 RECURRENT = {"hidden": 5, "dropout": 0.2}
 
 

@@ -21,8 +21,10 @@ from research.models.images.residual.xception import Xception, xception
 from research.models.mlp import MLP
 from research.models.text.bert import BertClassifier, BertPretraining, bert, bert_classifier
 from research.models.text.gpt2 import gpt2
+from research.models.text.llama import llama
 from research.models.text.recurrent import RecurrentClassifier, RecurrentLanguageModel
 from research.models.text.seq2seq import Seq2Seq
+from research.models.text.t5 import t5
 from research.models.text.text_cnn import CNN1D, TextCNN
 from research.models.text.transformer import TransformerClassifier, TransformerLanguageModel
 from research.models.text.transformer_seq2seq import TransformerSeq2Seq, vaswani
@@ -69,6 +71,7 @@ __all__ = [
     "gpt2",
     "greedy",
     "inception_v3",
+    "llama",
     "mask_tokens",
     "mixer",
     "mobilenet",
@@ -77,6 +80,7 @@ __all__ = [
     "resnet",
     "sample",
     "se_resnet",
+    "t5",
     "vaswani",
     "vgg",
     "vit",

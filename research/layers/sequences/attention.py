@@ -17,7 +17,7 @@ from research.layers.sequences.positions import RotaryBase, rotary
 
 
 class KeyValues(NamedTuple):
-    """Projected keys and values, [b, s, key_value_heads, d / heads] each."""
+    """Projected keys and values, [b, s, key_value_heads, head width] each."""
 
     keys: jax.Array
     values: jax.Array
@@ -27,8 +27,10 @@ class Attention(nn.Module):
     """Multi-head attention of x [b, l, d] to itself or to a memory [b, s, d']: -> [b, l, d], and its `KeyValues`.
 
     Fewer `key_value_heads` than `heads` is grouped-query attention (Ainslie et al., 2023), one is multi-query attention
-    (Shazeer, 2019). `window` lets a token see those at most that many positions away. `qk_norm` normalizes each head's
-    queries and keys by their root mean square, with a learned scale (Henry et al., 2020; Dehghani et al., 2023).
+    (Shazeer, 2019). Heads share the width d unless they have a `head_width` of their own. Scores are divided by the
+    root of a head's width if `scaled`. `window` lets a token see those at most that many positions away. `qk_norm`
+    normalizes each head's queries and keys by their root mean square, with a learned scale (Henry et al., 2020;
+    Dehghani et al., 2023).
 
     `mask` [b, s] is True where a key counts; a row without any gives a plain mean. `bias` [b, h, l, s] is added to the
     scores; b and h may be 1. `positions` [b, l], or [1, l] for all rows, are those of x, 0, 1, ... if not given.
@@ -49,6 +51,8 @@ class Attention(nn.Module):
 
     heads: Size = 8
     key_value_heads: Size | None = None
+    head_width: Size | None = None
+    scaled: bool = True
     causal: bool = False
     window: Size | None = None
     rotary: bool = False
@@ -74,25 +78,26 @@ class Attention(nn.Module):
         train: bool = False,
     ) -> tuple[jax.Array, KeyValues]:
         b, l, d = x.shape
-        if d % self.heads:
+        if self.head_width is None and d % self.heads:
             raise UsageError(f"heads={self.heads} does not divide width={d}")
         groups = self.heads if self.key_value_heads is None else self.key_value_heads
         if self.heads % groups:
             raise UsageError(f"key_value_heads={groups} does not divide heads={self.heads}")
         if positions is None:
             positions = jnp.arange(l)[None, :]
+        width = d // self.heads if self.head_width is None else self.head_width
 
         def project(source: jax.Array, heads: int, name: str) -> jax.Array:
-            width = heads * (d // self.heads)
-            dense = Dense(width, self.bias, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
-            return dense(source).reshape(*source.shape[:2], heads, d // self.heads)  # [b, s, heads, d / h]
+            dense = Dense(heads * width, self.bias, dtype=self.dtype, kernel_init=self.kernel_init, name=name)
+            return dense(source).reshape(*source.shape[:2], heads, width)  # [b, s, heads, width]
 
         def place(projected: jax.Array, name: str) -> jax.Array:
             if self.qk_norm:
                 projected = Normalization("rmsnorm", dtype=self.dtype, name=f"{name}_norm")(projected)
             return rotary(projected, positions, self.rotary_base) if self.rotary and memory is None else projected
 
-        query = place(project(x, self.heads, "query"), "query")  # [b, l, h, d / h]
+        query = place(project(x, self.heads, "query"), "query")  # [b, l, h, width]
+        query = query if self.scaled else query * width**0.5  # by which all forms of attention divide
         if isinstance(memory, KeyValues):
             known = memory
         else:
@@ -122,9 +127,9 @@ class Attention(nn.Module):
         else:
             y = attend(
                 query, *known, seen, bias, causal=causal, window=window, implementation=self.implementation
-            )  # [b, l, h, d / h]
+            )  # [b, l, h, width]
         output = Dense(d, self.bias, dtype=self.dtype, kernel_init=self.output_init, name="output")
-        return output(y.reshape(b, l, d)), known  # [b, l, d]
+        return output(y.reshape(b, l, self.heads * width)), known  # [b, l, d]
 
     def _write(self, cache: KeyValues, new: KeyValues, positions: jax.Array) -> KeyValues:
         """Return the cache with new keys and values at their positions."""

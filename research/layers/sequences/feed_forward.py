@@ -12,7 +12,9 @@ from research.layers.activations import gelu, gelu_tanh, silu
 from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 
-FeedForwardKind = Literal["relu", "gelu", "gelu_tanh", "geglu", "swiglu"]
+FeedForwardKind = Literal["relu", "gelu", "gelu_tanh", "geglu", "geglu_tanh", "swiglu"]
+
+GATED: tuple[FeedForwardKind, ...] = ("geglu", "geglu_tanh", "swiglu")
 
 
 class FeedForward(nn.Module):
@@ -20,8 +22,9 @@ class FeedForward(nn.Module):
 
     `relu` (Vaswani et al., 2017, eq. 2), `gelu` with the error function (Hendrycks and Gimpel, 2016; BERT),
     `gelu_tanh`, its approximation (GPT-2). The gated ones have a third matrix, f(x W) * (x V), with f the exact gelu in
-    `geglu` and x * sigmoid(x) in `swiglu` (Shazeer, 2020, eq. 6). `width` is the hidden width as it stands: to compare
-    a gated kind at an equal number of parameters, give it two thirds of the width.
+    `geglu`, its approximation in `geglu_tanh` (T5 1.1) and x * sigmoid(x) in `swiglu` (Shazeer, 2020, eq. 6). `width`
+    is the hidden width as it stands: to compare a gated kind at an equal number of parameters, give it two thirds of
+    the width.
     """
 
     width: Size
@@ -44,13 +47,13 @@ class FeedForward(nn.Module):
                 hidden = jax.nn.relu(hidden)
             case "gelu" | "geglu":
                 hidden = gelu(hidden)
-            case "gelu_tanh":
+            case "gelu_tanh" | "geglu_tanh":
                 hidden = gelu_tanh(hidden)
             case "swiglu":
                 hidden = silu(hidden)
             case _:
                 raise unknown("feed-forward layer", self.kind, get_args(FeedForwardKind))
-        if self.kind in ("geglu", "swiglu"):
+        if self.kind in GATED:
             hidden = hidden * dense(self.width, self.kernel_init, "linear")(x)
         hidden = Dropout(self.dropout, name="dropout")(hidden, train)
         return dense(d, self.output_init, "output")(hidden)  # [..., d]

@@ -42,6 +42,8 @@ class TransformerSeq2Seq(TransformerFields, Model):
     """Whether the output layer is the transposed embedding table of the targets (Press and Wolf, 2017)."""
     embedding_scale: bool = True
     """Whether embeddings are multiplied by the root of the width."""
+    output_scale: bool = False
+    """Whether what the decoder gives is divided by the root of the width before the output layer (T5 1.0)."""
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -113,6 +115,7 @@ class TransformerSeq2Seq(TransformerFields, Model):
 
     def _logits(self, x: jax.Array) -> jax.Array:
         """Return logits, [b, l, width] -> [b, l, v], float32."""
+        x = x * self.width**-0.5 if self.output_scale else x
         return self._target_embedding().logits(x) if self.tied else self.head(x).astype(jnp.float32)
 
     def _target_embedding(self) -> TokenEmbedding:

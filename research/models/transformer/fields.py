@@ -40,7 +40,7 @@ class BlockFields(nn.Module):
     key_value_heads: Size | None = None
     """Heads of keys and values: None for as many as heads, 1 for multi-query, between for grouped-query attention."""
     feed_forward: FeedForwardKind = "gelu"
-    """Nonlinearity of the feed-forward part; geglu and swiglu are gated by a third matrix."""
+    """Nonlinearity of the feed-forward part; geglu, geglu_tanh and swiglu are gated by a third matrix."""
     feed_forward_width: Size | None = None
     """Hidden width of the feed-forward part; None for four times the width."""
     norm: Norm = "layernorm"
@@ -91,6 +91,12 @@ class TransformerFields(BlockFields):
     """Base of the wavelengths of rotary positions."""
     window: Size | None = None
     """How many positions away self-attention sees, to each side; None sees all."""
+    head_width: Size | None = None
+    """Features of a head; None for an equal share of the width."""
+    attention_scale: bool = True
+    """Whether attention scores are divided by the root of a head's width; in T5 they are not."""
+    final_dropout: Rate = 0.0
+    """Share dropped of what each stack gives, behind its last norm, in training (T5)."""
 
 
 def shared(model: BlockFields) -> dict[str, Any]:

@@ -26,9 +26,10 @@ class BlockCache(NamedTuple):
 
 
 def empty_cache(fields: TransformerFields, batch_size: int, capacity: int) -> BlockCache:
-    """Return room for the keys and values of `capacity` positions in every layer, [b, layers, capacity, k, d / h]."""
+    """Return room for the keys and values of `capacity` positions, [b, layers, capacity, k, head width] each."""
     groups = fields.heads if fields.key_value_heads is None else fields.key_value_heads
-    room = jnp.zeros((batch_size, fields.layers, capacity, groups, fields.width // fields.heads), fields.dtype)
+    width = fields.width // fields.heads if fields.head_width is None else fields.head_width
+    room = jnp.zeros((batch_size, fields.layers, capacity, groups, width), fields.dtype)
     return BlockCache(KeyValues(room, room))
 
 
@@ -69,6 +70,8 @@ class TransformerBlock(TransformerFields):
         heads: dict[str, Any] = {
             "heads": self.heads,
             "key_value_heads": self.key_value_heads,
+            "head_width": self.head_width,
+            "scaled": self.attention_scale,
             "qk_norm": self.qk_norm,
             "dropout": self.attention_dropout,
             "implementation": self.attention_implementation,
@@ -118,7 +121,7 @@ class TransformerBlock(TransformerFields):
 
 
 class TransformerStack(TransformerFields):
-    """Blocks one after another, with a norm at the end where they are pre-norm: [b, l, d] -> [b, l, d].
+    """Blocks one after another, at the end a norm where they are pre-norm, and dropout: [b, l, d] -> [b, l, d].
 
     Blocks are named `layer_0`, `layer_1`, ...; with `scan` there is one, `layers`, whose parameters and intermediates
     have a leading axis of layers. A cache has that axis after b, so that rows can be picked from all of its arrays
@@ -187,7 +190,7 @@ class TransformerStack(TransformerFields):
             kept = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *each)
         if self.norm_placement == "pre":
             x = Normalization(self.norm, self.norm_epsilon, self.dtype, name="norm")(x)
-        return x, kept
+        return Dropout(self.final_dropout, name="final_dropout")(x, train), kept
 
     def _bias(self, query: jax.Array, key: jax.Array) -> jax.Array | None:
         """Return the scores that depend on positions alone, [b, h, l, s], or None."""

@@ -15,11 +15,16 @@ def gelu(x):
     return x * (1 + erf(x / np.sqrt(2))) / 2
 
 
+def gelu_tanh(x):
+    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
 FORMULAS = {
     "relu": lambda x: np.maximum(x, 0),
     "gelu": gelu,
-    "gelu_tanh": lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    "gelu_tanh": gelu_tanh,
     "geglu": gelu,
+    "geglu_tanh": gelu_tanh,
     "swiglu": lambda x: x * expit(x),
 }
 
@@ -50,7 +55,7 @@ def test_output_and_gradient_are_those_of_the_formula(kind, bias):
     model = FeedForward(7, kind, bias)
     variables = parameters(model)
     params = variables["params"]
-    names = {"hidden", "output"} | ({"linear"} if kind in ("geglu", "swiglu") else set())
+    names = {"hidden", "output"} | ({"linear"} if "glu" in kind else set())
     assert params.keys() == names and all(("bias" in layer) == bias for layer in params.values())
     expected = forward(kind, params, X.astype(np.float64))
     np.testing.assert_allclose(jax.jit(model.apply)(variables, X), expected, rtol=1e-4, atol=1e-5)

@@ -298,7 +298,7 @@ def test_dropout_of_zero_equals_evaluation_and_each_rate_acts(name):
     model, batch = MODELS[name].clone(layers=1), inputs(name)
     variables = randomized(model, batch)
 
-    rates = ("dropout", "attention_dropout", "feed_forward_dropout")
+    rates = ("dropout", "attention_dropout", "feed_forward_dropout", "final_dropout")
 
     def program(train, **fields):
         rngs = {"dropout": jax.random.key(1)} if fields else {}
@@ -394,7 +394,7 @@ def written(model, variables, name):
 def test_cached_decoding_equals_full_recomputation_at_every_position(name, positions):
     """Of an encoder-decoder in a loop and not: its decoder knows positions as a language model does."""
     scan = (positions in ("none", "learned", "relative")) == (name == "seq2seq")
-    options = {"window": 2, "key_value_heads": 1, "norm": "rmsnorm"} if scan else {}
+    options = {"window": 2, "key_value_heads": 1, "head_width": 8, "norm": "rmsnorm"} if scan else {}
     model = MODELS[name].clone(positions=positions, scan=scan, width=18, **options)
     variables = randomized(model, inputs(name))
     cache, tokens, logits, expected = jax.jit(lambda v: written(model, v, name))(variables)

@@ -42,7 +42,7 @@ class MixerFields(nn.Module):
     feed_forward_width: Size | None = None
     """Hidden width of the layers that mix features; None for four times the width."""
     feed_forward: FeedForwardKind = "gelu"
-    """Nonlinearity of both; geglu and swiglu are gated by a third matrix."""
+    """Nonlinearity of both; geglu, geglu_tanh and swiglu are gated by a third matrix."""
     token_mixing: bool = True
     """Whether patches are mixed; without it each stands alone until they are pooled."""
     residual: bool = True
