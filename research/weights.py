@@ -1,7 +1,10 @@
-"""Weights between run folders and files, under the names of torchvision and timm.
+"""Weights between run folders and files, under the names of torchvision, timm and transformers.
 
 python -m research.weights export --workdir RUN --output FILE.safetensors
+python -m research.weights export --workdir RUN --output FOLDER
 python -m research.weights import FILE --experiment experiments.NAME --workdir RUN
+
+A FOLDER is that of a language model as transformers reads and writes it, and may be imported like a FILE.
 
 What is imported is part of the experiment, as `Experiment.start`; the run folder holds its state before the first step,
 so that `evaluate` and `predict` take the weights as they are, and `train` continues from them.
@@ -20,7 +23,7 @@ import tyro
 
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, Pretrained, RunOptions, classes, fingerprint, replace
-from research.interchange import names, read_tensors, to_tensors, write_tensors
+from research.interchange import names, read_weights, save_pretrained, to_tensors, write_tensors
 from research.interrupts import ends_at_ctrl_c
 from research.training import identity, restore
 from research.training.initialization.beginning import begin
@@ -34,12 +37,12 @@ Flat = tyro.conf.arg(name="")  # a field of the experiment is --model.dropout, n
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """Write the parameters that a run is evaluated with, and its running averages, into a safetensors file."""
+    """Write what a run is evaluated with, its running averages too, into a safetensors file; or into a FOLDER."""
 
     workdir: str
     """Run folder."""
     output: str
-    """FILE.safetensors."""
+    """FILE.safetensors, or FOLDER, whose name has no ending."""
     checkpoint: Kind = "latest"
     """The last state, or the one that did best on validation."""
     experiment: str | None = None
@@ -51,7 +54,7 @@ class Import:
     """Write the folder of a run that begins with the weights of a file. Fields of the experiment are flags."""
 
     file: tyro.conf.Positional[str]
-    """FILE.safetensors, or FILE.pth or FILE.pt as PyTorch writes them."""
+    """FILE.safetensors, FILE.pth, FILE.pt or FILE.bin as PyTorch writes them, or a FOLDER as transformers does."""
     value: Annotated[Experiment, Flat]
     experiment: str
     """Module of the experiment, such as experiments.NAME."""
@@ -113,7 +116,7 @@ def defaults(words: list[str]) -> Import:
         raise UsageError("say what to import: FILE --experiment experiments.NAME --workdir RUN, in this order")
     module = experiment_module(given.experiment)
     value = replace(module.experiment, module.smoke) if given.smoke else module.experiment
-    _, digest = read_tensors(words[0])
+    _, digest = read_weights(words[0])
     value = replace(value, {"start": (Pretrained(words[0], digest),)})
     return Import(words[0], value, given.experiment, workdir=tyro.MISSING)
 
@@ -135,18 +138,24 @@ def experiment_module(name: str) -> Any:
 
 
 def export(arguments: Export) -> None:
-    """Write the file and say what is in it."""
+    """Write the file or folder and say what is in it."""
     output = Path(arguments.output)
-    if output.suffix != ".safetensors":
-        raise UsageError(f"--output must end in .safetensors, not {output.name}")
+    if output.suffix not in (".safetensors", ""):
+        raise UsageError(f"--output must end in .safetensors, or have no ending for a folder, not {output.name}")
     if not output.parent.is_dir():
         raise UsageError(f"cannot write to {output}: there is no folder {output.parent}")
     own = classes(experiment_module(arguments.experiment).experiment) if arguments.experiment else set()
     experiment, state = restore(arguments.workdir, arguments.checkpoint, own)
-    tensors = to_tensors({"params": state.evaluated, **state.variables}, names(experiment.model))
+    params, origin = state.evaluated, origin_of(experiment, Folder(arguments.workdir))
+    said = f"{count_parameters(state):,} parameters at step {int(state.step)} in {output}"
+    if not output.suffix:
+        save_pretrained(experiment.model, params, output, origin=origin)
+        print(f"{said}, which transformers reads: complete its README.md before you share it")
+        return
+    tensors = to_tensors({"params": params, **state.variables}, names(experiment.model))
     with partial_file(output) as partial:
-        write_tensors(partial, tensors, origin_of(experiment, Folder(arguments.workdir)))
-    print(f"{count_parameters(state):,} parameters at step {int(state.step)} in {output}, {len(tensors)} tensors")
+        write_tensors(partial, tensors, origin)
+    print(f"{said}, {len(tensors)} tensors")
 
 
 def origin_of(experiment: Experiment, folder: Folder) -> dict[str, str]:

@@ -18,6 +18,7 @@ from research.interchange import read_tensors
 from research.training import evaluate, identity, restore, train
 from research.training.storage.checkpoint import Checkpoints
 from research.training.storage.folder import Folder
+from tests.golden.folders import write
 
 MODULE = '''
 """A tiny residual network reads digits."""
@@ -39,6 +40,24 @@ experiment = Experiment(
 smoke = {"steps": 2}
 '''
 
+LANGUAGE_MODULE = '''
+"""A tiny GPT-2 continues text."""
+from research.data import Text, Trained
+from research.experiment import Experiment
+from research.models import gpt2
+from research.optimization import Optimizer
+from research.tasks import LanguageModeling
+
+experiment = Experiment(
+    model=gpt2(vocabulary=31, max_length=17, width=15, heads=3, layers=2),
+    task=LanguageModeling(),
+    data=Text("pydoc_topics", tokenizer=Trained("characters", 31), length=13, train="train[:2]"),
+    optimizer=Optimizer(),
+    steps=3,
+    batch_size=5,
+)
+'''
+
 pytestmark = pytest.mark.usefixtures("modules")
 
 
@@ -48,10 +67,11 @@ def modules(tmp_path, monkeypatch):
     folder = tmp_path / "modules"
     folder.mkdir()
     (folder / "tiny_resnet.py").write_text(MODULE)
+    (folder / "tiny_gpt2.py").write_text(LANGUAGE_MODULE)
     (folder / "other_module.py").write_text("experiments = 3\n")
     monkeypatch.syspath_prepend(folder)
     yield
-    for name in ("tiny_resnet", "other_module"):
+    for name in ("tiny_resnet", "tiny_gpt2", "other_module"):
         sys.modules.pop(name, None)
 
 
@@ -171,7 +191,10 @@ def test_parts_can_be_named(run, source, tmp_path):
         (("import", "FILE", "--experiment", "other_module"), '"other_module" is no module of an experiment'),
         (("import", "FILE", "--experiment", "experiments.digits_cnn"), "no names of another library for CNN"),
         (("import", "none.safetensors", "--experiment", "tiny_resnet"), "cannot read none.safetensors: No such file"),
-        (("import", "FILE", "--experiment", "tiny_resnet", "--model.width", "5"), "w.safetensors does not fit: tensor"),
+        (
+            ("import", "FILE", "--experiment", "tiny_resnet", "--model.width", "5"),
+            "w.safetensors does not fit: the weights have in another shape",
+        ),
         (
             ("import", "FILE", "--experiment", "tiny_resnet", "--start.0.sha256", "0"),
             "is another file than start.0.sha256",
@@ -204,8 +227,13 @@ def test_a_folder_with_another_run_is_refused(run, source):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--workdir", "RUN", "--output", "FOLDER/w.pth"), 2, "--output must end in .safetensors, not w.pth"),
+        (
+            ("--workdir", "RUN", "--output", "FOLDER/w.pth"),
+            2,
+            "--output must end in .safetensors, or have no ending for a folder, not w.pth",
+        ),
         (("--workdir", "RUN", "--output", "FOLDER/none/w.safetensors"), 2, "there is no folder"),
+        (("--workdir", "RUN", "--output", "FOLDER/w"), 2, "no published family has models like ResNet"),
         (("--workdir", "FOLDER", "--output", "FOLDER/w.safetensors"), 1, "is not a run folder"),
         (("--workdir", "RUN", "--output", "FOLDER/w.safetensors", "--checkpoint", "bst"), 2, "best"),
     ],
@@ -215,6 +243,23 @@ def test_what_cannot_be_exported_is_said(run, source, tmp_path, arguments, code,
     found, _, err = run("export", *words)
     assert found == code and said in err
     assert list(tmp_path.iterdir()) == [tmp_path / "modules"]
+
+
+def test_the_folder_of_a_language_model_goes_in_and_out(run, tmp_path):
+    folder, out = write("gpt2", tmp_path / "theirs"), tmp_path / "ours"
+    code, said, err = run("import", folder, "--experiment", "tiny_gpt2", "--workdir", tmp_path / "run")
+    assert (code, err) == (0, "") and f"at step 0 in {tmp_path / 'run'}, from {folder}" in said
+    code, said, err = run("export", "--workdir", tmp_path / "run", "--output", out)
+    assert (code, err) == (0, "") and "which transformers reads: complete its README.md" in said
+    (ours, _), (theirs, _) = (read_tensors(each / "model.safetensors") for each in (out, folder))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        np.testing.assert_array_equal(ours[name], tensor, strict=True)
+    with safetensors.safe_open(out / "model.safetensors", "numpy") as opened:
+        assert opened.metadata()["fingerprint"] == fingerprint(restore(tmp_path / "run")[0])
+    other = ("--model.layers", "3")
+    code, _, err = run("import", folder, "--experiment", "tiny_gpt2", "--workdir", tmp_path / "more", *other)
+    assert code == 2 and 'theirs does not fit: the weights lack "transformer.h.2.attn.c_attn.bias"' in err
 
 
 def test_the_best_state_can_be_exported(run, source, tmp_path):

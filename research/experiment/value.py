@@ -89,9 +89,10 @@ class Pretrained:
     """
 
     file: str = dataclasses.field(compare=False)
-    """FILE.safetensors with the names of torchvision or timm, or FILE.pth or FILE.pt as PyTorch writes them."""
+    """FILE.safetensors with the names of torchvision, timm or transformers, FILE.pth, FILE.pt or FILE.bin as PyTorch
+    writes them, or the FOLDER of a language model as transformers does."""
     sha256: str
-    """Digest of the file, as `sha256sum` prints it; another file is refused."""
+    """Digest of the file, as `sha256sum` prints it, of several that of theirs; another file is refused."""
     parameters: tuple[ParameterPath, ...] | None = None
     """What is taken from it: dotted paths such as "stem" or "stage_0", each with everything below it, or pairs of the
     path that the file has it under and the path here; None takes all, and refuses a file with more."""

@@ -6,14 +6,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from research.errors import UsageError
 from research.interchange.tensors import Tensors
 from research.interchange.torch_files import read_torch
 
-TORCH = (".pth", ".pt")
+TORCH = (".pth", ".pt", ".bin")
 SUFFIXES = (".safetensors", *TORCH)
+TYPES: dict[str, Any] = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": jnp.bfloat16,  # which NumPy does not have: the reader that comes with the package refuses it
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+"""How safetensors names kinds of numbers."""
 
 
 def read_tensors(file: str | Path) -> tuple[Tensors, str]:
@@ -65,11 +82,13 @@ def _order_header(file: Path) -> None:
 def _read_safetensors(content: bytes) -> Tensors:
     """Return the tensors of a safetensors file."""
     _check_installed()
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors import SafetensorError, deserialize
 
     try:
-        tensors = load(content)
+        tensors = {
+            name: np.frombuffer(found["data"], TYPES[found["dtype"]]).reshape(found["shape"])
+            for name, found in deserialize(content)
+        }
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")], object_pairs_hook=_once)
         if header.keys() - {"__metadata__"} != tensors.keys():
             raise ValueError("its header and its tensors differ")
@@ -77,7 +96,7 @@ def _read_safetensors(content: bytes) -> Tensors:
     except (SafetensorError, ValueError) as error:  # ValueError: more axes than NumPy has
         raise UsageError(f"it is no safetensors file, or damaged ({error})") from error
     except KeyError as error:
-        raise UsageError(f"it has numbers of type {error.args[0]}, which NumPy does not: save it as float32") from error
+        raise UsageError(f"it has numbers of type {error.args[0]}, which are not read: save it as float32") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,12 @@
-"""What torchvision and timm call the modules of our models."""
+"""What torchvision, timm and transformers call the modules of our models."""
+
+from collections.abc import Mapping
 
 import flax.linen as nn
+import numpy as np
 
 from research.errors import UsageError
+from research.interchange.families import FAMILIES, MODELS, as_named_now, kind_of
 from research.models.images.inception import inception_v1_names, inception_v3_names
 from research.models.images.inception.inception_v1 import InceptionV1
 from research.models.images.inception.inception_v3 import InceptionV3
@@ -29,7 +33,7 @@ def names(model: nn.Module) -> Names:
     """Return the other library's name of every module of `model` that has parameters.
 
     Raises:
-        UsageError: no library that we know has such a model.
+        UsageError: no library that we know has such a model; of a language model, in which fields it differs.
     """
     match model:
         case ResNet():
@@ -60,6 +64,8 @@ def names(model: nn.Module) -> Names:
             return xception_names.names(model)
         case DenseNet():
             return densenet_names.names(model)
+    if isinstance(model, MODELS):
+        return FAMILIES[kind_of(model)].names(model)
     raise UsageError(f"there are no names of another library for {type(model).__name__}")
 
 
@@ -69,6 +75,15 @@ def published_activation(model: nn.Module) -> str | None:
     timm's MobileNet v1 has relu6, as TensorFlow's; the paper and our model have relu.
     """
     return "relu6" if isinstance(model, MobileNet) else None
+
+
+def renamed(tensors: Mapping[str, np.ndarray], model: nn.Module) -> Mapping[str, np.ndarray]:
+    """Return a file's tensors as `names` and `variants` have them, whichever of its names a language model's file has.
+
+    Raises:
+        UsageError: tensors that should be one differ.
+    """
+    return as_named_now(tensors, model, FAMILIES[kind_of(model)]) if isinstance(model, MODELS) else tensors
 
 
 def variants(model: nn.Module) -> tuple[Names, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from research.errors import UsageError
-from research.models.naming import Array, Entry, Flattened, Names, Part, Pointwise
+from research.models.naming import Array, Entry, Flattened, InputsFirst, Names, Part, Pointwise, other_name
 
 Tensors = dict[str, np.ndarray]
 
@@ -25,14 +25,16 @@ def to_tensors(variables: Mapping[str, Any], names: Names) -> Tensors:
     """
     tensors: Tensors = {}
     parts: dict[str, list[np.ndarray]] = {}
+    axes: dict[str, int] = {}
     for path, leaf in _leaves(variables).items():
         name, entry = _foreign(path, names)
         array = _as_there(np.asarray(leaf), entry)
-        if isinstance(entry, Part):
+        if isinstance(entry, Part | InputsFirst):
             parts.setdefault(name, [array] * entry.count)[entry.index] = array
+            axes[name] = _divided(entry)
         else:
             tensors[name] = array
-    return tensors | {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    return tensors | {name: np.concatenate(arrays, axes[name]) for name, arrays in parts.items()}
 
 
 def tensor_names(variables: Mapping[str, Any], names: Names) -> set[str]:
@@ -48,26 +50,31 @@ def from_tensors(tensors: Mapping[str, np.ndarray], like: Mapping[str, Any], nam
     """Return `like`, collections of a model by name, abstract or not, with every leaf taken from another's tensors.
 
     Raises:
-        UsageError: a tensor is missing, left over, or of another shape; names the first few.
+        UsageError: tensors are missing, left over, or of another shape; names them all.
     """
     leaves = _leaves(like)
     foreign = {path: _foreign(path, names) for path in leaves}
     wanted = tensor_names(like, names)
     given = {name for name in tensors if name.rpartition(".")[2] not in COUNTERS}
-    for found, what in ((wanted - given, "lack"), (given - wanted, "have, and the model does not,")):
-        if found:
-            raise UsageError(f"the weights {what} {_listed(found)}")
+    misshapen: dict[str, str] = {}
+    for path, (name, entry) in foreign.items():
+        expected = _shape_there(leaves[path].shape, entry)
+        if name in given and np.shape(tensors[name]) != expected:
+            said = f'"{name}", {np.shape(tensors[name])} where {".".join(path)} needs {expected}'
+            misshapen.setdefault(name, said)  # several parameters may be parts of one tensor
+    faults = {
+        "lack": [f'"{name}"' for name in sorted(wanted - given)],
+        "have, and the model does not,": [f'"{name}"' for name in sorted(given - wanted)],
+        "have in another shape": list(misshapen.values()),
+    }
+    if any(faults.values()):
+        raise UsageError(f"the weights {'; they '.join(f'{what} {_listed(f)}' for what, f in faults.items() if f)}")
     taken = {}
     for path, leaf in leaves.items():
         name, entry = foreign[path]
         array = np.asarray(tensors[name])
-        expected = _as_there(np.empty(leaf.shape, np.bool_), entry).shape
-        if isinstance(entry, Part):
-            expected = (entry.count * expected[0], *expected[1:])
-        if array.shape != expected:
-            raise UsageError(f'tensor "{name}" is {array.shape}, but {".".join(path)} needs {expected}')
-        if isinstance(entry, Part):
-            array = np.split(array, entry.count)[entry.index]
+        if isinstance(entry, Part | InputsFirst):
+            array = np.split(array, entry.count, _divided(entry))[entry.index]
         taken[path] = _as_here(array, entry, leaf.shape).astype(leaf.dtype)
     return unflatten_dict(taken)
 
@@ -86,13 +93,28 @@ def _foreign(path: tuple[str, ...], names: Names) -> tuple[str, Entry]:
     entry = names.get(inside)
     if entry is None or isinstance(entry, Array) or leaf not in LEAVES:
         raise UsageError(f'"{whole}" has no name in another library')
-    return f"{entry if isinstance(entry, str) else entry.module}.{LEAVES[leaf]}", entry
+    return f"{other_name(entry)}.{LEAVES[leaf]}", entry
+
+
+def _divided(entry: Part | InputsFirst) -> int:
+    """Return the axis along which a tensor of the other library is divided into parts: that of the outputs."""
+    return -1 if isinstance(entry, InputsFirst) else 0
+
+
+def _shape_there(shape: tuple[int, ...], entry: Entry) -> tuple[int, ...]:
+    """Return the shape of the other library's tensor that has a parameter of this shape in it."""
+    there = list(_as_there(np.broadcast_to(np.False_, shape), entry).shape)
+    if isinstance(entry, Part | InputsFirst):
+        there[_divided(entry)] *= entry.count
+    return tuple(there)
 
 
 def _as_there(array: np.ndarray, entry: Entry) -> np.ndarray:
     """Return a parameter of ours with the axes of the other library."""
     if isinstance(entry, Array):
         return array.reshape(entry.shape)
+    if isinstance(entry, InputsFirst):
+        return array
     array = _outputs_first(array)
     match entry:
         case Pointwise():
@@ -107,6 +129,8 @@ def _as_here(array: np.ndarray, entry: Entry, shape: tuple[int, ...]) -> np.ndar
     match entry:
         case Array():
             return array.reshape(shape)
+        case InputsFirst():
+            return array
         case Pointwise():
             array = _exchanged(array)
         case Flattened(pixels=pixels) if array.ndim == 2:
@@ -150,7 +174,7 @@ def _outputs_last(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _listed(found: set[str]) -> str:
-    """Return up to three names, and how many more there are."""
-    first = ", ".join(f'"{name}"' for name in sorted(found)[:3])
-    return first if len(found) <= 3 else f"{first} and {len(found) - 3} more"
+def _listed(found: list[str]) -> str:
+    """Return all of them in words."""
+    *before, last = found
+    return f"{', '.join(before)} and {last}" if before else last

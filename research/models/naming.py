@@ -14,6 +14,15 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True)
+class InputsFirst:
+    """A dense layer whose kernel has its inputs first there too; may be one of `count` equal parts, side by side."""
+
+    module: str
+    index: int = 0
+    count: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Pointwise:
     """A dense layer that is a convolution of 1 x 1 pixels in the other library, or the other way round."""
 
@@ -36,6 +45,13 @@ class Array:
     shape: tuple[int, ...]
 
 
-Entry = str | Part | Pointwise | Flattened | Array
+Entry = str | Part | InputsFirst | Pointwise | Flattened | Array
 Names = Mapping[str, Entry]
 """Of our modules by dotted path, or of single parameters by theirs."""
+
+
+def other_name(entry: Entry) -> str:
+    """Return the name that an entry gives in the other library, of a module or of a parameter."""
+    if isinstance(entry, str):
+        return entry
+    return entry.name if isinstance(entry, Array) else entry.module

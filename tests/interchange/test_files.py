@@ -1,6 +1,7 @@
 import hashlib
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
@@ -64,12 +65,19 @@ def test_another_kind_of_file_is_refused_by_its_name(tmp_path):
         read_tensors(tmp_path / "weights.npz")
 
 
-def test_numbers_that_numpy_does_not_have_are_named(tmp_path):
+def test_numbers_of_a_type_that_is_not_read_are_named(tmp_path):
     file = tmp_path / "file.safetensors"
-    header = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    header = b'{"a":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}'
     file.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
-    with pytest.raises(UsageError, match="numbers of type BF16"):
+    with pytest.raises(UsageError, match="numbers of type F8_E4M3"):
         read_tensors(file)
+
+
+def test_bfloat16_keeps_its_numbers(tmp_path):
+    file = tmp_path / "file.safetensors"
+    numbers = np.array([[1.0, -3.0], [np.inf, 2**-130]], jnp.bfloat16)
+    write_tensors(file, {"a": numbers})
+    np.testing.assert_array_equal(read_tensors(file)[0]["a"], numbers, strict=True)
 
 
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):

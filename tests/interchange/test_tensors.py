@@ -4,7 +4,7 @@ import pytest
 
 from research.errors import UsageError
 from research.interchange import Array, Part, from_tensors, tensor_names, to_tensors
-from research.models.naming import Flattened
+from research.models.naming import Flattened, InputsFirst
 
 NAMES = {
     "stem": "conv1",
@@ -76,12 +76,17 @@ def test_numbers_take_the_type_of_the_parameter(variables):
     [
         ({"bn1.bias": None}, 'the weights lack "bn1.bias"$'),
         ({"fc.bias": np.zeros(3)}, 'the weights have, and the model does not, "fc.bias"$'),
-        ({f"fc.{n}": np.zeros(3) for n in range(5)}, '"fc.0", "fc.1", "fc.2" and 2 more$'),
-        ({"conv1.weight": np.zeros((5, 7, 2, 3))}, r'"conv1.weight" is \(5, 7, 2, 3\), but .* needs \(7, 5, 2, 3\)'),
-        ({"attn.qkv.weight": np.zeros((9, 5))}, r'"attn.qkv.weight" is \(9, 5\), but .*query.kernel needs \(12, 5\)'),
-        ({"attn.qkv.weight": np.zeros(())}, r'"attn.qkv.weight" is \(\), but'),
-        ({"pos_embed": np.zeros((1, 16, 5))}, r'"pos_embed" is \(1, 16, 5\), but params.table needs \(1, 17, 5\)'),
-        ({"pos_embed": np.zeros((17, 5))}, r'"pos_embed" is \(17, 5\), but params.table needs \(1, 17, 5\)'),
+        ({f"fc.{n}": np.zeros(3) for n in range(4)}, '"fc.0", "fc.1", "fc.2" and "fc.3"$'),
+        ({"conv1.weight": np.zeros((5, 7, 2, 3))}, r'"conv1.weight", \(5, 7, 2, 3\) where .* needs \(7, 5, 2, 3\)$'),
+        ({"attn.qkv.weight": np.zeros((9, 5))}, r'"attn.qkv.weight", \(9, 5\) where .*query.kernel needs \(12, 5\)$'),
+        ({"attn.qkv.weight": np.zeros(())}, r'"attn.qkv.weight", \(\) where'),
+        ({"pos_embed": np.zeros((1, 16, 5))}, r'"pos_embed", \(1, 16, 5\) where params.table needs \(1, 17, 5\)$'),
+        ({"pos_embed": np.zeros((17, 5))}, r'"pos_embed", \(17, 5\) where params.table needs \(1, 17, 5\)$'),
+        (
+            {"bn1.bias": None, "fc.bias": np.zeros(3), "conv1.bias": np.zeros(3)},
+            r'the weights lack "bn1.bias"; they have, and the model does not, "fc.bias"; they have in another shape '
+            r'"conv1.bias", \(3,\) where params.stem.bias needs \(7,\)$',
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(variables, change, said):
@@ -104,5 +109,21 @@ def test_a_dense_layer_after_a_flatten_takes_the_channels_of_a_pixel_one_behind_
     there = maps.transpose(0, 3, 1, 2).reshape(11, -1) @ tensors["fc.weight"].T + tensors["fc.bias"]
     np.testing.assert_allclose(there, maps.reshape(11, -1) @ kernel + bias, rtol=1e-4, atol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, from_tensors(tensors, variables, names), variables)
-    with pytest.raises(UsageError, match=r'"fc.weight" is \(7, 31\), but params.dense.kernel needs \(7, 30\)'):
+    with pytest.raises(UsageError, match=r'"fc.weight", \(7, 31\) where params.dense.kernel needs \(7, 30\)$'):
         from_tensors(tensors | {"fc.weight": np.zeros((k, 31))}, variables, names)
+
+
+def test_a_kernel_with_its_inputs_first_stays_as_it_is_and_its_parts_stand_side_by_side():
+    layers = {name: {"kernel": drawn(5, 4), "bias": drawn(4)} for name in ("query", "key", "output")}
+    names = {"query": InputsFirst("c", 0, 2), "key": InputsFirst("c", 1, 2), "output": InputsFirst("o")}
+    tensors = to_tensors({"params": layers}, names)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == {
+        "c.weight": (5, 8),
+        "c.bias": (8,),
+        "o.weight": (5, 4),
+        "o.bias": (4,),
+    }
+    np.testing.assert_array_equal(tensors["c.weight"][:, 4:], layers["key"]["kernel"])
+    jax.tree.map(np.testing.assert_array_equal, from_tensors(tensors, {"params": layers}, names)["params"], layers)
+    with pytest.raises(UsageError, match=r'"c.weight", \(8, 5\) where params.query.kernel needs \(5, 8\)$'):
+        from_tensors(tensors | {"c.weight": np.zeros((8, 5))}, {"params": layers}, names)

@@ -8,7 +8,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from research.errors import UsageError
 from research.experiment import Pretrained
-from research.interchange import from_tensors, published_activation, read_tensors, tensor_names, variants
+from research.interchange import (
+    described_otherwise,
+    from_tensors,
+    published_activation,
+    read_weights,
+    renamed,
+    tensor_names,
+    variants,
+)
 from research.optimization.paths import check_path, source_of
 
 Collections = dict[str, Any]
@@ -26,9 +34,13 @@ def take_pretrained(start: Pretrained, model: nn.Module, collections: Collection
             few tensors that are missing, of another shape or, where all is taken, left over.
     """
     known = variants(model)
-    tensors, digest = read_tensors(start.file)
+    tensors, digest = read_weights(start.file)
     if digest != start.sha256:
         raise UsageError(f"{start.file} is another file than {where}.sha256 says: its digest is {digest}")
+    try:
+        tensors = dict(renamed(tensors, model))
+    except UsageError as error:
+        raise UsageError(f"{start.file} does not fit: {error}") from error
     mine = flatten_dict(collections)
     for path in start.parameters or ():
         for one in {path} if isinstance(path, str) else set(path):
@@ -44,6 +56,12 @@ def take_pretrained(start: Pretrained, model: nn.Module, collections: Collection
     except UsageError as error:
         raise UsageError(f"{start.file} does not fit: {error}") from error
     return unflatten_dict({key: found[taken[key]] if key in taken else leaf for key, leaf in mine.items()})
+
+
+def compare_configuration(start: Pretrained, model: nn.Module) -> None:
+    """Warn where a folder's config.json says otherwise than the model what no tensor tells, such as how many heads."""
+    for name, said in described_otherwise(start.file, model).items():
+        log.warning("%s is of model.%s=%s, and here it is %s", start.file, name, said, getattr(model, name))
 
 
 def compare_activation(start: Pretrained, model: nn.Module) -> None:

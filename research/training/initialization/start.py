@@ -11,7 +11,7 @@ from research.devices import ONE_DEVICE, Layout, compile_for
 from research.errors import UsageError
 from research.experiment import Experiment, Pretrained, RunOptions, Start, fingerprint, split
 from research.optimization.paths import check_path, flat, source_of, under
-from research.training.initialization.pretrained import compare_activation, take_pretrained
+from research.training.initialization.pretrained import compare_activation, compare_configuration, take_pretrained
 from research.training.storage.restoration import restore
 from research.training.update.shapes import Shapes
 from research.training.update.state import TrainState
@@ -43,6 +43,7 @@ def graft(experiment: Experiment, state: TrainState, root: Path, options: RunOpt
     for index, start in enumerate(experiment.start):
         if isinstance(start, Pretrained):
             compare_activation(start, experiment.model)
+            compare_configuration(start, experiment.model)
             found = take_pretrained(start, experiment.model, found, f"start.{index}")
             found = jax.tree.map(jax.numpy.asarray, found)
         else:

@@ -25,14 +25,20 @@ from research.experiment import (
     split,
     to_json,
 )
-from research.interchange import names, to_tensors, write_tensors
-from research.models import MobileNet, ResNet
+from research.fields import annotations
+from research.interchange import from_pretrained, names, read_weights, to_tensors, write_tensors
+from research.models import BertClassifier, MobileNet, ResNet
 from research.optimization import Optimizer
 from research.tasks import Classification
 from research.training import Interrupted, check, restore, train
 from research.training.initialization.beginning import begin
-from research.training.initialization.pretrained import compare_activation
+from research.training.initialization.pretrained import (
+    compare_activation,
+    compare_configuration,
+    take_pretrained,
+)
 from research.training.update.state import init
+from tests.golden.folders import write
 
 
 def written(model, file):
@@ -100,6 +106,29 @@ def test_an_activation_that_no_tensor_tells_is_said(caplog):
         ] * said
 
 
+def test_what_the_folder_of_a_language_model_says_otherwise_is_told_where_no_shape_tells_it(tmp_path, caplog):
+    folder = write("gpt2", tmp_path / "folder")
+    model = from_pretrained(folder)[0]
+    for own, said in (({"heads": 5}, "model.heads=3, and here it is 5"), ({"layers": 7, "max_length": 5}, None)):
+        caplog.clear()
+        compare_configuration(Pretrained(str(folder), "0"), model.clone(**own))
+        assert [record.getMessage() for record in caplog.records] == ([f"{folder} is of {said}"] if said else [])
+    compare_configuration(Pretrained(str(folder / "model.safetensors"), "0"), model.clone(heads=5))
+    compare_configuration(Pretrained(str(folder), "0"), ResNet())
+    assert not caplog.records
+
+
+def test_the_body_of_a_bert_is_taken_by_another_with_a_head(tmp_path):
+    folder = write("bert", tmp_path / "folder")
+    bare, params, _ = from_pretrained(folder)
+    model = BertClassifier(classes=3, **{name: getattr(bare, name) for name in annotations(type(bare))})
+    shapes = {"params": jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))["params"]}
+    start = Pretrained(str(folder), read_weights(folder)[1], ("bert",))
+    taken = take_pretrained(start, model, shapes, "start.0")["params"]
+    chex.assert_trees_all_equal(taken["bert"], params)
+    assert taken["logits"] == shapes["params"]["logits"]
+
+
 def test_a_run_that_has_begun_needs_the_file_no_more(tuned, options, tmp_path):
     file = shutil.copy(tuned.start[0].file, tmp_path / "weights.safetensors")
     here = replace(tuned, {"start.0.file": str(file)})
@@ -137,7 +166,7 @@ def test_another_run_begins_with_one_that_began_with_a_file(tuned, weights, opti
     [
         ({"start.0.sha256": "0"}, "is another file than start.0.sha256 says: its digest is"),
         ({"start.0.parameters": ("stm",)}, 'model has no parameters "stm"; did you mean "stem"'),
-        ({"model.width": 5}, r"does not fit: tensor .* is .*, but .* needs"),
+        ({"model.width": 5}, r"does not fit: the weights have in another shape .* where .* needs"),
         ({"model.blocks": (1, 1)}, 'does not fit: the weights lack "layer2.0.bn1.bias"'),
         ({"model.norm": "groupnorm"}, 'the weights have, and the model does not, "bn1.running_mean"'),
         ({"model.preactivation": True}, "neither torchvision nor timm has a ResNet"),
