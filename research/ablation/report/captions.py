@@ -35,6 +35,16 @@ def caption(table: ReportTable) -> tuple[str, ...]:
     return (first, second, third, fourth) if table.simple else (first, second, third)
 
 
+def legend(table: ReportTable) -> tuple[str, ...]:
+    """Return lines for below the columns that `TextTable.brief` keeps: what they are, in short."""
+    tests = " or ".join(TESTS[test] for test in _same(table, "test"))
+    first = (
+        f"{_seeds(table.columns)}; ±: half of a 95 % t interval; Δ: mean paired difference to the baseline, with its "
+        f"95 % t interval; p: {tests} test, corrected by Holm over {_counts(table.columns)}; open: nothing is claimed."
+    )
+    return (first, "†: a simple baseline; no test compares it with a cell.") if table.simple else (first,)
+
+
 def findings(table: ReportTable) -> tuple[tuple[str, ...], ...]:
     """Return for each study how many cells differ, in a sentence, and which, in a line for each verdict."""
     return tuple(

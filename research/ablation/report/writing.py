@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from research.ablation.design.study import Test, plan
-from research.ablation.report.captions import caption, doubtful, findings
+from research.ablation.report.captions import doubtful, findings, legend
 from research.ablation.report.entries import ReportTable
 from research.ablation.report.html.page import page
 from research.ablation.report.latex import latex
@@ -37,11 +37,11 @@ class StudyReport:
         return layout(self.table).brief()
 
     def lines(self) -> Iterator[str]:
-        """Yield the sentences that stand below them: what the numbers are, what was found, and what to doubt."""
-        yield from caption(self.table)
+        """Yield the sentences that stand below them: what was found, what to doubt, and what the numbers are."""
         for finding in findings(self.table):
             yield from finding
         yield from doubtful(self.table)
+        yield from legend(self.table)
 
     def __str__(self) -> str:
         return markdown(self.table)
