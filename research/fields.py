@@ -10,6 +10,7 @@ the program. The annotations below state the exceptions:
 """
 
 import dataclasses
+import difflib
 import functools
 import math
 import types
@@ -145,7 +146,7 @@ def canonical(node: Any, annotation: Any, path: str) -> Any:
         )
     if not _conforms(node, bare):
         choices = [] if typing.get_origin(bare) is not Literal else [str(choice) for choice in typing.get_args(bare)]
-        hint = suggestion(str(node), choices) if choices else ""
+        hint = suggestion(str(node), choices) if difflib.get_close_matches(str(node), choices) else ""
         raise WrongTypeError(f"{path} must be {describe(annotation)}, not {_shown(node)}{hint}")
     if isinstance(node, float) and not math.isfinite(node):
         raise WrongValueError(f"{path} must be finite, not {node}")

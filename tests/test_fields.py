@@ -135,7 +135,7 @@ def test_what_fits_is_accepted_in_one_form(annotation, given, wanted):
         (str, 1, WrongTypeError, "a.b must be str, not 1 (int)"),
         (Size, False, WrongTypeError, "a.b must be int at least 1, not False (bool)"),
         (Color, "gren", WrongTypeError, 'a.b must be "red" or "green", not \'gren\' (str); did you mean "green"?'),
-        (Color, 1, WrongTypeError, 'a.b must be "red" or "green", not 1 (int); valid names are green, red'),
+        (Color, 1, WrongTypeError, 'a.b must be "red" or "green", not 1 (int)'),
         (Literal[1, 2], True, WrongTypeError, 'a.b must be "1" or "2", not True (bool)'),
         (Size | None, 0.5, WrongTypeError, "a.b must be int at least 1 or None, not 0.5 (float)"),
         (tuple[int, ...], [1, 2], WrongTypeError, "a.b must be tuple of int, not [1, 2] (list)"),

@@ -221,6 +221,11 @@ def test_without_files_of_ones_own_nothing_is_looked_for(described, monkeypatch)
         ("images", ("--data.name", "./photo"), "there is no folder photo"),
         ("table", ("--data.name", "houses.csv", "--data.target", "prize"), 'did you mean "price"?'),
         ("table", ("--data.name", "houses.csv"), 'houses.csv has no column "progression"; valid names are'),
+        (
+            "table",
+            ("--data.name", "two.csv", "--data.target", "m"),
+            'has no column "m"; valid names are a, city, n, street; set',
+        ),
         ("table", ("--data.name", "two.csv", "--data.target", "n"), 'nothing else: "city", "street"; leave them out'),
         ("table", ("--data.name", "gap.csv", "--data.target", "kind"), "gap.csv, line 3: the target is missing; fill"),
         ("table", ("--data.name", "typo.csv", "--data.target", "n"), '"1o" is not a finite number'),

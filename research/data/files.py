@@ -57,6 +57,16 @@ def names(path: str) -> tuple[str, ...]:
     return tuple(_contents(path))
 
 
+def check_names(path: str, names: Iterable[str], remedy: str) -> None:
+    """Raise `UsageError`, which ends with what to do, unless a file has columns or arrays of these names."""
+    contents = _contents(path)
+    for name in names:
+        try:
+            _named(contents, path, name)
+        except UsageError as error:
+            raise UsageError(f"{error}; {remedy}") from None
+
+
 def numbers(path: str, name: str) -> np.ndarray:
     """Return what `exact` does as float32.
 

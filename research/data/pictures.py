@@ -39,7 +39,9 @@ def draw_sequences(features: np.ndarray, lengths: np.ndarray, label: np.ndarray,
 
 def draw_histograms(columns: Mapping[str, np.ndarray], words: Sequence[str], path: Path) -> None:
     """Draw how often the numbers of each column [n] occur into a PNG; `words` are what those of the first one mean."""
-    figure, grid = _figure(-(-len(columns) // COLUMNS), COLUMNS, (9, 1.7 * -(-len(columns) // COLUMNS) + 0.2))
+    wide = min(range(min(3, len(columns)), COLUMNS + 1), key=lambda width: -len(columns) % width)  # few places empty
+    tall = -(-len(columns) // wide)
+    figure, grid = _figure(tall, wide, (9, 1.7 * tall + 0.2))
     places = grid.ravel()
     for index, ((name, numbers), axes) in enumerate(zip(columns.items(), places, strict=False)):
         known = numbers[~np.isnan(numbers)]

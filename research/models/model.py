@@ -1,5 +1,6 @@
 """What every model answers: what it reads of a batch, how it is divided among devices, which token ids it knows."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -71,6 +72,17 @@ class BoundedWriter(Writer, Protocol):
 def as_model(model: nn.Module) -> Model:
     """Return the model itself, or the defaults for a linen module that is no `Model`."""
     return model if isinstance(model, Model) else Model()
+
+
+def check_call(model: nn.Module) -> None:
+    """Raise `UsageError` unless a model can be told whether it is called in training."""
+    taken = inspect.signature(type(model).__call__).parameters
+    if "train" not in taken and not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+        name = type(model).__name__
+        raise UsageError(
+            f"{name}.__call__ takes no `train`, which says whether it is called in training: write `def __call__(self, "
+            "x, train: bool = False)`"
+        )
 
 
 def model_inputs(model: nn.Module, shown: Mapping[str, Any]) -> Any:

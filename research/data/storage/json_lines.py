@@ -169,7 +169,8 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     except UnicodeError as error:
         raise UsageError(f"{where}: this is not UTF-8 text; save the file as UTF-8") from error
     except json.JSONDecodeError as error:
-        raise UsageError(f"{where}: this is not JSON: {error.msg} at character {error.pos + 1}") from error
+        reason = f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
+        raise UsageError(f"{where}: this is not JSON, or cut short: {reason}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: a number in it is too long, or it is nested too deeply") from error
     if not isinstance(found, dict):

@@ -312,8 +312,9 @@ def inputs(path: str, target: tuple[str, ...]) -> Columns:
     """Return the "features" of an NPZ file, or the columns of another file apart from its targets.
 
     Raises:
-        UsageError: as `files.exact`; there are none.
+        UsageError: as `files.exact`; there are none, or a target is not there.
     """
+    files.check_names(path, target, "set data.target to what is to be told from the others")
     if files.has_columns(path):
         names = tuple(name for name in files.names(path) if name not in target)
         if not names:

@@ -3,7 +3,7 @@
 from research.data.schema import Schema, Tokens
 from research.errors import UsageError
 from research.experiment import Experiment, leaves
-from research.models.model import as_model
+from research.models.model import as_model, check_call
 from research.optimization.paths import check_path, flat
 from research.tasks import Classification
 from research.training.initialization.order import check_cut, check_order
@@ -22,6 +22,7 @@ def check(experiment: Experiment, begun: bool = False) -> Shapes:
     check_references(experiment)
     check_parts(experiment)
     check_order(experiment)
+    check_call(experiment.model)
     found = shapes(experiment)
     schema = experiment.data.schema()
     experiment.task.check(schema, found.outputs)

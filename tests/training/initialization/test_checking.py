@@ -144,6 +144,16 @@ def test_a_field_without_bounds_is_named_where_its_value_cannot_be_traced(fields
         check(of(Heads(**fields), Classification(), Images("digits")))
 
 
+def test_a_model_that_is_not_told_of_training_is_named():
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(10)(x.reshape(len(x), -1))
+
+    with pytest.raises(UsageError, match=r"^Plain\.__call__ takes no `train`, .*: write `def __call__\(self, x, train"):
+        check(of(Plain(), Classification(), Images("digits")))
+
+
 def test_code_that_is_wrong_whatever_its_fields_are_keeps_its_traceback():
     class Wrong(Heads):
         wrong: bool = True
