@@ -34,6 +34,7 @@ COMMANDS = (
     "limits",
     "loop",
     "memory",
+    "parity",
     "scan_layers",
     "startup",
     "sweep",
