@@ -59,7 +59,7 @@ def array(path):
 
 @pytest.mark.fault("F25")
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.safetensors"])
+@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.bin", "w.safetensors"])
 def test_a_hostile_pickle_is_no_weights(name, protocol, canary, tmp_path, capsys):
     file, content = tmp_path / name, pickle.dumps(Touch(canary), protocol)
     for write in (file.write_bytes, lambda content: zipped(file, "archive/data.pkl", content)):
@@ -73,7 +73,7 @@ def test_a_hostile_pickle_is_no_weights(name, protocol, canary, tmp_path, capsys
 
 
 @pytest.mark.fault("F25")
-@pytest.mark.parametrize("name", ["w.pkl", "w.bin", "w.npy", "w.npz", "w.ckpt", "w.joblib", "w"])
+@pytest.mark.parametrize("name", ["w.pkl", "w.npy", "w.npz", "w.ckpt", "w.joblib", "w"])
 def test_files_of_other_names_are_no_weights(name, canary, tmp_path):
     (tmp_path / name).write_bytes(pickle.dumps(Touch(canary)))
     with pytest.raises(UsageError, match="is no file of weights by its name"):
