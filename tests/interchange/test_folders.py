@@ -255,6 +255,7 @@ LACKING = [
     ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key'"),
     ("bert", {"hidden_act": "relu"}, "hidden_act='relu', but models here have 'gelu'"),
     ("bert", {"is_decoder": True}, "is_decoder=True"),
+    ("bert", {"hidden_dropout_prob": float("nan")}, "dropout must be finite, not nan"),
     ("t5", {"relative_attention_num_buckets": 16}, "relative_attention_num_buckets=16, but models here have 32"),
     ("t5", {"num_decoder_layers": 3}, "num_decoder_layers=3, but models here have 2"),
     ("t5", {"feed_forward_proj": "gated-relu"}, "feed_forward_proj='gated-relu'"),

@@ -79,7 +79,8 @@ class Configuration:
         """Raise unless those of the entries that are there are as models here have them."""
         for name, expected in entries.items():
             found = self._entry(name, expected)
-            if found != expected or isinstance(found, bool) != isinstance(expected, bool):
+            alike = found == expected and isinstance(found, bool) == isinstance(expected, bool)
+            if name in self._entries and not alike:
                 raise self._unlike(name, repr(expected))
 
     def mapping(self, name: str) -> Mapping[str, Any]:
