@@ -128,8 +128,8 @@ def test_an_empty_split_is_refused():
 @pytest.mark.parametrize("in_memory", [True, False])
 @pytest.mark.parametrize("batch_size", [1, 5, 23, 64])
 def test_evaluation_sees_each_example_once_in_order(batch_size, in_memory, monkeypatch):
-    if not in_memory:
-        monkeypatch.setattr(batches, "RAM_BYTES", 0)
+    for name in () if in_memory else ("DEVICE_BYTES", "RAM_BYTES"):
+        monkeypatch.setattr(batches, name, 0)
     split = numbered()
     seen = list(evaluation_batches(split, batch_size))
     assert all(batch["label"].shape == batch["mask"].shape == (batch_size,) for batch in seen)
