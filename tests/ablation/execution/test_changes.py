@@ -41,6 +41,13 @@ def study(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "study")
 
 
+@pytest.mark.parametrize("mode", ["vmap", "map"])
+def test_trials_that_run_together_are_of_the_code_of_one_alone(mode, base, options, finished, tmp_path):
+    together = ablate(base, STUDY, tmp_path, options, mode).root
+    for file in finished.glob("trials/*/code.json"):
+        assert (together / file.relative_to(finished)).read_text() == file.read_text()
+
+
 def rewrite(root, module, *fields):
     """Have the trials of a study say that a module was another one, and so of programs where they are named."""
     for file in sorted(root.glob("trials/*/code.json")):

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from research.errors import UsageError
+from research.experiment import Placement
 from research.training import Interrupted, identity, train
 from research.training.identity import code as module
 from research.training.identity.code import UNKNOWN, Code, changed, current
@@ -66,6 +67,21 @@ def test_a_run_knows_its_code(tiny, stopped):
     content = json.loads(stopped.code.read_text())
     assert content == dataclasses.asdict(current(tiny)) | {"accepted": []}
     assert content["modules"][HOST].startswith("host:") and content["modules"][STEP].startswith("step:")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"placement": Placement(method="pmap")},
+        {"steps_per_call": 2, "residency": "ram"},
+        {"residency": "stream"},
+    ],
+    ids=["pmap", "several steps in a call", "streamed"],
+)
+def test_how_it_is_run_is_no_part_of_it(how, tiny, options, tmp_path):
+    with pytest.raises(Interrupted):
+        train(tiny, tmp_path, dataclasses.replace(options, stop_after=2, **how))
+    assert identity.read(Folder(tmp_path)) == current(tiny)
 
 
 @pytest.mark.fault("F33")
