@@ -10,6 +10,7 @@ A folder has `config.json`, the tensors in `model.safetensors`, or in several fi
 
 import hashlib
 import json
+import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,13 @@ from research.models.model import Model, model_inputs
 from research.models.naming import other_name
 from research.models.text.published.configuration import Configuration
 
+log = logging.getLogger(__name__)
+
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 """Files with all tensors, in the order in which they are looked for; with a suffix, what says where they are."""
 INDEX = ".index.json"
+POOLING = "1_Pooling/config.json"
+"""What the library sentence-transformers writes beside a model that embeds sentences."""
 SHAPES = {
     *("layers", "width", "feed_forward_width", "vocabulary", "source_vocabulary", "target_vocabulary", "max_length"),
     *("segments", "classes"),
@@ -55,6 +60,8 @@ def from_pretrained(folder: str | Path) -> tuple[Any, dict[str, Any], Any]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
+    if (folder / POOLING).exists():
+        log.warning("%s pools what its model gives, as its %s says; that is not read", folder, POOLING)
     tensors, _ = read_weights(folder)
     model, family = _described(folder, tensors)
     try:

@@ -373,6 +373,16 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
         from_pretrained(tmp_path / "gpt2")
 
 
+def test_a_pooling_that_is_not_read_is_said(changed, caplog):
+    folder = changed("bert")
+    from_pretrained(folder)
+    assert not caplog.records
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    from_pretrained(folder)
+    assert "pools what its model gives, as its 1_Pooling/config.json says; that is not read" in caplog.text
+
+
 def test_a_tokenizer_comes_along_and_neither_pads_nor_cuts(theirs, tmp_path):
     model, params, _ = from_pretrained(theirs / "gpt2")
     save_pretrained(model, params, tmp_path / "ours", words(31))
