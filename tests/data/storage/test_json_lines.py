@@ -95,8 +95,8 @@ def test_texts_are_as_they_are_and_none_is_left_out(written):
 
 
 def test_words_of_a_table_are_classes(written):
-    """Strings as they are, and numbers as JSON writes them."""
-    rows = [{"x": index, "kind": ("lily", "rose", 8)[index % 3]} for index in range(30)]
+    """Strings without the blanks around them, and numbers as JSON writes them."""
+    rows = [{"x": index, "kind": (" lily", "rose", 8)[index % 3]} for index in range(30)]
     data = Table(
         written(*map(json.dumps, rows)), 1, kind="classes", target=("kind",), outputs=3, classes=("8", "lily", "rose")
     )
