@@ -55,14 +55,21 @@ def greedy(step: Step, carry: Any, start: jax.Array, end: int, steps: int) -> De
 
 
 def beam_search(
-    step: Step, carry: Any, start: jax.Array, end: int, steps: int, beams: int, length_penalty: float = 0.0
+    step: Step,
+    carry: Any,
+    start: jax.Array,
+    end: int | tuple[int, ...],
+    steps: int,
+    beams: int,
+    length_penalty: float | jax.Array = 0.0,
 ) -> Decoded:
     """Keep the `beams` best beginnings at each of `steps` steps, from the start tokens [b]; return them, best first.
 
     A beginning is as good as its log-probability over ((5 + length) / 6) ** length_penalty, the end token counted in
     the length: Wu et al., "Google's neural machine translation system" (2016), equation 14, without the coverage
     penalty. Ended sequences keep their place as long as nothing better comes. With one beam this is `greedy`; with a
-    beam for every sequence there is, it is exact. Where there are fewer sequences than beams, the rest score -inf.
+    beam for every sequence there is, it is exact. Where there are fewer sequences than beams, the rest score -inf. Of
+    several end tokens the first one fills what comes after any of them.
 
     Raises:
         UsageError: there are no beams or steps, or the start tokens are not [b].
@@ -71,15 +78,16 @@ def beam_search(
     if beams < 1:
         raise UsageError(f"beam search needs at least one beam, not {beams}")
     (b,) = start.shape
+    ends = (end,) if isinstance(end, int) else end
 
     def body(state: tuple, index: jax.Array) -> tuple[tuple, None]:
         """Extend each beam by every token and keep the best."""
         carry, last, tokens, log_probability, length = state
-        ended = (last == end) & (index > 0)  # [b, k]; the start token may be the end token
+        ended = jnp.isin(last, jnp.array(ends)) & (index > 0)  # [b, k]; the start token may be the end token
         carry, following = _advance(step, carry, last.reshape(-1))
         v = following.shape[-1]
         following = following.reshape(b, beams, v)
-        nothing = jnp.where(jnp.arange(v) == end, 0.0, -jnp.inf)  # an ended beam continues with end tokens, for free
+        nothing = jnp.where(jnp.arange(v) == ends[0], 0.0, -jnp.inf)  # what an ended beam continues with, for free
         following = jnp.where(ended[..., None], nothing[None, None], following)
         candidates = log_probability[..., None] + following  # [b, k, v]
         longer = length + ~ended  # [b, k]
@@ -96,7 +104,7 @@ def beam_search(
     state = (
         jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), carry),
         jnp.repeat(start.astype(jnp.int32)[:, None], beams, axis=1),
-        jnp.full((b, beams, steps), end, jnp.int32),
+        jnp.full((b, beams, steps), ends[0], jnp.int32),
         jnp.broadcast_to(first, (b, beams)),
         jnp.zeros((b, beams), jnp.int32),
     )
@@ -104,7 +112,7 @@ def beam_search(
     return Decoded(tokens, length, log_probability / _penalty(length, length_penalty))
 
 
-def _penalty(length: jax.Array, alpha: float) -> jax.Array:
+def _penalty(length: jax.Array, alpha: float | jax.Array) -> jax.Array:
     """Return what the log-probability of a sequence of that length is divided by."""
     return ((5.0 + length) / 6.0) ** alpha
 

@@ -38,6 +38,24 @@ def top_p(logits: jax.Array, p: float | jax.Array) -> jax.Array:
     return jnp.where(logits < lowest, -jnp.inf, logits)
 
 
+def min_p(logits: jax.Array, share: float | jax.Array) -> jax.Array:
+    """Return logits [..., v] with all -inf that are less likely than `share`, at most 1, times the likeliest token.
+
+    Source: Nguyen et al., "Turning up the heat: min-p sampling for creative and coherent LLM outputs" (2025).
+    """
+    probabilities = jax.nn.softmax(logits, axis=-1)
+    return jnp.where(probabilities < share * probabilities.max(axis=-1, keepdims=True), -jnp.inf, logits)
+
+
+def penalize(logits: jax.Array, seen: jax.Array, penalty: float | jax.Array) -> jax.Array:
+    """Return logits [..., v], where a token was `seen` [..., v] over the penalty if positive, else times the penalty.
+
+    So a penalty above 1 makes less likely what is there already. Source: Keskar et al., "CTRL" (2019, section 4.1), for
+    negative logits as in transformers.
+    """
+    return jnp.where(seen, jnp.where(logits < 0, logits * penalty, logits / penalty), logits)
+
+
 def sample(
     key: jax.Array,
     logits: jax.Array,
@@ -45,17 +63,20 @@ def sample(
     temperature: float | jax.Array = 1.0,
     k: int | None = None,
     p: float | jax.Array | None = None,
+    share: float | jax.Array | None = None,
 ) -> jax.Array:
-    """Draw a token for each row, [b, v] -> int32 [b], from softmax(logits / temperature), cut by top-k, then by top-p.
+    """Draw a token for each row, [b, v] -> int32 [b], from softmax(logits / temperature).
 
-    The temperature and p may be arguments of a compiled program; a static zero takes the likeliest token.
-    With a key for each row, [b], what a row draws depends on no other row.
+    First cut by top-k, then by top-p, then by min-p with that `share`. The floats may be arguments of a compiled
+    program; a temperature that is a static zero takes the likeliest token. With a key for each row, [b], what a row
+    draws depends on no other row.
     """
     if is_static_zero(temperature):
         return logits.argmax(axis=-1).astype(jnp.int32)
     logits = logits / temperature
     logits = logits if k is None else top_k(logits, k)
     logits = logits if p is None else top_p(logits, p)
+    logits = logits if share is None else min_p(logits, share)
     draw = jax.random.categorical if key.ndim == 0 else jax.vmap(jax.random.categorical)
     return draw(key, logits).astype(jnp.int32)
 

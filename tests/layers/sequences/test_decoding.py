@@ -144,3 +144,14 @@ def test_what_cannot_be_decoded_is_refused():
         beam_search(step, CARRY, START, END, 0, 2)
     with pytest.raises(UsageError, match="beam search needs at least one beam, not 0"):
         beam_search(step, CARRY, START, END, 3, 0)
+
+
+def test_any_of_several_end_tokens_ends_a_sequence():
+    """With a beam for every sequence there is, and the first end token behind each of them."""
+    written = [(0,) * length + end for length in range(STEPS) for end in ((1,), (2,))] + [(0,) * STEPS]
+    found = jax.jit(partial(beam_search, step, end=(2, 1), steps=STEPS, beams=len(written)))(CARRY, START)
+    for row in range(B):
+        best = sorted(written, key=lambda tokens, row=row: -log_probability(row, tokens))
+        close(found.scores[row], [log_probability(row, tokens) for tokens in best])
+        assert found.lengths[row].tolist() == [len(tokens) for tokens in best]
+        assert found.tokens[row].tolist() == [[*tokens, *(STEPS - len(tokens)) * [2]] for tokens in best]

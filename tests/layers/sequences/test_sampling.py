@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -5,12 +7,25 @@ import numpy as np
 import pytest
 
 from research.errors import UsageError
-from research.layers.sequences.sampling import generate, sample, top_k, top_p
+from research.layers.sequences.sampling import generate, min_p, penalize, sample, top_k, top_p
 from research.models.text.transformer import TransformerLanguageModel
 
 PROBABILITIES = np.array([0.1, 0.4, 0.05, 0.25, 0.2])
 LOGITS = jnp.log(jnp.asarray(PROBABILITIES, jnp.float32))[None]
 INF = np.inf
+GENERATION = Path(__file__).parents[2] / "golden" / "generation.npz"
+SETTINGS = (
+    {"repetition_penalty": 1.3},
+    {"repetition_penalty": 0.7},
+    {"temperature": 0.5},
+    {"top_k": 4},
+    {"top_p": 0.6},
+    {"min_p": 0.2},
+    {"temperature": 1.7, "top_k": 9, "top_p": 0.9},
+    {"temperature": 0.6, "top_p": 0.8, "min_p": 0.1},
+    {"repetition_penalty": 1.8, "temperature": 1.4, "top_k": 12, "top_p": 0.95, "min_p": 0.05},
+)
+"""As in tests/golden/generation.py."""
 
 
 def kept(logits):
@@ -156,3 +171,33 @@ def test_a_language_model_writes_what_it_would_without_a_cache():
         for _ in range(5):
             text.append(int(recompute(np.array([text + [0] * (9 - len(text))]))[0, len(text) - 1].argmax()))
         assert text[length:] == found.tolist()
+
+
+def test_logits_become_what_they_become_in_transformers():
+    """With each processor by itself and all of them in a row."""
+    with np.load(GENERATION) as archive:
+        arrays = dict(archive)
+    logits = jnp.asarray(arrays["logits"])
+    seen = jnp.zeros(logits.shape, bool).at[np.arange(5)[:, None], arrays["seen"]].set(True)
+    for index, setting in enumerate(SETTINGS):
+        found = penalize(logits, seen, setting.get("repetition_penalty", 1.0))
+        found = found / setting.get("temperature", 1.0)
+        found = top_k(found, setting["top_k"]) if "top_k" in setting else found
+        found = top_p(found, setting["top_p"]) if "top_p" in setting else found
+        found = min_p(found, setting["min_p"]) if "min_p" in setting else found
+        np.testing.assert_allclose(found, arrays[f"processed/{index}"], rtol=1e-6, err_msg=str(setting))
+        drawn = sample(
+            jax.random.key(index),
+            penalize(logits, seen, setting.get("repetition_penalty", 1.0)),
+            temperature=setting.get("temperature", 1.0),
+            k=setting.get("top_k"),
+            p=setting.get("top_p"),
+            share=setting.get("min_p"),
+        )
+        np.testing.assert_array_equal(drawn, jax.random.categorical(jax.random.key(index), found))
+
+
+def test_min_p_keeps_what_is_as_likely_as_a_share_of_the_likeliest():
+    assert kept(min_p(LOGITS, 0.6)[0]) == [False, True, False, True, False]
+    assert kept(min_p(LOGITS, 1.0)[0]) == [False, True, False, False, False]
+    assert kept(jax.jit(min_p)(jnp.zeros((1, 3)), 1.0)) == [[True, True, True]]
