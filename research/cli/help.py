@@ -15,6 +15,7 @@ import tyro
 from research.cli.runs import Flat
 from research.experiment import Experiment, RunOptions
 from research.fields import children, is_value
+from research.generation import Options
 
 LINES = 100
 """Two screens."""
@@ -24,7 +25,7 @@ SOME = 6
 
 WIDEST = 120
 
-TITLES = {Experiment: "experiment", RunOptions: "run"}
+TITLES = {Experiment: "experiment", RunOptions: "run", Options: "text"}
 """What the flags of a value are called that are not called after it."""
 
 

@@ -17,6 +17,7 @@ from research.baselines import Baseline
 from research.cli import planning as ahead
 from research.cli import runs as one
 from research.cli.garbage import leave_out_imports
+from research.cli.generating import Generate, generate
 from research.cli.help import short_help
 from research.cli.streams import open_streams, output_failed
 from research.cli.studies.ablate import ablate
@@ -32,7 +33,10 @@ from research.interrupts import ends_at_ctrl_c
 Fit = Callable[[Experiment, Set[str], str | None], Experiment]
 """Gives an experiment what is found in its data, but for what flags gave, such as `research.experiment.fit`."""
 
-COMMANDS = ("train", "evaluate", "predict", "describe", "rollback", "plan", "ablate", "report", "power", "verify")
+COMMANDS = (
+    *("train", "evaluate", "predict", "generate", "describe", "rollback", "plan"),
+    *("ablate", "report", "power", "verify"),
+)
 
 
 def main(
@@ -132,6 +136,8 @@ def run(
             one.evaluate(parsed(one.Evaluate(changed)), changed, name)
         case "predict":
             one.predict(parsed(one.Predict(changed, output=tyro.MISSING)), changed, name)
+        case "generate":
+            generate(parsed(Generate(changed, ())), changed, name)
         case "describe":
             one.describe(parsed(one.Describe(changed)))
         case "rollback":
