@@ -27,11 +27,12 @@ import tyro
 from PIL import Image
 
 from research import data, launch, models, tasks, weights
-from research.cli import planning, runs
+from research.cli import generating, planning, runs
 from research.cli.studies import flags, power, reporting, verifying
 from research.data import Data
 from research.devices import Processes
 from research.experiment import Experiment, Placement, RunOptions
+from research.generation import Options, __main__
 from research.optimization import Optimizer
 from tests.families import FAMILIES, WHOLE
 from tests.training import forking
@@ -200,7 +201,8 @@ def test_flags_in_sentences_are_known():
 
     studies = (flags.Ablate, reporting.Report, power.Power, verifying.Verify)
     others = (planning.Plan, launch.Launch, weights.Export, weights.Import)
-    known = fields(runs.Train, runs.Predict, runs.Rollback, *studies, *others, Experiment, RunOptions) | {
+    writing = (generating.Generate, Options, __main__.Generate)
+    known = fields(runs.Train, runs.Predict, runs.Rollback, *writing, *studies, *others, Experiment, RunOptions) | {
         "help",
         "help_all",
     }

@@ -1,7 +1,7 @@
 """Parameters under the names that other libraries give them."""
 
 from research.interchange.files import read_tensors, write_tensors
-from research.interchange.folders import described_otherwise, from_pretrained, read_weights, save_pretrained
+from research.interchange.folders import described_otherwise, from_pretrained, read_json, read_weights, save_pretrained
 from research.interchange.names import names, published_activation, renamed, variants
 from research.interchange.tensors import from_tensors, tensor_names, to_tensors
 from research.models.naming import Array, Flattened, InputsFirst, Names, Part, Pointwise
@@ -18,6 +18,7 @@ __all__ = [
     "from_tensors",
     "names",
     "published_activation",
+    "read_json",
     "read_tensors",
     "read_weights",
     "renamed",

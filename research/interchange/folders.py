@@ -152,7 +152,7 @@ def described_otherwise(path: str | Path, model: Any) -> dict[str, Any]:
 
 def _described(folder: Path, tensors: Collection[str]) -> tuple[Model, Family]:
     """Return the model that a folder's config.json says, with tensors of these names, and its family."""
-    entries = _read_json(folder / "config.json")
+    entries = read_json(folder / "config.json")
     configuration = Configuration(entries)
     try:
         family = family_of(entries.get("model_type"))
@@ -190,7 +190,7 @@ def _check_params(model: Model, params: Mapping[str, Any]) -> None:
 
 def _read_shards(index: Path) -> tuple[Tensors, str]:
     """Return the tensors of all files that an index names, and the digest of their digests."""
-    places = _read_json(index).get("weight_map")
+    places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
         raise UsageError(f'{index} has no "weight_map" of names of tensors to names of files')
     tensors: Tensors = {}
@@ -208,8 +208,8 @@ def _read_shards(index: Path) -> tuple[Tensors, str]:
     return tensors, hashlib.sha256(digests.encode()).hexdigest()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Return the object that is in a file."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object that is in a file. Raises `UsageError` where it cannot be read or holds something else."""
     try:
         found = json.loads(path.read_text())
     except OSError as error:
