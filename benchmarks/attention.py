@@ -24,8 +24,8 @@ from benchmarks.drawing import Bars
 from benchmarks.machine import heading, machine
 from benchmarks.tables import compare, in_turn
 from benchmarks.writing import parser_of, say_where, write
-from research.devices.cpu_compiler import compiler_options
-from research.devices.cpu_memory import keep_memory
+from research.devices.cpu.compiler import compiler_options
+from research.devices.cpu.memory import keep_memory
 from research.kernels.attention import at_once, attend, block_size
 from research.kernels.attention_blocks import Blocks, in_blocks
 from research.kernels.choice import forward_mode

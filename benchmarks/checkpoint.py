@@ -29,7 +29,7 @@ from benchmarks.writing import parser_of, say_where, write
 from experiments.digits_cnn import experiment as digits
 from research.devices import compile_for
 from research.experiment import Experiment, split
-from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.checkpoints.checkpoint import Checkpoints
 from research.training.update.shapes import abstract_state
 from research.training.update.state import TrainState
 from research.training.update.step import init_state

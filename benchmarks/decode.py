@@ -21,7 +21,7 @@ from benchmarks.drawing import Bars
 from benchmarks.machine import heading, machine
 from benchmarks.tables import compare, in_turn
 from benchmarks.writing import parser_of, say_where, write
-from research.devices.cpu_memory import keep_memory
+from research.devices.cpu.memory import keep_memory
 from research.layers.sequences.sampling import generate
 from research.models import TransformerLanguageModel
 

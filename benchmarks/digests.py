@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import heading, machine
-from research.training.storage.checkpoint import Checkpoints
-from research.training.storage.manifest import ALGORITHM, digests
+from research.training.storage.checkpoints.checkpoint import Checkpoints
+from research.training.storage.checkpoints.manifest import ALGORITHM, digests
 from research.training.update.state import TrainState
 
 ALGORITHMS = (ALGORITHM, "blake2b")

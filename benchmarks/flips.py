@@ -34,10 +34,10 @@ import jax
 import numpy as np
 
 from research.ablation import Study, log_uniform, one_at_a_time
-from research.ablation.execution.choosing import choice_file, read_choice
+from research.ablation.execution.modes.choosing import choice_file, read_choice
 from research.ablation.execution.running import ablate
 from research.ablation.report import tabulate
-from research.ablation.report.markdown import markdown
+from research.ablation.report.formats.markdown import markdown
 from research.ablation.store.claims import Claims
 from research.ablation.store.study_folder import Store
 from research.ablation.strategies.memory import Memory

@@ -93,7 +93,7 @@ def experiment_of(kind: str, name: str) -> Any:
 def serve(kind: str, name: str, trials: int) -> None:
     """Train, or study so many trials; print the greatest memory and the seconds of this process."""
     from research.ablation import Study, ablate, grid
-    from research.devices.cpu_memory import keep_memory
+    from research.devices.cpu.memory import keep_memory
     from research.experiment import RunOptions
     from research.training import train
 

@@ -6,7 +6,7 @@ Each side is a process of its own, in every second round backwards:
 
 device, ram     the split is decoded once and lies there: `--residency` device and ram
 grain           decoded anew every epoch, read ahead by Grain: `--residency stream`
-untuned         grain without what `research.devices.cpu_memory` does: one arena of the allocator for all threads might
+untuned         grain without what `research.devices.cpu.memory` does: one arena of the allocator for all threads might
                 make those that decode wait for each other
 tfds            the data source of TensorFlow Datasets, which decodes the examples that are asked for, stacked by numpy
 torch           torch's `DataLoader` over the decoded arrays in memory, as it is by default; --peer, or CETERIS_PEER,
@@ -38,7 +38,7 @@ from benchmarks.machine import heading, machine
 from benchmarks.tables import compare, in_turn
 from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
 from research.data import Batches, Images, Residency, gather, indices_at
-from research.devices.cpu_memory import VARIABLE, keep_memory
+from research.devices.cpu.memory import VARIABLE, keep_memory
 from research.experiment import Experiment
 
 OURS: dict[str, Residency] = {"device": "device", "ram": "ram", "grain": "stream", "untuned": "stream"}

@@ -33,8 +33,8 @@ from benchmarks.drawing import Bars
 from benchmarks.machine import heading, machine
 from benchmarks.train_step import EXPERIMENTS, SECONDS, WARM_UP, limit, started, warm
 from benchmarks.writing import add_peer, parser_of, say_where, without_peer, write
-from research.devices.cpu_compiler import compiler_options
-from research.devices.cpu_memory import keep_memory
+from research.devices.cpu.compiler import compiler_options
+from research.devices.cpu.memory import keep_memory
 from research.planning.flops import trips, work
 from research.planning.lowering import step_jaxpr
 

@@ -20,7 +20,7 @@ from benchmarks.tables import compare, in_turn
 from benchmarks.writing import parser_of, say_where, write
 from research.data import Batches
 from research.devices import compile_for
-from research.devices.cpu_memory import keep_memory
+from research.devices.cpu.memory import keep_memory
 from research.experiment import Experiment, RunOptions, replace, split
 from research.training import train, train_step
 from research.training.update.step import init_state

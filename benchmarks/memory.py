@@ -3,7 +3,7 @@
     python -m benchmarks.memory [--steps 2000] [--trials 200]      # growth
     python -m benchmarks.memory --step [--model gpt] [--peer PYTHON]  # peak, of a step of benchmarks.train_step
 
-Growth: the small variant of `digits_cnn` by its command, with what `research.devices.cpu_memory` does and without
+Growth: the small variant of `digits_cnn` by its command, with what `research.devices.cpu.memory` does and without
 (untuned); the resident memory of the process is noted at every line it prints. `growth` is the slope over the second
 half, by when all that is kept has been allocated; `of it` is what that slope comes to over all steps or trials, as a
 share of the memory at the middle.
@@ -39,7 +39,7 @@ from benchmarks.tables import compare, in_turn
 from benchmarks.train_step import EXPERIMENTS, limit
 from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
 from research.devices import compile_for, keep_programs_and_memory
-from research.devices.cpu_memory import VARIABLE
+from research.devices.cpu.memory import VARIABLE
 from research.experiment import split
 from research.training.update.step import init_state, train_step
 

@@ -48,9 +48,9 @@ from benchmarks.machine import heading, machine
 from benchmarks.tables import compare, in_turn
 from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
 from research.ablation import Study, Trial, ablate, final_seeds, plan, trials
-from research.ablation.execution.choosing import Execution, read_choice
 from research.ablation.execution.engines.workers import fitting, processes
 from research.ablation.execution.group_training import FINAL
+from research.ablation.execution.modes.choosing import Execution, read_choice
 from research.ablation.store.study_folder import Store
 from research.cli import main as command_line
 from research.data import Batches, Images, Sequences, Text, Trained

@@ -7,7 +7,7 @@ PyTorch need not be installed beside JAX: --peer, or CETERIS_PEER, is a Python t
 lives throughout and takes some steps in its turn, in every second round backwards:
 
 here        the compiled step of `train`, with its metrics
-untuned     the same without what `research.devices.cpu_memory` and `cpu_compiler` do
+untuned     the same without what `research.devices.cpu.memory` and `cpu_compiler` do
 torch       PyTorch, eager
 compiled    PyTorch after `torch.compile`, which needs a C++ compiler
 
@@ -41,8 +41,8 @@ from benchmarks.tables import compare, in_turn
 from benchmarks.writing import PEERS, add_peer, parser_of, say_where, without_peer, write
 from research.data import Batch, Data
 from research.devices import compile_for
-from research.devices.cpu_compiler import LIBRARY
-from research.devices.cpu_memory import VARIABLE, keep_memory
+from research.devices.cpu.compiler import LIBRARY
+from research.devices.cpu.memory import VARIABLE, keep_memory
 from research.experiment import Experiment, replace, split
 from research.models import CNN, MLP, RecurrentClassifier, TransformerLanguageModel, resnet
 from research.models.text.bert import bert_classifier

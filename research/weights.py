@@ -27,7 +27,7 @@ from research.interchange import names, read_weights, save_pretrained, to_tensor
 from research.interrupts import ends_at_ctrl_c
 from research.training import identity, restore
 from research.training.initialization.beginning import begin
-from research.training.storage.checkpoint import Kind
+from research.training.storage.checkpoints.checkpoint import Kind
 from research.training.storage.files import partial_file
 from research.training.storage.folder import Folder
 from research.training.update.state import count_parameters

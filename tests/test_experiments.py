@@ -244,7 +244,7 @@ import sys, research.cli, research.training.loop
 from experiments.digits_cnn import experiment
 from research.experiment import RunOptions, replace
 from research.training import train
-from research.training.storage import checkpoint
+from research.training.storage.checkpoints import checkpoint
 
 imported = ["orbax" in sys.modules]
 save = checkpoint.Checkpoints.save

@@ -16,7 +16,7 @@ from research import cli, weights
 from research.experiment import RunOptions, fingerprint
 from research.interchange import read_tensors
 from research.training import evaluate, identity, restore, train
-from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.checkpoints.checkpoint import Checkpoints
 from research.training.storage.folder import Folder
 from tests.golden.folders import write
 

@@ -5,10 +5,10 @@ import math
 import tempfile
 
 from research import training
-from research.ablation.execution.choosing import choice_file, read_choice
+from research.ablation.execution.modes.choosing import choice_file, read_choice
 from research.ablation.execution.options import for_trials
 from research.ablation.store.study_folder import Store
-from research.devices.cpu_cores import cores, divided, kept_to
+from research.devices.cpu.cores import cores, divided, kept_to
 from research.errors import UsageError, suggestion
 from research.experiment import RunOptions
 from research.training.storage.environment import device, environment

@@ -15,7 +15,7 @@ from research.fields import Seed
 from research.generation import Options, stream
 from research.generation.terminal import show
 from research.generation.writing import first_token
-from research.training.storage.checkpoint import Kind
+from research.training.storage.checkpoints.checkpoint import Kind
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from research.planning.description import describe as description
 from research.training import identity
 from research.training.display.progress import shown
 from research.training.faults import chaos
-from research.training.storage.checkpoint import Kind
+from research.training.storage.checkpoints.checkpoint import Kind
 from research.training.storage.folder import Folder
 from research.training.storage.predictions import check_output
 

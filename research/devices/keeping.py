@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from research.devices.cache import cache_compilations
-from research.devices.cpu_memory import keep_memory
+from research.devices.cpu.memory import keep_memory
 
 
 def keep_programs_and_memory() -> Path | None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from research.devices.cpu_compiler import compiler_options
+from research.devices.cpu.compiler import compiler_options
 from research.devices.layout import ONE_DEVICE, Layout
 from research.layers.replicas import REPLICAS
 
@@ -70,7 +70,7 @@ def compile_replicas(step: Callable[..., Any], program: Any, layout: Layout, don
     """Return `step(program, hyperparameters, state, batch)` compiled by `pmap`: each device computes its rows.
 
     State and batch have a leading axis of devices, as have the results; the step adds up over `REPLICAS` itself. On a
-    CPU convolutions are the library's (`cpu_compiler`), as `pmap` takes no options of the compiler.
+    CPU convolutions are the library's (`devices.cpu.compiler`), as `pmap` takes no options of the compiler.
     """
     assert layout.mesh is not None
     return jax.pmap(

@@ -7,9 +7,9 @@ from research.training.initialization.checking import check
 from research.training.initialization.metrics import metric_names
 from research.training.initialization.references import read_references
 from research.training.loop import train
+from research.training.storage.checkpoints.restoration import restore
 from research.training.storage.folder import Result
 from research.training.storage.predictions import write_predictions
-from research.training.storage.restoration import restore
 from research.training.storage.rollback import rollback
 from research.training.update.references import References
 from research.training.update.state import TrainState, init

@@ -24,7 +24,7 @@ from research.training.initialization.references import digests_of, read_referen
 from research.training.initialization.start import check_tokens, runs_before, start_folder
 from research.training.run import Run, Splits
 from research.training.storage import sealed
-from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.checkpoints.checkpoint import Checkpoints
 from research.training.storage.environment import environment
 from research.training.storage.folder import Folder, Result
 

@@ -17,7 +17,7 @@ from research.training.display.progress import Progress, progress, shown
 from research.training.faults.guard import Interrupted
 from research.training.faults.nonfinite import NonFiniteMonitor
 from research.training.storage import lineage, sealed
-from research.training.storage.checkpoint import Checkpoints, Kind, Restored
+from research.training.storage.checkpoints.checkpoint import Checkpoints, Kind, Restored
 from research.training.storage.environment import commit, device, versions
 from research.training.storage.folder import Folder, Result
 from research.training.storage.journal import Journal, Mark

@@ -20,7 +20,7 @@ from research.training.faults.nonfinite import NotFinite, examine
 from research.training.initialization.start import first_state
 from research.training.recorder import Recorder
 from research.training.stepping import Call, Stepping, compiled_train_step, steps_per_call
-from research.training.storage.checkpoint import Checkpoints, Kind, Restored
+from research.training.storage.checkpoints.checkpoint import Checkpoints, Kind, Restored
 from research.training.storage.folder import Folder, Result
 from research.training.update.references import NONE, References
 from research.training.update.shapes import Shapes

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from research.devices import join
-from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.checkpoints.checkpoint import Checkpoints
 from research.training.update.state import TrainState
 
 if __name__ == "__main__":

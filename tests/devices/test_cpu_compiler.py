@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from research.devices import Layout, compile_for, compile_together, cpu_compiler
+from research.devices import Layout, compile_for, compile_together
+from research.devices.cpu import compiler as cpu_compiler
 from research.models import TransformerLanguageModel
 from tests.training import forking
 

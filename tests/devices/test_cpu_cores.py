@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from research.devices import cpu_cores
+from research.devices.cpu import cores as cpu_cores
 
 
 def test_cores_are_divided_equally(monkeypatch):

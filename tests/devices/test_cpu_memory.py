@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from research.devices import cpu_memory
+from research.devices.cpu import memory as cpu_memory
 
 pytestmark = pytest.mark.optimized
 
@@ -14,7 +14,7 @@ GLIBC = platform.libc_ver()[0] == "glibc"
 # itself in any case.
 FAULTS = """
 import resource
-from research.devices.cpu_memory import keep_memory
+from research.devices.cpu.memory import keep_memory
 kept = keep_memory()
 import jax, jax.numpy as jnp
 step = jax.jit(lambda x: jnp.full((64, 2**18), x))
@@ -29,7 +29,7 @@ print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 # Prints how many MiB stay resident after arrays of so many have been computed and dropped.
 LARGE = """
 import resource, sys, time
-from research.devices.cpu_memory import keep_memory
+from research.devices.cpu.memory import keep_memory
 keep_memory()
 import jax, jax.numpy as jnp
 step = jax.jit(lambda x: jnp.full((int(sys.argv[1]), 2**18), x))
@@ -46,7 +46,7 @@ print(resident() - before)
 # Prints how many MiB of freed blocks are resident before and after something is compiled.
 COMPILING = """
 import ctypes, resource
-from research.devices.cpu_memory import keep_memory
+from research.devices.cpu.memory import keep_memory
 keep_memory()
 import jax
 c = ctypes.CDLL(None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from research import models
-from research.devices.cpu_compiler import compiler_options
+from research.devices.cpu.compiler import compiler_options
 from research.layers import activations, normalization
 from tests.models.images.small_images import drawn
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from research.ablation import Study, one_at_a_time
 from research.ablation.report import tabulate
+from research.ablation.report.formats.latex import latex
+from research.ablation.report.formats.markdown import markdown
+from research.ablation.report.formats.spreadsheet import spreadsheet
 from research.ablation.report.html.page import page
-from research.ablation.report.latex import latex
-from research.ablation.report.markdown import markdown
-from research.ablation.report.spreadsheet import spreadsheet
 from research.ablation.store.study_folder import Store, write_status
 from research.errors import RunError, UsageError
 from research.experiment import fingerprint, to_json

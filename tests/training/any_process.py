@@ -10,7 +10,7 @@ from pathlib import Path
 from research.experiment import RunOptions, fingerprint
 from research.training import restore, train
 from research.training.loop import open_splits
-from research.training.storage.manifest import digests
+from research.training.storage.checkpoints.manifest import digests
 from tests.families import FAMILIES
 
 TRAINED = "TransformerClassifier"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from research.ablation import Study, ablate, one_at_a_time
-from research.ablation.execution.choosing import choose
+from research.ablation.execution.modes.choosing import choose
 from research.cli.main import parse
 from research.cli.runs import Describe
 from research.data import Batches, Bucketed, Pairs, Sequences, Trained, TrainingOrder

@@ -19,7 +19,7 @@ from research.tasks import Classification
 from research.training import Interrupted, check, evaluate, predict, read_references, restore, train
 from research.training.initialization.beginning import begin
 from research.training.initialization.start import start_folder
-from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.checkpoints.checkpoint import Checkpoints
 from research.training.update.step import evaluation_batch, training_batch
 from tests.training.distilling import pupil
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from research.ablation.design.groups import TrialGroup, groups
 from research.ablation.design.study import Study, Trial, check, final_seeds
 from research.ablation.design.tuning import tuning_seeds
-from research.ablation.execution.choosing import Choice, choice_file, read_choice
-from research.ablation.execution.measuring import Measurement, measure
+from research.ablation.execution.modes.choosing import Choice, choice_file, read_choice
+from research.ablation.execution.modes.measuring import Measurement, measure
 from research.ablation.execution.progress import summary
 from research.ablation.store.study_folder import Outcome, Phase, Store
 from research.errors import RunError, UsageError

@@ -36,7 +36,7 @@ from research.training.initialization.start import first_state
 from research.training.recorder import Recorder
 from research.training.run import Splits
 from research.training.stepping import Call, Stepping
-from research.training.storage.checkpoint import Checkpoints, Restored
+from research.training.storage.checkpoints.checkpoint import Checkpoints, Restored
 from research.training.storage.environment import environment
 from research.training.storage.folder import Folder
 from research.training.update.references import References

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable
 
 from research.ablation.design.study import Cell
-from research.ablation.execution.choosing import Choice, Execution
+from research.ablation.execution.modes.choosing import Choice, Execution
 from research.data import Uniform
 from research.errors import UsageError
 from research.experiment import Placement, RunOptions

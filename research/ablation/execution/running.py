@@ -12,11 +12,11 @@ from typing import get_args
 from research.ablation.design.groups import TrialGroup
 from research.ablation.design.study import Study, Trial, check
 from research.ablation.execution.changes import Retry
-from research.ablation.execution.choosing import Choice, Execution, choose, halved
 from research.ablation.execution.datasets import SharedSplits, in_memory
-from research.ablation.execution.decisions import Decisions
 from research.ablation.execution.group_training import train_together
-from research.ablation.execution.measuring import exhausted
+from research.ablation.execution.modes.choosing import Choice, Execution, choose, halved
+from research.ablation.execution.modes.decisions import Decisions
+from research.ablation.execution.modes.measuring import exhausted
 from research.ablation.execution.options import adapted, check_execution, for_trials
 from research.ablation.execution.pretraining import Pretraining
 from research.ablation.execution.progress import SweepProgress, sentence, summary

@@ -7,14 +7,14 @@ from pathlib import Path
 from research.ablation.design.study import Test, plan
 from research.ablation.report.captions import doubtful, findings, legend
 from research.ablation.report.entries import ReportTable
+from research.ablation.report.formats.latex import latex
+from research.ablation.report.formats.markdown import markdown
+from research.ablation.report.formats.picture import picture
+from research.ablation.report.formats.spreadsheet import spreadsheet
 from research.ablation.report.html.page import page
-from research.ablation.report.latex import latex
 from research.ablation.report.layout import TextTable, layout
 from research.ablation.report.learning_curves import Curves, curves
-from research.ablation.report.markdown import markdown
-from research.ablation.report.picture import picture
 from research.ablation.report.simple import simple_rows
-from research.ablation.report.spreadsheet import spreadsheet
 from research.ablation.report.tables import merge, table
 from research.ablation.store.codes import of_one_code
 from research.ablation.store.study_folder import Store, check_testable

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from research.ablation.design.study import TUNING, Cell, Study, Trial, final_seeds, plan, trials
-from research.ablation.execution.choosing import Execution
+from research.ablation.execution.modes.choosing import Execution
 from research.ablation.execution.options import for_trials
 from research.ablation.execution.readiness import check_new
 from research.ablation.execution.running import Sweep

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from research.ablation.design.parsing import Space
 from research.ablation.design.study import Study
-from research.ablation.execution.choosing import Execution
+from research.ablation.execution.modes.choosing import Execution
 from research.ablation.execution.running import ablate
 from research.ablation.store.claims import Claims
 from research.ablation.store.study_folder import Outcome, Store

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from research.ablation.design.study import Study
-from research.ablation.execution.choosing import Execution
+from research.ablation.execution.modes.choosing import Execution
 from research.ablation.execution.readiness import prepared
 from research.ablation.execution.running import ablate
 from research.ablation.store.study_folder import Store

@@ -24,7 +24,7 @@ from research.cli.studies.reporting import present
 from research.cli.studies.screening import run_screening
 from research.cli.studies.searching import run_search
 from research.cli.studies.sharing import share
-from research.devices.cpu_cores import divided, kept_to
+from research.devices.cpu.cores import divided, kept_to
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Placement, fingerprint
 from research.training import Interrupted

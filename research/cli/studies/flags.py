@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import tyro
 
 from research.ablation.execution.changes import Retry
-from research.ablation.execution.choosing import Execution
+from research.ablation.execution.modes.choosing import Execution
 from research.cli.runs import Flat
 from research.errors import UsageError
 from research.experiment import Experiment, RunOptions

@@ -6,7 +6,7 @@ from research.experiment import Experiment, RunOptions
 from research.training import identity
 from research.training.initialization.checking import check
 from research.training.initialization.start import first_state
-from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.checkpoints.checkpoint import Checkpoints
 from research.training.storage.environment import environment
 from research.training.storage.folder import Folder
 from research.training.update.state import TrainState

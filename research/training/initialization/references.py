@@ -10,8 +10,8 @@ from research.errors import RunError, UsageError
 from research.experiment import Experiment, RunOptions
 from research.models.model import as_model
 from research.training.initialization.start import start_folder
-from research.training.storage.manifest import digests
-from research.training.storage.restoration import restore
+from research.training.storage.checkpoints.manifest import digests
+from research.training.storage.checkpoints.restoration import restore
 from research.training.update.references import References, collections
 
 

@@ -12,7 +12,7 @@ from research.errors import UsageError
 from research.experiment import Experiment, Pretrained, RunOptions, Start, fingerprint, split
 from research.optimization.paths import check_path, flat, source_of, under
 from research.training.initialization.pretrained import compare_activation, compare_configuration, take_pretrained
-from research.training.storage.restoration import restore
+from research.training.storage.checkpoints.restoration import restore
 from research.training.update.shapes import Shapes
 from research.training.update.state import TrainState
 from research.training.update.step import init_state

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from research.devices.cpu_cores import cores
+from research.devices.cpu.cores import cores
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy")
 

@@ -6,7 +6,7 @@ import pytest
 
 from research.ablation import Study, describe_plan, grid, one_at_a_time
 from research.ablation.execution import dry_run
-from research.ablation.execution.measuring import Measurement
+from research.ablation.execution.modes.measuring import Measurement
 from research.experiment import RunOptions
 
 STUDY = Study(one_at_a_time({"model.channels": ((5,), (7,))}), seeds=1)

@@ -13,9 +13,17 @@ import pytest
 from research import training
 from research.ablation import Study, grid, one_at_a_time
 from research.ablation.execution import running
-from research.ablation.execution.choosing import Choice, balanced, candidates, choose, halved, reduced, steps_of_a_call
 from research.ablation.execution.dry_run import describe_plan
-from research.ablation.execution.measuring import Measurement
+from research.ablation.execution.modes.choosing import (
+    Choice,
+    balanced,
+    candidates,
+    choose,
+    halved,
+    reduced,
+    steps_of_a_call,
+)
+from research.ablation.execution.modes.measuring import Measurement
 from research.ablation.execution.running import ablate, adapted, for_trials
 from research.ablation.store.claims import Claim, Claims
 from research.ablation.store.study_folder import Store, write_status
@@ -326,7 +334,7 @@ def measured(monkeypatch, seconds):
             return Measurement(mode, size, found / steps, 1.0, 100 * size, steps_per_call=steps)
         return found
 
-    monkeypatch.setattr("research.ablation.execution.choosing.measure", measure)
+    monkeypatch.setattr("research.ablation.execution.modes.choosing.measure", measure)
     return asked
 
 
@@ -430,12 +438,12 @@ def test_where_a_step_takes_little_time_a_call_takes_several(base, options, monk
     ]
     eight = [replace(base, {"steps": 1000, "seed": seed}) for seed in range(8)]
     times = {("loop", 1): 0.005, ("vmap", 8): 0.04}
-    monkeypatch.setattr("research.ablation.execution.choosing.cores", lambda: 2)
+    monkeypatch.setattr("research.ablation.execution.modes.choosing.cores", lambda: 2)
     asked = measured(monkeypatch, times)
     choice = choose(eight, {}, options, "auto", True)
     assert (choice.mode, choice.size, choice.steps_per_call) == ("loop", 1, 10)
     assert asked == [("loop", 1), ("loop", 1), ("vmap", 8)]
-    monkeypatch.setattr("research.ablation.execution.choosing.cores", lambda: 1)
+    monkeypatch.setattr("research.ablation.execution.modes.choosing.cores", lambda: 1)
     asked = measured(monkeypatch, times)
     assert choose(eight, {}, options, "auto", True).steps_per_call == 10
     assert asked == [("loop", 1), ("loop", 1)], "on one core nothing is gained by running them together"
@@ -444,7 +452,7 @@ def test_where_a_step_takes_little_time_a_call_takes_several(base, options, monk
 def test_memory_bounds_how_many_run_together(base, options, monkeypatch):
     """100 bytes alone and 800 for eight: 100 more for each, so 500 hold five."""
     eight = [replace(base, {"steps": 1000, "seed": seed}) for seed in range(8)]
-    monkeypatch.setattr("research.ablation.execution.choosing.available", lambda: 500 / 0.8)
+    monkeypatch.setattr("research.ablation.execution.modes.choosing.available", lambda: 500 / 0.8)
     too_much = Measurement("vmap", 8, bytes=800, error="needs 0.0 GiB")
     measured(monkeypatch, {("loop", 1): 0.1, ("vmap", 8): too_much, ("vmap", 5): 0.05})
     choice = choose(eight, {}, options, "auto", True)

@@ -22,7 +22,7 @@ SHARD = """
 import json, sys
 from pathlib import Path
 import jax, numpy as np
-from research.ablation.execution.choosing import candidates
+from research.ablation.execution.modes.choosing import candidates
 from research.ablation.execution.group_training import SweepBatches, stacked_hyperparameters, train_together
 from research.data import Images
 from research.devices import compile_together

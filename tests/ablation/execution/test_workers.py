@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from research.ablation.execution import measuring
 from research.ablation.execution.engines import workers
+from research.ablation.execution.modes import measuring
 from research.ablation.store.study_folder import Store
 
 KEPT = hasattr(os, "sched_setaffinity")

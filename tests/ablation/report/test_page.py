@@ -3,10 +3,10 @@
 import re
 
 from research.ablation.report import caption
+from research.ablation.report.formats.latex import latex
+from research.ablation.report.formats.markdown import markdown
 from research.ablation.report.html.page import page
-from research.ablation.report.latex import latex
 from research.ablation.report.layout import layout
-from research.ablation.report.markdown import markdown
 from tests.ablation.report.outcomes import table_of
 
 EIGHT = tuple(0.5 + seed / 100 for seed in range(8))

@@ -27,14 +27,14 @@ from research.ablation.report import (
     tabulate,
     write_report,
 )
-from research.ablation.report.axis import Axis, axis
+from research.ablation.report.formats.axis import Axis, axis
+from research.ablation.report.formats.latex import escape as latex_escape
+from research.ablation.report.formats.latex import latex
+from research.ablation.report.formats.markdown import escape as markdown_escape
+from research.ablation.report.formats.markdown import markdown
+from research.ablation.report.formats.spreadsheet import spreadsheet
 from research.ablation.report.html.page import page
-from research.ablation.report.latex import escape as latex_escape
-from research.ablation.report.latex import latex
-from research.ablation.report.markdown import escape as markdown_escape
-from research.ablation.report.markdown import markdown
 from research.ablation.report.numbers import Scale, p_text, scale
-from research.ablation.report.spreadsheet import spreadsheet
 from research.ablation.store.study_folder import Store
 from research.errors import UsageError
 from tests.ablation.report.outcomes import study_of, tried

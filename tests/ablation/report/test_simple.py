@@ -9,12 +9,12 @@ import pytest
 
 from research.ablation import Store, Study, one_at_a_time, plan
 from research.ablation.report import caption, findings, merge, notes, table, tabulate, write_report
+from research.ablation.report.formats.latex import latex
+from research.ablation.report.formats.markdown import markdown
+from research.ablation.report.formats.spreadsheet import spreadsheet
 from research.ablation.report.html.page import page
-from research.ablation.report.latex import latex
 from research.ablation.report.layout import layout
-from research.ablation.report.markdown import markdown
 from research.ablation.report.simple import simple_rows
-from research.ablation.report.spreadsheet import spreadsheet
 from research.ablation.store.study_folder import Outcome
 from research.baselines import Judgement
 from research.baselines.store import keep

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from research.ablation.report import doubtful, findings
-from research.ablation.report.markdown import markdown
+from research.ablation.report.formats.markdown import markdown
 from research.ablation.statistics.comparison import alike, t_test
 from research.ablation.statistics.divergence import divergence_p
 from research.ablation.statistics.looking import look, resolved

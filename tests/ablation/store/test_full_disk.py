@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from research.ablation.execution.decisions import Decisions
+from research.ablation.execution.modes.decisions import Decisions
 from research.ablation.execution.waiting import Waiting
 from research.ablation.store.claims import Claim, Claims, attempts, is_claimed
 from research.errors import RunError

@@ -108,7 +108,7 @@ def in_a_save(number: int, step: int, name: str, after: bool = False) -> None:
 
 def files_no_larger_than(size: int, step: int) -> None:
     """From the save of a step on, let every write beyond so many bytes of a file fail, as on a disk that is full."""
-    from research.training.storage.checkpoint import Checkpoints
+    from research.training.storage.checkpoints.checkpoint import Checkpoints
 
     save = Checkpoints.save
 

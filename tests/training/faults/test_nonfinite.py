@@ -21,7 +21,7 @@ from research.training import Diverged, Interrupted, init, run, stepping, train,
 from research.training.faults.nonfinite import NonFiniteMonitor, NotFinite, first_not_finite
 from research.training.initialization.start import first_state
 from research.training.stepping import compiled_train_step
-from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.checkpoints.checkpoint import Checkpoints
 from research.training.update.skipping import IN_A_ROW, NONFINITE, TAKEN
 from tests.training.faults.poisoned import TRAINING, experiment, lines_of, state_of, updates_with
 

@@ -16,9 +16,9 @@ from research.experiment import replace, to_json
 from research.models import CNN
 from research.training import Interrupted, init, restore, train
 from research.training.storage import sealed
-from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.checkpoints.checkpoint import Checkpoints
+from research.training.storage.checkpoints.manifest import digests
 from research.training.storage.journal import Best, Journal, Mark, read
-from research.training.storage.manifest import digests
 from research.training.update.shapes import abstract_state, shapes_of
 
 

@@ -18,10 +18,10 @@ import pytest
 from research.errors import RunError
 from research.experiment import RunOptions
 from research.training import train
-from research.training.storage.checkpoint import Checkpoints
+from research.training.storage.checkpoints.checkpoint import Checkpoints
+from research.training.storage.checkpoints.manifest import ALGORITHM, digest_json, digests, leaves, manifest
 from research.training.storage.folder import Folder
 from research.training.storage.journal import Journal
-from research.training.storage.manifest import ALGORITHM, digest_json, digests, leaves, manifest
 from research.training.update.shapes import abstract_state
 from research.training.update.state import TrainState
 from tests.families import FAMILIES, QUICK, WHOLE
@@ -166,7 +166,8 @@ def test_the_leaf_that_differs_is_the_one_that_is_named(folder, caplog, monkeypa
     assert restored(folder) == 1
     assert assert_named(caplog) == (".params['block']['kernel']", "digest")
     monkeypatch.setattr(
-        "research.training.storage.checkpoint.digests", lambda tree, algorithm: digests(STATES[2], algorithm)
+        "research.training.storage.checkpoints.checkpoint.digests",
+        lambda tree, algorithm: digests(STATES[2], algorithm),
     )
     with Checkpoints(folder, read_only=True) as checkpoints:
         wrong = checkpoints.restore("latest", ABSTRACT).state  # what would be used if nobody looked

@@ -15,8 +15,8 @@ import pytest
 
 from research.errors import RunError
 from research.training import restore
-from research.training.storage.checkpoint import Checkpoints
-from research.training.storage.orbax import silence_orbax
+from research.training.storage.checkpoints.checkpoint import Checkpoints
+from research.training.storage.checkpoints.orbax import silence_orbax
 from tests.training import forking
 from tests.training.faults import injected
 from tests.training.storage.test_integrity import ABSTRACT, STATES

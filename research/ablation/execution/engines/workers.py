@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from research.ablation.execution.measuring import host_memory
+from research.ablation.execution.modes.measuring import host_memory
 from research.children import dying_with_this_process
-from research.devices.cpu_cores import cores, divided, is_only_device, kept_to
+from research.devices.cpu.cores import cores, divided, is_only_device, kept_to
 from research.errors import UsageError
 
 MOST = 8

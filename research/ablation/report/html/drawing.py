@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from research.ablation.report.axis import Axis, axis
+from research.ablation.report.formats.axis import Axis, axis
 from research.ablation.report.learning_curves import Curve
 
 

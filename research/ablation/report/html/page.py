@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import jinja2
 
-from research.ablation.report.axis import forest_axis, pairs_axis
 from research.ablation.report.captions import aliases_text, caption, findings, notes
 from research.ablation.report.entries import Column, Entry, Receipt, ReportTable, Row
+from research.ablation.report.formats.axis import forest_axis, pairs_axis
+from research.ablation.report.formats.markdown import receipt_texts
 from research.ablation.report.html.drawing import Panel, Strip, panel_of
 from research.ablation.report.layout import (
     Heading,
@@ -27,7 +28,6 @@ from research.ablation.report.layout import (
     layout,
 )
 from research.ablation.report.learning_curves import Curve, Curves
-from research.ablation.report.markdown import receipt_texts
 from research.ablation.report.numbers import Scale, plural
 
 FOLDER = Path(__file__).parent / "templates"

@@ -16,8 +16,7 @@ import numpy as np
 from research.devices import ONE_DEVICE, Layout, agreed, barrier, is_main_process
 from research.errors import RunError
 from research.experiment import Experiment, fingerprint
-from research.training.storage.journal import Mark
-from research.training.storage.manifest import (
+from research.training.storage.checkpoints.manifest import (
     FIELDS_OF_0_1_0,
     OtherState,
     digest_json,
@@ -26,7 +25,8 @@ from research.training.storage.manifest import (
     leaves,
     manifest,
 )
-from research.training.storage.orbax import cause, failures, named, silence_orbax
+from research.training.storage.checkpoints.orbax import cause, failures, named, silence_orbax
+from research.training.storage.journal import Mark
 from research.training.update.state import TrainState
 
 log = logging.getLogger(__name__)

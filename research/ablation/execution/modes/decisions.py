@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from research.ablation.design.groups import TrialGroup
-from research.ablation.execution.choosing import Choice, Execution, choice_file, read_choice, write_choice
+from research.ablation.execution.modes.choosing import Choice, Execution, choice_file, read_choice, write_choice
 from research.ablation.execution.waiting import Waiting
 from research.ablation.store.claims import Claim, Claims
 from research.errors import UsageError

@@ -5,7 +5,7 @@ from pathlib import Path
 from research.devices import ONE_DEVICE, lay_out
 from research.errors import RunError
 from research.experiment import Experiment, Placement
-from research.training.storage.checkpoint import Checkpoints, Kind
+from research.training.storage.checkpoints.checkpoint import Checkpoints, Kind
 from research.training.storage.folder import Folder
 from research.training.update.shapes import abstract_state
 from research.training.update.state import TrainState

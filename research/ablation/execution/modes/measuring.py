@@ -14,7 +14,7 @@ import psutil
 from research.ablation.execution.group_training import SweepBatches, stacked_hyperparameters
 from research.data import Batches
 from research.devices import ONE_DEVICE, SweepMode, compile_for, compile_together
-from research.devices.cpu_cores import cores
+from research.devices.cpu.cores import cores
 from research.experiment import Experiment, RunOptions, split
 from research.training.run import Splits
 from research.training.stepping import compiled_train_step, may_be_silent, steps_per_call

@@ -10,9 +10,9 @@ from typing import Literal
 import jax
 
 from research.ablation.design.groups import TrialGroup
-from research.ablation.execution.measuring import FRACTION, Measurement, Mode, available, exhausted, measure
+from research.ablation.execution.modes.measuring import FRACTION, Measurement, Mode, available, exhausted, measure
 from research.data import Uniform
-from research.devices.cpu_cores import cores
+from research.devices.cpu.cores import cores
 from research.errors import RunError
 from research.experiment import Experiment, RunOptions
 from research.training.run import Splits

@@ -4,8 +4,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from research.ablation.report.axis import Axis, forest_axis, pairs_axis
 from research.ablation.report.entries import Column, Entry, ReportTable
+from research.ablation.report.formats.axis import Axis, forest_axis, pairs_axis
 from research.ablation.report.layout import column_scale, count_text, difference_text
 from research.ablation.report.numbers import plural
 from research.training.storage.files import partial_file
