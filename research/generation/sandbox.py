@@ -51,7 +51,7 @@ def rendered(template: str, variables: Mapping[str, Any], longest: int) -> str:
 
 def main() -> None:
     """Answer on standard output."""
-    asked = json.load(sys.stdin)
+    asked = json.loads(sys.stdin.read())
     resource.setrlimit(resource.RLIMIT_CPU, (asked["seconds"], asked["seconds"]))
     resource.setrlimit(resource.RLIMIT_AS, (asked["bytes"], asked["bytes"]))
     try:
