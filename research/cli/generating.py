@@ -20,11 +20,11 @@ from research.training.storage.checkpoints.checkpoint import Kind
 
 @dataclasses.dataclass(frozen=True)
 class Generate:
-    """Write texts that go on from prompts, or answer them where the model is an encoder-decoder."""
+    """Write continuations of prompts, or answers to them where the model is an encoder-decoder."""
 
     experiment: Annotated[Experiment, Flat]
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]]
-    """What a text goes on from; once more for each further text. All are written at once."""
+    """What is to be continued or answered; repeat the flag for further prompts, which are written as one batch."""
     writing: Annotated[Options, Flat] = Options()
     draw: Seed = 0
     """Another number draws other texts."""
@@ -41,7 +41,7 @@ class Generate:
 def generate(arguments: Generate, default: Experiment, name: str) -> None:
     """Print the texts."""
     model, data = arguments.experiment.model, arguments.experiment.data
-    goes_on = first_token(model, arguments.writing) is None
+    continues = first_token(model, arguments.writing) is None
     if not isinstance(data, Text | Pairs):
         raise UsageError(f"{name} learns from no texts: generate is for experiments whose data are Text or Pairs")
     if not arguments.prompt:
@@ -66,4 +66,4 @@ def generate(arguments: Generate, default: Experiment, name: str) -> None:
         options,
         jax.random.key(arguments.draw),
     )
-    show(pieces, arguments.prompt if goes_on else [""] * len(arguments.prompt))
+    show(pieces, arguments.prompt if continues else [""] * len(arguments.prompt))

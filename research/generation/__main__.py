@@ -31,12 +31,12 @@ from research.interrupts import ends_at_ctrl_c
 
 @dataclasses.dataclass(frozen=True)
 class Generate:
-    """Write texts that go on from prompts, or answer them where the model is an encoder-decoder."""
+    """Write continuations of prompts, or answers to them where the model is an encoder-decoder."""
 
     folder: tyro.conf.Positional[str]
     """Folder of the model and its tokenizer."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]]
-    """What a text goes on from; once more for each further text. All are written at once."""
+    """What is to be continued or answered; repeat the flag for further prompts, which are written as one batch."""
     options: Annotated[Options, tyro.conf.arg(name="")] = Options()
     draw: Seed = 0
     """Another number draws other texts."""
@@ -91,9 +91,9 @@ def run(arguments: Generate) -> None:
         # What begins a text stands in the template already.
         encode = functools.partial(tokenizer.encode, add_special_tokens=False)
         tokenizer = types.SimpleNamespace(encode=encode, decode=tokenizer.decode)
-    goes_on = first_token(model, options) is None and not arguments.chat
+    continues = first_token(model, options) is None and not arguments.chat
     pieces = stream(model, params, tokenizer, prompts, options, jax.random.key(arguments.draw))
-    show(pieces, prompts if goes_on else [""] * len(prompts))
+    show(pieces, prompts if continues else [""] * len(prompts))
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ class Options:
     start_token: int = START
     """Id with which an encoder-decoder begins to write."""
     window: Size | None = None
-    """Tokens that a Transformer sees at once; default, and most, its max_length. Where they are all read, the text goes
-    on in view of the last half of them."""
+    """Tokens of context for a Transformer; default, and most, its max_length. When it is full, writing continues from
+    its last half."""
 
     def __post_init__(self) -> None:
         validate(self)

@@ -20,7 +20,7 @@ class Piece(NamedTuple):
     """A part of a text, at its end."""
 
     row: int
-    """Which prompt it goes on from."""
+    """Which prompt it continues."""
     text: str
 
 
@@ -70,14 +70,14 @@ def stream(
     and errors are those of `generate`; the errors come at once.
     """
     source, target = tokenizer if isinstance(tokenizer, tuple) else (tokenizer, tokenizer)
-    goes_on = first_token(model, options) is None
+    continues = first_token(model, options) is None
     rows = [_ids(source, prompt, model) for prompt in prompts]
     if not rows:
         raise UsageError("there is no prompt: give at least one")
     ends = options.stop_tokens
     if ends is None:
         ends = (END,) if isinstance(target, Tokenizer) and target.special else ()
-    spellings = [Spelling(target.decode, row if goes_on else (), options.stop, ends) for row in rows]
+    spellings = [Spelling(target.decode, row if continues else (), options.stop, ends) for row in rows]
     if options.beams > 1:
         found = best(model, params, rows, options, ends)
         return _whole(spellings, found)

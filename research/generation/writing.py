@@ -72,7 +72,7 @@ def best(model: nn.Module, params: Any, prompts: Prompts, options: Options, ends
 
 
 def first_token(model: nn.Module, options: Options) -> int | None:
-    """Return with which token an encoder-decoder begins to write; None for a language model, which goes on.
+    """Return with which token an encoder-decoder begins to write; None for a language model, which continues.
 
     Raises:
         UsageError: the model cannot write.

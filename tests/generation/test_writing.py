@@ -110,7 +110,7 @@ def test_a_recurrent_model_remembers_all(published):
 
 
 def test_a_bucket_is_compiled_once(monkeypatch):
-    """Once to begin and once to go on, whatever the lengths within it, the numbers and how many tokens there are."""
+    """Once for the first token and once for all later ones, whatever the lengths, numbers and count of tokens."""
     traced = []
     draw = programs.sample
     monkeypatch.setattr(programs, "sample", lambda *arguments, **named: traced.append(1) or draw(*arguments, **named))
