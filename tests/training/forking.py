@@ -21,12 +21,14 @@ from typing import Any
 
 import jax
 
-import experiments.digits_cnn  # noqa: F401 (with it comes all that a command imports)
+import experiments.digits_cnn  # noqa: F401 (with it comes what every command imports)
 
 ROOT = Path(__file__).parents[2]
 SWITCHES = ("jax_enable_compilation_cache", "jax_disable_most_optimizations")
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([__name__, "orbax.checkpoint", "research.ablation.execution.running"])
+FORKS.set_forkserver_preload(
+    [__name__, "orbax.checkpoint", "research.ablation.execution.running", "research.data.builders", "matplotlib.figure"]
+)
 
 
 @dataclasses.dataclass(frozen=True)
