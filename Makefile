@@ -87,7 +87,7 @@ lock: ## write the lock files anew, keeping their versions where possible (ARGS=
 	build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	build/uv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra mnist5k \
 	  --extra text --extra dates --extra phonemes --extra series --extra vowels --extra slurm --extra ray --extra tune \
-	  --extra weights --extra baselines \
+	  --extra weights --extra gguf --extra hub --extra baselines \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" $(ARGS) \
 	  --output-file requirements.lock pyproject.toml
 	build/uv/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra plan-tpu \

@@ -54,7 +54,7 @@ class Import:
     """Write the folder of a run that begins with the weights of a file. Fields of the experiment are flags."""
 
     file: tyro.conf.Positional[str]
-    """FILE.safetensors, FILE.pth, FILE.pt or FILE.bin as PyTorch writes them, or a FOLDER as transformers does."""
+    """FILE.safetensors, FILE.pth, FILE.pt or FILE.bin as PyTorch writes them, FILE.gguf, or a FOLDER."""
     value: Annotated[Experiment, Flat]
     experiment: str
     """Module of the experiment, such as experiments.NAME."""

@@ -90,7 +90,7 @@ class Pretrained:
 
     file: str = dataclasses.field(compare=False)
     """FILE.safetensors with the names of torchvision, timm or transformers, FILE.pth, FILE.pt or FILE.bin as PyTorch
-    writes them, or the FOLDER of a language model as transformers does."""
+    writes them, FILE.gguf of a Llama, or the FOLDER of a language model as transformers does."""
     sha256: str
     """Digest of the file, as `sha256sum` prints it, of several that of theirs; another file is refused."""
     parameters: tuple[ParameterPath, ...] | None = None

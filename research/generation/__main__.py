@@ -4,7 +4,7 @@ python -m research.generation FOLDER --prompt "The capital of France is" --token
 python -m research.generation FOLDER --chat --prompt "What is the capital of France?"
 
 A FOLDER is one as transformers writes it, or as `python -m research.weights export --output FOLDER` does, with a
-tokenizer.json.
+tokenizer.json; or a FILE.gguf of a Llama.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Generate:
     """Write continuations of prompts, or answers to them where the model is an encoder-decoder."""
 
     folder: tyro.conf.Positional[str]
-    """Folder of the model and its tokenizer."""
+    """Folder of the model and its tokenizer, or FILE.gguf."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]]
     """What is to be continued or answered; repeat the flag for further prompts, which are written as one batch."""
     options: Annotated[Options, tyro.conf.arg(name="")] = Options()
@@ -78,7 +78,7 @@ def run(arguments: Generate) -> None:
     template = read_template(arguments.folder) if arguments.chat else None
     model, params, tokenizer = from_pretrained(arguments.folder)
     if tokenizer is None:
-        raise UsageError(f"{arguments.folder} has no tokenizer.json, without which a text has no tokens")
+        raise UsageError(f"{arguments.folder} has no tokenizer, without which a text has no tokens")
     said = special_tokens(arguments.folder)
     options = dataclasses.replace(
         arguments.options,

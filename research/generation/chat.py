@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from research.errors import UsageError
-from research.interchange import read_json
+from research.interchange import locate, read_tokenizer_configuration
 
 SECONDS = 2
 """Of computing that a template may take, the start of its process included."""
@@ -29,28 +29,23 @@ class Template:
     words: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def read_template(folder: str | Path) -> Template:
+def read_template(source: str | Path) -> Template:
     """Return the chat template of a folder: chat_template.jinja, else "chat_template" of tokenizer_config.json.
+
+    That of a GGUF file is among its entries.
 
     Of several by name it is the one called "default".
 
     Raises:
         UsageError: there is none, or a file is damaged.
     """
-    folder = Path(folder)
-    configuration, file = folder / "tokenizer_config.json", folder / "chat_template.jinja"
-    said = read_json(configuration) if configuration.exists() else {}
+    said = read_tokenizer_configuration(locate(source))
     found = said.get("chat_template")
     if isinstance(found, list):
         named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
         found = named.get("default")
-    if file.exists():
-        try:
-            found = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read {file}: {error}") from error
     if not isinstance(found, str):
-        raise UsageError(f"{folder} has no chat template: leave --chat out, and write the prompt as the model knows it")
+        raise UsageError(f"{source} has no chat template: leave --chat out, and write the prompt as the model knows it")
     words = {name: said.get(name) for name in WORDS}
     texts = {name: word.get("content") if isinstance(word, dict) else word for name, word in words.items()}
     return Template(found, {name: text for name, text in texts.items() if isinstance(text, str)})

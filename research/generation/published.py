@@ -1,14 +1,14 @@
-"""What a folder of a published language model says of writing: where texts begin and end."""
+"""What a published language model says of writing: where texts begin and end."""
 
 from pathlib import Path
 from typing import Any
 
 from research.errors import UsageError
-from research.interchange import read_json
+from research.interchange import locate, read_generation
 
 
-def special_tokens(folder: str | Path) -> dict[str, Any]:
-    """Return the `stop_tokens` and the `start_token` of `Options` that a folder says.
+def special_tokens(source: str | Path) -> dict[str, Any]:
+    """Return the `stop_tokens` and the `start_token` of `Options` that a folder or a GGUF file says.
 
     generation_config.json wins over config.json. Where neither names a token to end with, none does; a decoder that has
     no token to start with starts with padding, or else with id 0.
@@ -16,14 +16,10 @@ def special_tokens(folder: str | Path) -> dict[str, Any]:
     Raises:
         UsageError: a file is damaged, or what should be ids are none.
     """
-    folder = Path(folder)
-    said = read_json(folder / "config.json")
-    if (folder / "generation_config.json").exists():
-        more = read_json(folder / "generation_config.json")
-        said |= {name: entry for name, entry in more.items() if entry is not None}
+    said = read_generation(locate(source))
     ends, start = said.get("eos_token_id"), said.get("decoder_start_token_id")
     start = said.get("pad_token_id") or 0 if start is None else start
     ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
     if not all(isinstance(token, int) and 0 <= token < 2**31 for token in (*ends, start)):
-        raise UsageError(f"{folder} names {ends} and {start} as tokens to end and to start with: they should be ids")
+        raise UsageError(f"{source} names {ends} and {start} as tokens to end and to start with: they should be ids")
     return {"stop_tokens": tuple(ends), "start_token": start}

@@ -1,4 +1,4 @@
-"""Files of tensors by name: safetensors, read and written, and PyTorch's own, read."""
+"""Files of tensors by name: safetensors, read and written, PyTorch's own and those of Llamas as GGUF, read."""
 
 import hashlib
 import json
@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from research.errors import UsageError
+from research.interchange.gguf.file import GGUF, read_gguf
 from research.interchange.tensors import Tensors
 from research.interchange.torch_files import read_torch
+from research.models.text.published import llama_gguf
 
 TORCH = (".pth", ".pt", ".bin")
-SUFFIXES = (".safetensors", *TORCH)
+SUFFIXES = (".safetensors", *TORCH, GGUF)
 TYPES: dict[str, Any] = {
     "F64": np.float64,
     "F32": np.float32,
@@ -36,6 +38,8 @@ TYPES: dict[str, Any] = {
 def read_tensors(file: str | Path) -> tuple[Tensors, str]:
     """Return the tensors of a file by name, and the SHA-256 of the file, of the very bytes they were read from.
 
+    Those of a GGUF file have the names and the order of rows of transformers.
+
     Raises:
         UsageError: the file is not there, is of another kind, damaged, or holds anything but tensors.
     """
@@ -47,7 +51,7 @@ def read_tensors(file: str | Path) -> tuple[Tensors, str]:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     try:
-        tensors = read_torch(content) if path.suffix in TORCH else _read_safetensors(content)
+        tensors = _read(content, path.suffix)
     except UsageError as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     return tensors, hashlib.sha256(content).hexdigest()
@@ -77,6 +81,14 @@ def _order_header(file: Path) -> None:
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
         opened.seek(8)
         opened.write(text.ljust(size))  # the format has headers end in blanks
+
+
+def _read(content: bytes, suffix: str) -> Tensors:
+    """Return the tensors of a file whose name ends so."""
+    if suffix == GGUF:
+        metadata, tensors = read_gguf(content)
+        return llama_gguf.renamed(tensors, llama_gguf.entries(metadata, tensors))
+    return read_torch(content) if suffix in TORCH else _read_safetensors(content)
 
 
 def _read_safetensors(content: bytes) -> Tensors:

@@ -25,8 +25,10 @@ from research.fields import validate
 from research.interchange.cards import card
 from research.interchange.families import FAMILIES, MODELS, Family, as_named_now, family_of, kind_of, meaning
 from research.interchange.files import read_tensors, write_tensors
+from research.interchange.gguf.file import GGUF
+from research.interchange.sources import CONFIGURATION, TOKENIZER, locate, read_configuration, read_json, read_tokenizer
 from research.interchange.tensors import Tensors, from_tensors, to_tensors
-from research.interchange.tokenizer_files import check_ids, read_tokenizer
+from research.interchange.tokenizer_files import check_ids
 from research.models.model import Model, model_inputs
 from research.models.naming import other_name
 from research.models.text.published.configuration import Configuration
@@ -45,8 +47,10 @@ SHAPES = {
 """Fields that the shapes of parameters tell, or how many there are."""
 
 
-def from_pretrained(folder: str | Path) -> tuple[Any, dict[str, Any], Any]:
-    """Return the model of a folder, its parameters in float32, and its tokenizer, None where there is no file of one.
+def from_pretrained(source: str | Path) -> tuple[Any, dict[str, Any], Any]:
+    """Return the model of a folder, its parameters in float32, and its tokenizer, None where there is none.
+
+    The source is a folder as transformers writes it, or a Llama's FILE.gguf, or a folder with one such file alone.
 
     The model is a value as any other, such as `gpt2(...)`: BERT with the heads that the file has, GPT-2, Llama and T5.
     The tokenizer is one of the package tokenizers: `tokenizer.encode(text).ids`; it neither pads nor cuts. Names as the
@@ -57,20 +61,20 @@ def from_pretrained(folder: str | Path) -> tuple[Any, dict[str, Any], Any]:
             do not have; tensors are missing, left over or of another shape; the tokenizer has ids that the model does
             not know. Names what it is about.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder}")
+    folder = locate(source)
     if (folder / POOLING).exists():
         log.warning("%s pools what its model gives, as its %s says; that is not read", folder, POOLING)
     tensors, _ = read_weights(folder)
     model, family = _described(folder, tensors)
     try:
         if (layers := meaning(model)["layers"]) > len(tensors):  # a billion of them would be named one by one
-            raise UsageError(f"config.json says {layers} layers, but there are {len(tensors)} tensors")
+            raise UsageError(f"{_saying(folder)} says {layers} layers, but there are {len(tensors)} tensors")
         params = _take(tensors, model, family)
     except UsageError as error:
         raise UsageError(f"cannot read {folder}: {error}") from error
-    return model, params, read_tokenizer(folder / "tokenizer.json", model)
+    if (tokenizer := read_tokenizer(folder)) is not None:
+        check_ids(tokenizer, model, str(folder if folder.is_file() else folder / TOKENIZER))
+    return model, params, tokenizer
 
 
 def save_pretrained(
@@ -108,10 +112,10 @@ def save_pretrained(
     said = {"model_type": kind, "dtype": dtype, **family.describe(model)}
     folder.mkdir(parents=True, exist_ok=True)
     entries = {name: entry for name, entry in said.items() if entry is not None}
-    (folder / "config.json").write_text(json.dumps(entries, indent=2) + "\n")
+    (folder / CONFIGURATION).write_text(json.dumps(entries, indent=2) + "\n")
     (folder / "README.md").write_text(card(entries, sum(tensor.size for tensor in tensors.values())))
     if tokenizer is not None:
-        tokenizer.save(str(folder / "tokenizer.json"))
+        tokenizer.save(str(folder / TOKENIZER))
         # Without it the family's own tokenizer is made of the parts of the file that it knows.
         (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}\n')
     write_tensors(folder / "model.safetensors", tensors, origin)
@@ -126,7 +130,7 @@ def read_weights(path: str | Path) -> tuple[Tensors, str]:
         UsageError: a file is not there or damaged, or has other tensors than the index says.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not path.is_dir() or (path := locate(path)).is_file():
         return read_tensors(path)
     for whole in WHOLE:
         if (path / whole).exists():
@@ -141,10 +145,11 @@ def described_otherwise(path: str | Path, model: Any) -> dict[str, Any]:
 
     Of a file without a folder nothing is said, nor of models that no family has.
     """
-    if not Path(path).is_dir() or not isinstance(model, MODELS):
+    path = Path(path)
+    if not (path.is_dir() or path.suffix == GGUF) or not isinstance(model, MODELS):
         return {}
     tensors = {other_name(entry) for entry in FAMILIES[kind_of(model)].names(model).values()}
-    said, own = meaning(_described(Path(path), tensors)[0]), meaning(model)
+    said, own = meaning(_described(locate(path), tensors)[0]), meaning(model)
     # What is None in the model follows from other fields, and differs only where they do.
     untold = [name for name in own if name in said and name not in SHAPES and getattr(model, name) is not None]
     return {name: said[name] for name in untold if said[name] != own[name]}
@@ -152,8 +157,8 @@ def described_otherwise(path: str | Path, model: Any) -> dict[str, Any]:
 
 def _described(folder: Path, tensors: Collection[str]) -> tuple[Model, Family]:
     """Return the model that a folder's config.json says, with tensors of these names, and its family."""
-    entries = read_json(folder / "config.json")
-    configuration = Configuration(entries)
+    entries = read_configuration(folder)
+    configuration = Configuration(entries, _saying(folder))
     try:
         family = family_of(entries.get("model_type"))
         model = family.read(configuration, tensors)
@@ -162,6 +167,11 @@ def _described(folder: Path, tensors: Collection[str]) -> tuple[Model, Family]:
     except UsageError as error:
         raise UsageError(f"cannot read {folder}: {error}") from error
     return model, family
+
+
+def _saying(path: Path) -> str:
+    """Return what to call the entries of a folder or a GGUF file in an error."""
+    return CONFIGURATION if path.is_dir() else "the file"
 
 
 def _take(tensors: Mapping[str, np.ndarray], model: Model, family: Family) -> dict[str, Any]:
@@ -206,16 +216,3 @@ def _read_shards(index: Path) -> tuple[Tensors, str]:
         tensors |= found
         digests += digest
     return tensors, hashlib.sha256(digests.encode()).hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object that is in a file. Raises `UsageError` where it cannot be read or holds something else."""
-    try:
-        found = json.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"cannot read {path}: it is no JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"cannot read {path}: it is no JSON object")
-    return found

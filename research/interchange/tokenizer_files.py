@@ -7,13 +7,13 @@ from research.errors import UsageError
 from research.models.model import Model
 
 
-def read_tokenizer(file: Path, model: Model) -> Any:
+def read_tokenizer_file(file: Path) -> Any:
     """Return the tokenizer of a file, None where there is none; it neither pads nor cuts, whatever the file says.
 
     Many files have texts padded to one length, which would cost as much for a short text as for the longest.
 
     Raises:
-        UsageError: the package is not installed, the file is damaged, or it has ids that the model does not know.
+        UsageError: the package is not installed, or the file is damaged.
     """
     if not file.exists():
         return None
@@ -27,7 +27,6 @@ def read_tokenizer(file: Path, model: Model) -> Any:
         raise UsageError(f"cannot read {file}: it is no tokenizer ({error})") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    check_ids(tokenizer, model, str(file))
     return tokenizer
 
 

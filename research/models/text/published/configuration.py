@@ -32,14 +32,14 @@ UNUSED = {
 
 
 class Configuration:
-    """The entries of a config.json; an entry that is null counts as not there.
+    """The entries of a config.json, or of what is in its place; an entry that is null counts as not there.
 
     Every method raises `UsageError` where an entry is not what it should be.
     """
 
-    def __init__(self, entries: Mapping[str, Any], within: str = "") -> None:
+    def __init__(self, entries: Mapping[str, Any], file: str = "config.json", within: str = "") -> None:
         self._entries = {name: entry for name, entry in entries.items() if entry is not None}
-        self._within = within
+        self._file, self._within = file, within
         self._understood = set(NOTHING_COMPUTED)
 
     def size(self, name: str, default: int) -> int:
@@ -65,7 +65,7 @@ class Configuration:
         found = {name: self.number(name, default) for name in names}
         if len(set(found.values())) > 1:
             said = " and ".join(f"{name}={number:g}" for name, number in found.items())
-            raise UsageError(f"config.json asks for {said}, which are one number in models here")
+            raise UsageError(f"{self._file} asks for {said}, which are one number in models here")
         return found[names[0]]
 
     def choice(self, name: str, known: Mapping[Any, T], default: Any) -> T:
@@ -100,7 +100,7 @@ class Configuration:
         if left := sorted(self._entries.keys() - self._understood):
             names = " and ".join(f'"{self._within}{name}"' for name in left)
             raise UsageError(
-                f"config.json has {names}, which models here do not have and which may change what is computed: take "
+                f"{self._file} has {names}, which models here do not have and which may change what is computed: take "
                 "out what does not"
             )
 
@@ -111,10 +111,10 @@ class Configuration:
 
     def _wrong(self, name: str, kind: str) -> UsageError:
         """Return what to raise for an entry of another kind."""
-        return UsageError(f"config.json says {self._within}{name}={self._entries[name]!r}, which should be {kind}")
+        return UsageError(f"{self._file} says {self._within}{name}={self._entries[name]!r}, which should be {kind}")
 
     def _unlike(self, name: str, ours: str) -> UsageError:
         """Return what to raise for an entry that models here do not have."""
         return UsageError(
-            f"config.json asks for {self._within}{name}={self._entries[name]!r}, but models here have {ours}"
+            f"{self._file} asks for {self._within}{name}={self._entries[name]!r}, but models here have {ours}"
         )

@@ -45,7 +45,7 @@ def rotary_base(configuration: Configuration) -> float:
     """
     base = configuration.number("rope_theta", 10000.0)
     for name in ("rope_parameters", "rope_scaling"):
-        table = Configuration(configuration.mapping(name), f"{name}.")
+        table = Configuration(configuration.mapping(name), within=f"{name}.")
         table.expect(rope_type="default", type="default", partial_rotary_factor=1.0)
         base = table.number("rope_theta", base)
         table.finish()
