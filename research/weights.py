@@ -4,7 +4,8 @@ python -m research.weights export --workdir RUN --output FILE.safetensors
 python -m research.weights export --workdir RUN --output FOLDER
 python -m research.weights import FILE --experiment experiments.NAME --workdir RUN
 
-A FOLDER is that of a language model as transformers reads and writes it, and may be imported like a FILE.
+A FOLDER is that of a language model as transformers reads and writes it, and may be imported like a FILE; so may
+org/name of the Hugging Face Hub, at the `--revision` that is said. The run records the commit.
 
 What is imported is part of the experiment, as `Experiment.start`; the run folder holds its state before the first step,
 so that `evaluate` and `predict` take the weights as they are, and `train` continues from them.
@@ -23,7 +24,7 @@ import tyro
 
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, Pretrained, RunOptions, classes, fingerprint, replace
-from research.interchange import names, read_weights, save_pretrained, to_tensors, write_tensors
+from research.interchange import locate, names, read_weights, save_pretrained, to_tensors, write_tensors
 from research.interrupts import ends_at_ctrl_c
 from research.training import identity, restore
 from research.training.initialization.beginning import begin
@@ -54,12 +55,14 @@ class Import:
     """Write the folder of a run that begins with the weights of a file. Fields of the experiment are flags."""
 
     file: tyro.conf.Positional[str]
-    """FILE.safetensors, FILE.pth, FILE.pt or FILE.bin as PyTorch writes them, FILE.gguf, or a FOLDER."""
+    """FILE.safetensors, FILE.pth, FILE.pt or FILE.bin as PyTorch writes them, FILE.gguf, a FOLDER, or org/name."""
     value: Annotated[Experiment, Flat]
     experiment: str
     """Module of the experiment, such as experiments.NAME."""
     workdir: str
     """Run folder to write."""
+    revision: str | None = None
+    """Branch, tag or commit of org/name."""
     data_dir: str | None = None
     """Where prepared datasets are kept."""
     smoke: bool = False
@@ -110,15 +113,22 @@ def defaults(words: list[str]) -> Import:
     """Return what `import` does without further flags: its flags are the fields of the experiment that it names."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--experiment")
+    parser.add_argument("--revision")
     parser.add_argument("--smoke", action="store_true")
     given, _ = parser.parse_known_args(words)
     if not words or words[0].startswith("-") or given.experiment is None:
         raise UsageError("say what to import: FILE --experiment experiments.NAME --workdir RUN, in this order")
     module = experiment_module(given.experiment)
     value = replace(module.experiment, module.smoke) if given.smoke else module.experiment
-    _, digest = read_weights(words[0])
-    value = replace(value, {"start": (Pretrained(words[0], digest),)})
+    value = replace(value, {"start": (pretrained(words[0], given.revision),)})
     return Import(words[0], value, given.experiment, workdir=tyro.MISSING)
+
+
+def pretrained(source: str, revision: str | None) -> Pretrained:
+    """Return the start of a run from a file, a folder, or org/name at what its branch or tag is now."""
+    commit = locate(source, revision).revision
+    _, digest = read_weights(source, commit)
+    return Pretrained(source, digest, revision=commit)
 
 
 def experiment_module(name: str) -> Any:

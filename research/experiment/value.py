@@ -90,12 +90,15 @@ class Pretrained:
 
     file: str = dataclasses.field(compare=False)
     """FILE.safetensors with the names of torchvision, timm or transformers, FILE.pth, FILE.pt or FILE.bin as PyTorch
-    writes them, FILE.gguf of a Llama, or the FOLDER of a language model as transformers does."""
+    writes them, FILE.gguf of a Llama, the FOLDER of a language model as transformers does, or "org/name" of the Hugging
+    Face Hub."""
     sha256: str
     """Digest of the file, as `sha256sum` prints it, of several that of theirs; another file is refused."""
     parameters: tuple[ParameterPath, ...] | None = None
     """What is taken from it: dotted paths such as "stem" or "stage_0", each with everything below it, or pairs of the
     path that the file has it under and the path here; None takes all, and refuses a file with more."""
+    revision: str | None = dataclasses.field(default=None, compare=False)
+    """Commit of "org/name", in full; a branch or tag is refused, as it may be another one tomorrow."""
 
 
 def spec(experiment: Experiment) -> dict[str, jax.ShapeDtypeStruct]:

@@ -4,7 +4,7 @@ python -m research.generation FOLDER --prompt "The capital of France is" --token
 python -m research.generation FOLDER --chat --prompt "What is the capital of France?"
 
 A FOLDER is one as transformers writes it, or as `python -m research.weights export --output FOLDER` does, with a
-tokenizer.json; or a FILE.gguf of a Llama.
+tokenizer.json; a FILE.gguf of a Llama; or org/name, which is looked for in the cache of this machine first.
 """
 
 import dataclasses
@@ -34,12 +34,14 @@ class Generate:
     """Write continuations of prompts, or answers to them where the model is an encoder-decoder."""
 
     folder: tyro.conf.Positional[str]
-    """Folder of the model and its tokenizer, or FILE.gguf."""
+    """Folder of the model and its tokenizer, FILE.gguf, or org/name as on the Hugging Face Hub."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]]
     """What is to be continued or answered; repeat the flag for further prompts, which are written as one batch."""
     options: Annotated[Options, tyro.conf.arg(name="")] = Options()
     draw: Seed = 0
     """Another number draws other texts."""
+    revision: str | None = None
+    """Branch, tag or commit of org/name."""
     chat: bool = False
     """Take each prompt for what a user says, put into the folder's chat template."""
     system: str | None = None
@@ -75,11 +77,12 @@ def run(arguments: Generate) -> None:
         raise UsageError('there is no prompt: give --prompt "...", once for each text')
     if arguments.system is not None and not arguments.chat:
         raise UsageError("--system is for --chat: put it into the prompt, or add --chat")
-    template = read_template(arguments.folder) if arguments.chat else None
-    model, params, tokenizer = from_pretrained(arguments.folder)
+    source, revision = arguments.folder, arguments.revision
+    template = read_template(source, revision) if arguments.chat else None
+    model, params, tokenizer = from_pretrained(source, revision)
     if tokenizer is None:
-        raise UsageError(f"{arguments.folder} has no tokenizer, without which a text has no tokens")
-    said = special_tokens(arguments.folder)
+        raise UsageError(f"{source} has no tokenizer, without which a text has no tokens")
+    said = special_tokens(source, revision)
     options = dataclasses.replace(
         arguments.options,
         **said if arguments.options.stop_tokens is None else {"start_token": said["start_token"]},

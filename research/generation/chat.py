@@ -29,7 +29,7 @@ class Template:
     words: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def read_template(source: str | Path) -> Template:
+def read_template(source: str | Path, revision: str | None = None) -> Template:
     """Return the chat template of a folder: chat_template.jinja, else "chat_template" of tokenizer_config.json.
 
     That of a GGUF file is among its entries.
@@ -39,7 +39,7 @@ def read_template(source: str | Path) -> Template:
     Raises:
         UsageError: there is none, or a file is damaged.
     """
-    said = read_tokenizer_configuration(locate(source))
+    said = read_tokenizer_configuration(locate(source, revision).path)
     found = said.get("chat_template")
     if isinstance(found, list):
         named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}

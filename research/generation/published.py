@@ -7,8 +7,8 @@ from research.errors import UsageError
 from research.interchange import locate, read_generation
 
 
-def special_tokens(source: str | Path) -> dict[str, Any]:
-    """Return the `stop_tokens` and the `start_token` of `Options` that a folder or a GGUF file says.
+def special_tokens(source: str | Path, revision: str | None = None) -> dict[str, Any]:
+    """Return the `stop_tokens` and the `start_token` of `Options` that what `locate` finds says.
 
     generation_config.json wins over config.json. Where neither names a token to end with, none does; a decoder that has
     no token to start with starts with padding, or else with id 0.
@@ -16,7 +16,7 @@ def special_tokens(source: str | Path) -> dict[str, Any]:
     Raises:
         UsageError: a file is damaged, or what should be ids are none.
     """
-    said = read_generation(locate(source))
+    said = read_generation(locate(source, revision).path)
     ends, start = said.get("eos_token_id"), said.get("decoder_start_token_id")
     start = said.get("pad_token_id") or 0 if start is None else start
     ends = [] if ends is None else ends if isinstance(ends, list) else [ends]

@@ -10,7 +10,7 @@ from research.errors import UsageError, suggestion
 from research.fields import annotations
 from research.models.model import Model
 from research.models.naming import Names, other_name
-from research.models.text.bert import Bert, BertClassifier, BertPretraining
+from research.models.text.bert import Bert, BertClassifier, BertPretraining, SentenceBert
 from research.models.text.published import (
     bert_config,
     bert_names,
@@ -27,7 +27,7 @@ from research.models.text.transformer_seq2seq import TransformerSeq2Seq
 
 ONLY_IN_TRAINING = {
     *("dropout", "attention_dropout", "feed_forward_dropout", "final_dropout", "stochastic_depth"),
-    *("initialization", "remat", "attention_implementation", "dtype"),
+    *("initialization", "remat", "scan", "attention_implementation", "dtype"),
 }
 """Fields of a model that do not say what it computes of given parameters, or in another precision alone."""
 
@@ -50,7 +50,7 @@ class Family:
 
 FAMILIES = {
     "bert": Family(
-        (Bert, BertPretraining, BertClassifier),
+        (Bert, BertPretraining, BertClassifier, SentenceBert),
         bert_config.read,
         bert_config.describe,
         bert_names.names,

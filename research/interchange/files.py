@@ -16,7 +16,9 @@ from research.interchange.torch_files import read_torch
 from research.models.text.published import llama_gguf
 
 TORCH = (".pth", ".pt", ".bin")
-SUFFIXES = (".safetensors", *TORCH, GGUF)
+ALONE = (".safetensors", *TORCH)
+"""Files that hold tensors and nothing of the model that they are of."""
+SUFFIXES = (*ALONE, GGUF)
 TYPES: dict[str, Any] = {
     "F64": np.float64,
     "F32": np.float32,

@@ -10,7 +10,6 @@ A folder has `config.json`, the tensors in `model.safetensors`, or in several fi
 
 import hashlib
 import json
-import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,22 +23,29 @@ from research.errors import UsageError
 from research.fields import validate
 from research.interchange.cards import card
 from research.interchange.families import FAMILIES, MODELS, Family, as_named_now, family_of, kind_of, meaning
-from research.interchange.files import read_tensors, write_tensors
-from research.interchange.gguf.file import GGUF
-from research.interchange.sources import CONFIGURATION, TOKENIZER, locate, read_configuration, read_json, read_tokenizer
+from research.interchange.files import ALONE, read_tensors, write_tensors
+from research.interchange.sentences import MODULES, read_sentences, write_sentences
+from research.interchange.sources import (
+    CONFIGURATION,
+    GENERATION,
+    TOKENIZER,
+    TOKENIZER_CONFIGURATION,
+    locate,
+    read_beside,
+    read_configuration,
+    read_json,
+    read_tokenizer,
+)
 from research.interchange.tensors import Tensors, from_tensors, to_tensors
 from research.interchange.tokenizer_files import check_ids
 from research.models.model import Model, model_inputs
 from research.models.naming import other_name
+from research.models.text.published.bert_config import SENTENCES
 from research.models.text.published.configuration import Configuration
-
-log = logging.getLogger(__name__)
 
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 """Files with all tensors, in the order in which they are looked for; with a suffix, what says where they are."""
 INDEX = ".index.json"
-POOLING = "1_Pooling/config.json"
-"""What the library sentence-transformers writes beside a model that embeds sentences."""
 SHAPES = {
     *("layers", "width", "feed_forward_width", "vocabulary", "source_vocabulary", "target_vocabulary", "max_length"),
     *("segments", "classes"),
@@ -47,12 +53,14 @@ SHAPES = {
 """Fields that the shapes of parameters tell, or how many there are."""
 
 
-def from_pretrained(source: str | Path) -> tuple[Any, dict[str, Any], Any]:
+def from_pretrained(source: str | Path, revision: str | None = None) -> tuple[Any, dict[str, Any], Any]:
     """Return the model of a folder, its parameters in float32, and its tokenizer, None where there is none.
 
-    The source is a folder as transformers writes it, or a Llama's FILE.gguf, or a folder with one such file alone.
+    The source is a folder as transformers writes it, or a Llama's FILE.gguf, or a folder with one such file alone, or
+    where there is no such folder "org/name" of the Hugging Face Hub: what `locate` finds, which says the commit too.
 
-    The model is a value as any other, such as `gpt2(...)`: BERT with the heads that the file has, GPT-2, Llama and T5.
+    The model is a value as any other, such as `gpt2(...)`: BERT with the heads that the file has, or as sentence-
+    transformers pools it, GPT-2, Llama and T5.
     The tokenizer is one of the package tokenizers: `tokenizer.encode(text).ids`; it neither pads nor cuts. Names as the
     authors' files have them are known, and buffers left out.
 
@@ -61,9 +69,7 @@ def from_pretrained(source: str | Path) -> tuple[Any, dict[str, Any], Any]:
             do not have; tensors are missing, left over or of another shape; the tokenizer has ids that the model does
             not know. Names what it is about.
     """
-    folder = locate(source)
-    if (folder / POOLING).exists():
-        log.warning("%s pools what its model gives, as its %s says; that is not read", folder, POOLING)
+    folder = locate(source, revision).path
     tensors, _ = read_weights(folder)
     model, family = _described(folder, tensors)
     try:
@@ -83,11 +89,13 @@ def save_pretrained(
     folder: str | Path,
     tokenizer: Any = None,
     origin: Mapping[str, str] | None = None,
+    like: str | Path | None = None,
 ) -> None:
     """Write a folder that transformers reads, with a card to be completed.
 
     What is of training alone, such as dropout, is written as far as config.json has words for it. The ids of special
-    tokens are no part of a model here, so those of config.json are the family's.
+    tokens, the names of classes, the chat template and how texts are drawn are no part of a model here: they are the
+    family's, or those of `like`.
 
     Args:
         model: one of a family: what `from_pretrained` returns, or of `bert`, `gpt2`, `llama` or `t5`.
@@ -95,6 +103,7 @@ def save_pretrained(
         folder: a new or empty one.
         tokenizer: one of the package tokenizers.
         origin: where the parameters come from, for the header of the file.
+        like: what `from_pretrained` read the model from.
 
     Raises:
         UsageError: no family has such a model, the parameters are not the model's, the tokenizer has ids that it does
@@ -110,27 +119,35 @@ def save_pretrained(
     tensors = to_tensors({"params": params}, family.names(model))
     dtype = np.result_type(*tensors.values()).name
     said = {"model_type": kind, "dtype": dtype, **family.describe(model)}
+    beside = None if like is None else read_beside(locate(like).path)
+    if beside is not None:
+        said |= beside.entries(said)
     folder.mkdir(parents=True, exist_ok=True)
     entries = {name: entry for name, entry in said.items() if entry is not None}
+    if sentences := entries.pop(SENTENCES, None):
+        write_sentences(folder, sentences, model.width)
     (folder / CONFIGURATION).write_text(json.dumps(entries, indent=2) + "\n")
     (folder / "README.md").write_text(card(entries, sum(tensor.size for tensor in tensors.values())))
     if tokenizer is not None:
         tokenizer.save(str(folder / TOKENIZER))
-        # Without it the family's own tokenizer is made of the parts of the file that it knows.
-        (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}\n')
+        # Without its class the family's own tokenizer is made of the parts of the file that it knows.
+        words = {"tokenizer_class": "PreTrainedTokenizerFast", **({} if beside is None else beside.words)}
+        (folder / TOKENIZER_CONFIGURATION).write_text(json.dumps(words, indent=2) + "\n")
+    if beside is not None and beside.generation:
+        (folder / GENERATION).write_text(json.dumps(beside.generation, indent=2) + "\n")
     write_tensors(folder / "model.safetensors", tensors, origin)
 
 
-def read_weights(path: str | Path) -> tuple[Tensors, str]:
-    """Return the tensors of a file or of a folder by name, and their SHA-256.
+def read_weights(source: str | Path, revision: str | None = None) -> tuple[Tensors, str]:
+    """Return the tensors of a file, or of what `locate` finds, by name, and their SHA-256.
 
     That of one file is of its bytes, that of several of their digests, one after the other in the order of their names.
 
     Raises:
         UsageError: a file is not there or damaged, or has other tensors than the index says.
     """
-    path = Path(path)
-    if not path.is_dir() or (path := locate(path)).is_file():
+    path = locate(source, revision).path
+    if not path.is_dir():
         return read_tensors(path)
     for whole in WHOLE:
         if (path / whole).exists():
@@ -140,16 +157,15 @@ def read_weights(path: str | Path) -> tuple[Tensors, str]:
     raise UsageError(f"{path} has neither {WHOLE[0]} nor {WHOLE[0]}{INDEX}")
 
 
-def described_otherwise(path: str | Path, model: Any) -> dict[str, Any]:
+def described_otherwise(source: str | Path, model: Any, revision: str | None = None) -> dict[str, Any]:
     """Return what a folder's config.json says of fields of `model` that are otherwise there and that no shape tells.
 
-    Of a file without a folder nothing is said, nor of models that no family has.
+    Of a file of tensors alone nothing is said, nor of models that no family has.
     """
-    path = Path(path)
-    if not (path.is_dir() or path.suffix == GGUF) or not isinstance(model, MODELS):
+    if Path(source).suffix in ALONE or not isinstance(model, MODELS):
         return {}
     tensors = {other_name(entry) for entry in FAMILIES[kind_of(model)].names(model).values()}
-    said, own = meaning(_described(locate(path), tensors)[0]), meaning(model)
+    said, own = meaning(_described(locate(source, revision).path, tensors)[0]), meaning(model)
     # What is None in the model follows from other fields, and differs only where they do.
     untold = [name for name in own if name in said and name not in SHAPES and getattr(model, name) is not None]
     return {name: said[name] for name in untold if said[name] != own[name]}
@@ -158,6 +174,10 @@ def described_otherwise(path: str | Path, model: Any) -> dict[str, Any]:
 def _described(folder: Path, tensors: Collection[str]) -> tuple[Model, Family]:
     """Return the model that a folder's config.json says, with tensors of these names, and its family."""
     entries = read_configuration(folder)
+    if sentences := read_sentences(folder):
+        if (kind := entries.get("model_type")) != "bert":
+            raise UsageError(f"{folder / MODULES} pools what a {kind} gives, which is read of bert alone")
+        entries = {**entries, SENTENCES: sentences}
     configuration = Configuration(entries, _saying(folder))
     try:
         family = family_of(entries.get("model_type"))

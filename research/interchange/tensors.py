@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -12,6 +13,8 @@ from research.models.naming import Array, Entry, Flattened, InputsFirst, Names, 
 Tensors = dict[str, np.ndarray]
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+LOOP = "layers"
+"""Blocks of a Transformer with `scan`: their parameters have a leading axis, where others have `layer_0` and so on."""
 COUNTERS = ("num_batches_tracked",)  # of PyTorch's batch normalization; nothing here depends on it
 
 
@@ -76,12 +79,25 @@ def from_tensors(tensors: Mapping[str, np.ndarray], like: Mapping[str, Any], nam
         if isinstance(entry, Part | InputsFirst):
             array = np.split(array, entry.count, _divided(entry))[entry.index]
         taken[path] = _as_here(array, entry, leaf.shape).astype(leaf.dtype)
-    return unflatten_dict(taken)
+    whole = {path: [taken[part] for part in _apart(path, leaf)] for path, leaf in flatten_dict(dict(like)).items()}
+    return unflatten_dict({path: np.stack(parts) if LOOP in path else parts[0] for path, parts in whole.items()})
 
 
 def _leaves(variables: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
-    """Return the leaves of nested dictionaries by path, the collection first."""
-    return flatten_dict(dict(variables))
+    """Return the leaves of nested dictionaries by path, the collection first; those of blocks in a loop one by one."""
+    apart = [_apart(path, leaf) for path, leaf in flatten_dict(dict(variables)).items()]
+    return {path: leaf for leaves in apart for path, leaf in leaves.items()}
+
+
+def _apart(path: tuple[str, ...], leaf: Any) -> dict[tuple[str, ...], Any]:
+    """Return a leaf, abstract or not, by its path; that of blocks in a loop by the paths that it has without one."""
+    if LOOP not in path:
+        return {path: leaf}
+    at = path.index(LOOP)
+    blocks = [jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)] * leaf.shape[0]
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        blocks = list(np.asarray(leaf))
+    return {(*path[:at], f"layer_{index}", *path[at + 1 :]): block for index, block in enumerate(blocks)}
 
 
 def _foreign(path: tuple[str, ...], names: Names) -> tuple[str, Entry]:

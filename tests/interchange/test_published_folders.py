@@ -11,10 +11,13 @@ import pytest
 import tokenizers
 
 from research.errors import UsageError
-from research.interchange import from_pretrained, read_tensors, save_pretrained, to_tensors, write_tensors
+from research.experiment import Pretrained
+from research.generation.chat import Template, read_template
+from research.interchange import from_pretrained, read_tensors, read_weights, save_pretrained, to_tensors, write_tensors
 from research.interchange.families import FAMILIES, kind_of
 from research.models import TextCNN, TransformerClassifier, bert, gpt2, llama, t5
 from research.models.model import model_inputs
+from research.training.initialization.pretrained import take_pretrained
 from tests.golden.folders import FAMILIES as CASES
 from tests.golden.folders import golden, write
 from tests.interchange.test_torch_files import archive, dictionary, tensor
@@ -373,16 +376,6 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
         from_pretrained(tmp_path / "gpt2")
 
 
-def test_a_pooling_that_is_not_read_is_said(changed, caplog):
-    folder = changed("bert")
-    from_pretrained(folder)
-    assert not caplog.records
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
-    from_pretrained(folder)
-    assert "pools what its model gives, as its 1_Pooling/config.json says; that is not read" in caplog.text
-
-
 def test_a_tokenizer_comes_along_and_neither_pads_nor_cuts(theirs, tmp_path):
     model, params, _ = from_pretrained(theirs / "gpt2")
     save_pretrained(model, params, tmp_path / "ours", words(31))
@@ -412,7 +405,7 @@ def test_another_tokenizer_is_refused(changed, monkeypatch):
         (TextCNN(), "no published family has models like TextCNN"),
         (TransformerClassifier(), "no published family has models like TransformerClassifier"),
         (gpt2(window=5), "gpt2 does not have model.window=5"),
-        (gpt2(scan=True, tied=False), "gpt2 does not have model.scan=True and model.tied=False"),
+        (gpt2(window=5, tied=False), "gpt2 does not have model.window=5 and model.tied=False"),
         (llama(residual=False), "llama does not have model.residual=False"),
         (bert(norm="rmsnorm"), "bert does not have model.norm='rmsnorm'"),
         (t5(target_vocabulary=7), "t5 does not have model.target_vocabulary=7"),
@@ -462,3 +455,49 @@ def test_the_card_says_what_follows_from_the_parameters_and_no_more(theirs, tmp_
     assert card.startswith("---\nlibrary_name: transformers\n---\n")
     assert f"{count:,} parameters of a `gpt2` in float32" in card and "| n_layer | 2 |" in card
     assert "GPT2LMHeadModel.from_pretrained" in card
+
+
+def stacked(blocks):
+    """The parameters of blocks in a loop, which are those of each, one behind the other."""
+    layers = [blocks[name] for name in sorted(blocks) if name.startswith("layer_")]
+    others = {name: block for name, block in blocks.items() if not name.startswith("layer_")}
+    return {**others, "layers": jax.tree.map(lambda *leaves: np.stack(leaves), *layers)}
+
+
+@pytest.mark.parametrize("case", ["llama", "t5"])
+def test_blocks_in_a_loop_are_written_and_begun_with_as_others(case, theirs, tmp_path):
+    model, params, _ = from_pretrained(theirs / case)
+    looped = model.clone(scan=True)
+    own = {name: stacked(part) if name in ("encoder", "decoder") else part for name, part in params.items()}
+    save_pretrained(looped, own, tmp_path / "ours")
+    again, same, _ = from_pretrained(tmp_path / "ours")
+    assert again == model
+    jax.tree.map(np.testing.assert_array_equal, same, params)
+    start = Pretrained(str(theirs / case), read_weights(theirs / case)[1])
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), own)
+    taken = take_pretrained(start, looped, {"params": shapes}, "start.0")["params"]
+    jax.tree.map(np.testing.assert_array_equal, taken, own)
+
+
+def test_what_is_said_beside_a_model_survives(theirs, changed, tmp_path):
+    labels = {"id2label": {str(index): f"kind {index}" for index in range(5)}}
+    labels["label2id"] = {label: int(index) for index, label in labels["id2label"].items()}
+    ids = {"bos_token_id": 3, "eos_token_id": [4, 5], "pad_token_id": 0}
+    folder = changed("bert_classifier", **labels, **ids)
+    (folder / "generation_config.json").write_text('{"temperature": 0.5}')
+    said = {"eos_token": {"content": "w4"}, "bos_token": "w3", "chat_template": "{{ eos_token }}", "pad_token": None}
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    model, params, _ = from_pretrained(folder)
+    save_pretrained(model, params, tmp_path / "ours", words(29), like=folder)
+    written = json.loads((tmp_path / "ours" / "config.json").read_text())
+    assert {name: written[name] for name in (*labels, *ids)} == {**labels, **ids}
+    assert json.loads((tmp_path / "ours" / "generation_config.json").read_text()) == {"temperature": 0.5}
+    template = read_template(tmp_path / "ours")
+    assert template == Template("{{ eos_token }}", {"eos_token": "w4", "bos_token": "w3"})
+    assert from_pretrained(tmp_path / "ours")[0] == model
+
+    other = model.clone(classes=2)  # for which the names are those of others
+    shapes = jax.eval_shape(other.init, jax.random.key(0), np.zeros((1, 1), np.int32))["params"]
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    save_pretrained(other, zeros, tmp_path / "two", like=folder)
+    assert json.loads((tmp_path / "two" / "config.json").read_text())["id2label"] == {"0": "LABEL_0", "1": "LABEL_1"}

@@ -14,7 +14,7 @@ from research.layers.dense import Dense
 from research.layers.dropout import Dropout
 from research.layers.normalization import Normalization
 from research.layers.partition import Rules
-from research.layers.sequences.lengths import SequenceInputs
+from research.layers.sequences.lengths import SequenceInputs, pool_steps
 from research.layers.sequences.positions import consecutive
 from research.models.model import Model
 from research.models.sizes import variant
@@ -23,6 +23,8 @@ from research.models.transformer.parts import TokenEmbedding, read
 from research.models.transformer.stack import TransformerStack
 
 BertSize = Literal["base", "large"]
+SHORTEST = 1e-12
+"""Below it a vector is not brought to length one: there is nothing to say of where it points."""
 
 
 class BertFields(TransformerFields, Model):
@@ -80,6 +82,40 @@ class Bert(BertFields):
     def logits(self, x: jax.Array) -> jax.Array:
         """Return the product with every token's vector, [b, l, width] -> [b, l, vocabulary], float32."""
         return self.embedding.logits(x)
+
+
+class SentenceBert(BertFields):
+    """BERT as a sentence's vector, [b, width], float32 (Reimers and Gurevych, 2019).
+
+    Inputs are those of `Bert`, the class token included. The hidden states that count are pooled; the dense layer that
+    pools in `Bert` is kept among the parameters, and takes no part.
+    """
+
+    pooling: Literal["mean", "class", "max"] = "mean"
+    """Mean or maximum over the tokens that count, or the state of the class token."""
+    normalize: bool = False
+    """Whether vectors have length one, so that their product is the cosine."""
+
+    @nn.compact
+    def __call__(self, inputs: SequenceInputs, train: bool = False) -> jax.Array:
+        bert = Bert(
+            **shared(self),
+            vocabulary=self.vocabulary,
+            max_length=self.max_length,
+            segments=self.segments,
+            name="bert",
+        )
+        x, _ = bert(inputs, train)  # [b, l, width]
+        _, mask = read(inputs)
+        if self.pooling == "class":
+            pooled = x[:, 0]  # [b, width]
+        else:
+            pooled = pool_steps(x, None if mask is None else mask.sum(axis=1), self.pooling)  # [b, width]
+        pooled = pooled.astype(jnp.float32)
+        if self.normalize:
+            squared = jnp.square(pooled).sum(axis=-1, keepdims=True)
+            pooled = pooled * jax.lax.rsqrt(jnp.maximum(squared, SHORTEST**2))
+        return pooled
 
 
 class BertPretraining(BertFields):

@@ -11,6 +11,7 @@ from research.experiment import Pretrained
 from research.interchange import (
     described_otherwise,
     from_tensors,
+    locate,
     published_activation,
     read_weights,
     renamed,
@@ -34,7 +35,8 @@ def take_pretrained(start: Pretrained, model: nn.Module, collections: Collection
             few tensors that are missing, of another shape or, where all is taken, left over.
     """
     known = variants(model)
-    tensors, digest = read_weights(start.file)
+    check_revision(start, where)
+    tensors, digest = read_weights(start.file, start.revision)
     if digest != start.sha256:
         raise UsageError(f"{start.file} is another file than {where}.sha256 says: its digest is {digest}")
     try:
@@ -58,9 +60,16 @@ def take_pretrained(start: Pretrained, model: nn.Module, collections: Collection
     return unflatten_dict({key: found[taken[key]] if key in taken else leaf for key, leaf in mine.items()})
 
 
+def check_revision(start: Pretrained, where: str) -> None:
+    """Raise `UsageError` unless a model that is found by its name is said with its commit."""
+    commit = locate(start.file, start.revision).revision
+    if commit != start.revision and commit is not None:
+        raise UsageError(f"{where}.revision must be a commit, so that a run says what it began with: {commit} now")
+
+
 def compare_configuration(start: Pretrained, model: nn.Module) -> None:
     """Warn where a folder's config.json says otherwise than the model what no tensor tells, such as how many heads."""
-    for name, said in described_otherwise(start.file, model).items():
+    for name, said in described_otherwise(start.file, model, start.revision).items():
         log.warning("%s is of model.%s=%s, and here it is %s", start.file, name, said, getattr(model, name))
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Collection
 from typing import Any
 
-from research.models.text.bert import PUBLISHED, Bert, BertClassifier, BertFields, BertPretraining
+from research.models.text.bert import PUBLISHED, Bert, BertClassifier, BertFields, BertPretraining, SentenceBert
 from research.models.text.published.configuration import Configuration
+
+SENTENCES = "sentences"
+"""The entry for how hidden states become vectors of sentences, which files have beside config.json."""
 
 
 def read(configuration: Configuration, tensors: Collection[str]) -> BertFields:
-    """Return the model of a configuration, with the heads of which there are tensors.
+    """Return the model of a configuration, with the heads that have tensors, or of sentences where it says so.
 
     Sizes that it does not say are those of BERT base.
     """
@@ -31,6 +34,8 @@ def read(configuration: Configuration, tensors: Collection[str]) -> BertFields:
         "dropout": dropout,
         "attention_dropout": configuration.number("attention_probs_dropout_prob", 0.1),
     }
+    if sentences := configuration.mapping(SENTENCES):
+        return SentenceBert(**fields, **sentences)
     if any(name.startswith("cls.") for name in tensors):
         return BertPretraining(**fields)
     if any(name.startswith("classifier") for name in tensors):
@@ -65,4 +70,6 @@ def describe(model: BertFields) -> dict[str, Any]:
                 "id2label": labels,
                 "label2id": ids,
             }
+        case SentenceBert(pooling=pooling, normalize=normalize):
+            found[SENTENCES] = {"pooling": pooling, "normalize": normalize}
     return {"architectures": ["BertModel"], **found}

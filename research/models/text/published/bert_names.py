@@ -3,15 +3,17 @@
 import re
 
 from research.models.naming import Array, Entry, Names
-from research.models.text.bert import Bert, BertClassifier, BertFields, BertPretraining
+from research.models.text.bert import Bert, BertClassifier, BertFields, BertPretraining, SentenceBert
 
 POSITIONS = re.compile(r"\bembeddings\.position_ids$")  # a buffer of older files
+HEADLESS = (Bert, SentenceBert)  # whose files have no prefix
 TENSORFLOW = {"gamma": "weight", "beta": "bias"}  # what norms of the authors' files have
 
 
 def names(model: BertFields) -> Names:
     """Return the name of every module; one without a head has no prefix."""
-    ours, theirs = ("", "") if isinstance(model, Bert) else ("bert.", "bert.")
+    ours = "" if isinstance(model, Bert) else "bert."
+    theirs = "" if isinstance(model, HEADLESS) else "bert."
     tables = f"{theirs}embeddings"
     found: dict[str, Entry] = {
         f"{ours}embedding.tokens.embedding": Array(f"{tables}.word_embeddings.weight", (-1, model.width)),
@@ -57,7 +59,7 @@ def current(model: BertFields, name: str) -> str | None:
     body = name.removeprefix("bert.")
     if not body.startswith(("embeddings.", "encoder.", "pooler.")):
         return name
-    return body if isinstance(model, Bert) else f"bert.{body}"
+    return body if isinstance(model, HEADLESS) else f"bert.{body}"
 
 
 def copies(model: BertFields) -> dict[str, str]:
