@@ -27,7 +27,7 @@ REPOSITORY = PROJECT["urls"]["Repository"]
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in SOURCES} == {"ablation", "probe", "quickstart", "tpu"}
+    assert {path.stem for path in SOURCES} == {"ablation", "language", "probe", "quickstart", "tpu"}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -334,3 +334,15 @@ def test_probe(executed):
     assert len(found.shown("image/png")) == 3  # filters, feature maps, attention
     result = json.loads(only(found.folder.glob("runs/dates_transformer/*/result.json")).read_text())
     assert math.isfinite(result["metrics"]["test"]["loss"])
+
+
+@pytest.mark.slow
+def test_language(executed):
+    """It trains a small GPT-2, writes and reads it as a published folder, and switches off each of its heads."""
+    found = executed("language", devices=1, less=[('"steps": 600', '"steps": 20'), ("width=128", "width=16")])
+    assert found.warned == []
+    assert "'config.json', 'model.safetensors', 'tokenizer.json'" in found.text
+    assert any("treescope" in page for page in found.shown("text/html"))
+    assert "likeliest: The import statement is used to" in found.text
+    assert len(re.findall(r"^layer [01] head [0-3]  [+-]\d\.\d{3} nats, 95 % ", found.text, flags=re.MULTILINE)) == 8
+    assert len(found.shown("image/png")) == 2  # attention, and what each head is worth
