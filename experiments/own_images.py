@@ -11,6 +11,7 @@ Result   test accuracy 0.998, 95 % t interval 0.995 to 1 (seeds 0 to 4; commit e
 """
 
 from experiments.baselines.logistic_regression import LogisticRegression
+from research.ablation import Study, one_at_a_time
 from research.cli import main
 from research.data import Images
 from research.experiment import Experiment, fit
@@ -29,7 +30,21 @@ experiment = Experiment(
 
 smoke = {"steps": 6, "batch_size": 16, "model.blocks": (1,), "model.width": 4, "optimizer.warmup": 2}
 
+studies = {
+    "parts": Study(
+        one_at_a_time(
+            {
+                "data.shift": (0,),
+                "model.dropout": (0.0,),
+                "model.width": (8, 32),
+                "optimizer.weight_decay": (0.0,),
+            }
+        ),
+        description="Do shifts, dropout and weight decay help with these images, and how wide a network is enough?",
+    )
+}
+
 baselines = {"logistic_regression": LogisticRegression()}
 
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, baselines=baselines, fit=fit, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, baselines=baselines, fit=fit, file=__file__, doc=__doc__)

@@ -13,6 +13,7 @@ Result   test accuracy 0.978, 95 % t interval 0.971 to 0.986 (seeds 0 to 4; comm
 """
 
 from experiments.baselines.logistic_regression import LogisticRegression
+from research.ablation import Study, one_at_a_time
 from research.cli import main
 from research.data import Sequences
 from research.experiment import Experiment, fit
@@ -36,7 +37,21 @@ experiment = Experiment(
 
 smoke = {"steps": 10, "model.hidden": 8, "optimizer.warmup": 2}
 
+studies = {
+    "parts": Study(
+        one_at_a_time(
+            {
+                "model.cell": ("rnn", "lstm"),
+                "model.bidirectional": (False,),
+                "model.pooling": ("last",),
+                "data.noise": (0.0,),
+            }
+        ),
+        description="Do the cell, reading backwards, the mean over all steps and noise matter for these sequences?",
+    )
+}
+
 baselines = {"logistic_regression": LogisticRegression("features")}
 
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, baselines=baselines, fit=fit, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, baselines=baselines, fit=fit, file=__file__, doc=__doc__)

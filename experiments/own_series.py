@@ -13,6 +13,7 @@ Result   test mean absolute error 14.8, 95 % t interval 14.3 to 15.3 (seeds 0 to
 """
 
 from experiments.baselines.arima import ARIMA
+from research.ablation import Study, one_at_a_time
 from research.cli import main
 from research.data import Series
 from research.experiment import Experiment, fit
@@ -31,7 +32,14 @@ experiment = Experiment(
 
 smoke = {"steps": 10, "model.hidden": 8, "optimizer.warmup": 2}
 
+studies = {
+    "memory": Study(
+        one_at_a_time({"model.cell": ("rnn", "lstm"), "data.window": (12, 48), "task.loss": ("squared",)}),
+        description="Which cell forecasts this series best, how far back should it see, and does the loss matter?",
+    )
+}
+
 baselines = {"arima": ARIMA((9, 0, 0))}
 
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, baselines=baselines, fit=fit, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, baselines=baselines, fit=fit, file=__file__, doc=__doc__)

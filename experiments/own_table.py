@@ -15,6 +15,7 @@ Result   test mean absolute error 44.9, 95 % t interval 44.2 to 45.6, r2 0.34, 0
 from collections.abc import Set
 
 from experiments.baselines.linear import Linear
+from research.ablation import Study, one_at_a_time
 from research.cli import main
 from research.data import Table
 from research.errors import UsageError
@@ -34,6 +35,19 @@ experiment = Experiment(
 
 smoke = {"steps": 20, "model.hidden": (8,), "optimizer.warmup": 5}
 
+studies = {
+    "network": Study(
+        one_at_a_time(
+            {
+                "model.hidden": ((), (16,), (256, 256)),
+                "model.dropout": (0.0,),
+                "optimizer.weight_decay": (0.0,),
+            }
+        ),
+        description="Does this table ask for a network at all, for a smaller or larger one, for regularisation?",
+    )
+}
+
 baselines = {"linear": Linear()}
 
 TASKS = {"regression": Regression, "labels": MultiLabel, "classes": Classification}
@@ -52,4 +66,4 @@ def fit(value: Experiment, given: Set[str], data_dir: str | None) -> Experiment:
 
 
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, baselines=baselines, fit=fit, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, baselines=baselines, fit=fit, file=__file__, doc=__doc__)

@@ -12,6 +12,7 @@ Result   test loss 1.493 nats, 95 % t interval 1.474 to 1.513, or 2.15 bits a by
 """
 
 from experiments.baselines.ngrams import NGrams
+from research.ablation import Study, one_at_a_time
 from research.cli import main
 from research.data import Text
 from research.experiment import Experiment, fit
@@ -32,7 +33,23 @@ experiment = Experiment(
 
 smoke = {"steps": 10, "model.layers": 1, "model.width": 16, "model.heads": 2, "optimizer.warmup": 2}
 
+studies = {
+    "parts": Study(
+        one_at_a_time(
+            {
+                "model.layers": (1, 4),
+                "model.positions": ("none", "learned"),
+                "data.jitter": (False,),
+            }
+        ),
+        fixed={"steps": 300},
+        seeds=5,
+        metric="loss",
+        description="What do depth, positions and windows that begin at random bring to these texts within 300 steps?",
+    )
+}
+
 baselines = {"six_grams": NGrams(order=6)}
 
 if __name__ == "__main__":
-    main(experiment, smoke=smoke, baselines=baselines, fit=fit, file=__file__, doc=__doc__)
+    main(experiment, smoke=smoke, studies=studies, baselines=baselines, fit=fit, file=__file__, doc=__doc__)

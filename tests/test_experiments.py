@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import experiments
+from research.ablation.design.study import plan
 from research.data import Images
 from research.devices import compile_for
 from research.experiment import Experiment, RunOptions, fingerprint, from_json, leaves, replace, split, to_json
@@ -153,6 +154,17 @@ def test_value_is_sound(name):
         assert isinstance(experiment, Experiment)
         assert from_json(to_json(experiment)) == experiment
         check(experiment)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_studies_can_be_run(name):
+    """Each asks something, and varies something, also of the small variant."""
+    studies = getattr(module(name), "studies", {})
+    assert studies or not name.startswith("own_")  # readers of which have no study of their own yet
+    for study in studies.values():
+        assert "?" in study.description
+        for experiment in (module(name).experiment, replace(module(name).experiment, module(name).smoke)):
+            assert len(plan(experiment, study)) > 1
 
 
 @pytest.mark.parametrize("name", WHOLE)

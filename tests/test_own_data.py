@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from research import cli
+from research.ablation.design.study import check, plan
 from research.data import Images, Sequences, Series, Table, Text
 from research.data.statistics import rounded
 from research.errors import UsageError
@@ -115,6 +116,14 @@ def change(kind):
     else:
         with open(CHANGED[kind], "a") as file:
             file.write("\n" if kind != "text" else "More.")
+
+
+@EVERY
+def test_the_study_of_a_sample_fits_the_files_too(kind, own):
+    """No axis says otherwise than what is found there, so every model gives what the task reads."""
+    (study,) = module(kind).studies.values()
+    value = replace(fitted(kind), {path: size for path, size in module(kind).smoke.items() if path != "batch_size"})
+    check(plan(value, study))
 
 
 def test_sizes_and_classes_are_those_of_the_files(own):
