@@ -1,6 +1,7 @@
 """The commands of one run: train, evaluate, predict, describe."""
 
 import dataclasses
+import json
 import logging
 import os
 import sys
@@ -32,6 +33,7 @@ from research.training import identity
 from research.training.display.progress import shown
 from research.training.faults import chaos
 from research.training.storage.checkpoints.checkpoint import Kind
+from research.training.storage.files import write
 from research.training.storage.folder import Folder
 from research.training.storage.predictions import check_output
 
@@ -237,6 +239,11 @@ def predict(arguments: Predict, default: Experiment, name: str) -> None:
         return
     training.write_predictions(arguments.output, predictions)
     print(f"{len(predictions['index']):,} rows of {arguments.split} in {arguments.output}")
+    if scores := experiment.task.text_scores(predictions):
+        beside = Path(arguments.output).with_suffix(".scores.json")
+        told = {name: score._asdict() for name, score in scores.items()}
+        write(beside, json.dumps({"split": arguments.split, "step": int(state.step), **told}, indent=2) + "\n")
+        print(f"as texts: {shown({name: each.score for name, each in scores.items()})}; how computed, in {beside}")
 
 
 def describe(arguments: Describe) -> None:

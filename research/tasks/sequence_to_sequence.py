@@ -18,6 +18,7 @@ from research.models.model import Writer
 from research.tasks.losses.elementwise import cross_entropy, is_likeliest
 from research.tasks.metrics.bleu import bleu, ngram_sums, scorer
 from research.tasks.metrics.quotients import mean, perplexity
+from research.tasks.metrics.texts import TextScore, text_scores
 from research.tasks.pictures import draw_alignments
 from research.tasks.spelling import spell
 from research.tasks.task import Batch, Columns, Readable, Sums, Task, counted, counted_steps
@@ -142,6 +143,15 @@ class SequenceToSequence(Task):
             "prediction": written.tokens,
             "score": scores,
         }
+
+    def text_scores(self, columns: Columns) -> dict[str, TextScore]:
+        """Return corpus BLEU and chrF of what is written, where the data turns token ids into text.
+
+        Other than the metrics, they cut texts into tokens as sacrebleu does, so that models with other tokenizers can
+        be compared; a target is what its tokens spell, cut or unknown where they are.
+        """
+        written, targets = columns["prediction"], columns["target"]
+        return text_scores(written.tolist(), targets.tolist()) if written.dtype.kind == "U" else {}
 
     def illustrate(
         self, model: nn.Module, params: Any, variables: Any, batch: Batch, readable: Readable, folder: Path

@@ -13,6 +13,7 @@ import numpy as np
 from research.data.schema import Schema
 from research.errors import UsageError
 from research.models.model import model_inputs
+from research.tasks.metrics.texts import TextScore
 
 Batch = dict[str, jax.Array]
 Sums = dict[str, Any]
@@ -26,7 +27,9 @@ SAMPLING = 1  # folded into the key of dropout, whose own draws stay as they are
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is learned. Methods are pure and run inside the compiled step, but `summarize`, `details` and `illustrate`.
+    """What is learned. Methods are pure and run inside the compiled step, but those of what is on the host.
+
+    These are `summarize`, `details`, `text_scores` and `illustrate`.
 
     A metric is a quotient of sums, so it is exact over any batches, padding and hosts: `measure` sums over a batch,
     sums of several batches are added, and `summarize` divides once. Where nothing counts, the quotient is NaN.
@@ -73,6 +76,10 @@ class Task:
     def predictions(self, outputs: Any, batch: Batch) -> Columns:
         """Return arrays by name, a row an example: what is predicted, and what belongs beside it."""
         raise NotImplementedError
+
+    def text_scores(self, columns: Columns) -> dict[str, TextScore]:
+        """Return by name what predictions come to as texts, columns [n] as `predict` of a run returns them."""
+        return {}
 
     def outputs_from(self, columns: Columns, batch: Batch) -> Any:
         """Return the outputs of a model that predicts `columns` for a batch, so that `measure` judges what is no model.

@@ -1,4 +1,5 @@
 import builtins
+import json
 import math
 
 import jax
@@ -10,13 +11,17 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from experiments import dates_seq2seq
+from research import cli
 from research.data.schema import Schema, Tokens
 from research.errors import UsageError
+from research.experiment import RunOptions, replace
 from research.layers.sequences.decoding import beam_search
 from research.models import CNN1D, Seq2Seq, TransformerSeq2Seq
 from research.tasks import SequenceToSequence
 from research.tasks.metrics.bleu import bleu, ngram_sums
 from research.tokens import END, PADDING, START, UNKNOWN
+from research.training.initialization.beginning import begin
 
 B, S, T, V = 5, 7, 6, 11
 RNG = np.random.default_rng(0)
@@ -250,3 +255,29 @@ def test_what_does_not_fit_is_refused():
         task.predict(CNN1D(), {}, {}, {name: entry for name, entry in BATCH.items() if name != "lengths"})
     with pytest.raises(UsageError, match="CNN1D cannot write"):
         task.predict(CNN1D(), {}, {}, BATCH)
+
+
+def test_scores_of_texts_are_those_of_sacrebleu_on_the_written_file(tmp_path, capsys, data_dir):
+    """Of a run before its first step, whose texts have some characters right, and of words by hand."""
+    value = replace(dates_seq2seq.experiment, dates_seq2seq.smoke)
+    begin(value, tmp_path / "run", RunOptions(data_dir=data_dir))
+    words = ["predict", "--workdir", tmp_path / "run", "--output", tmp_path / "p.jsonl", "--data_dir", data_dir]
+    with pytest.raises(SystemExit) as left:
+        cli.main(dates_seq2seq.experiment, file="dates_seq2seq.py", arguments=list(map(str, words)))
+    assert not left.value.code
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    written, targets = ([row[name] for row in rows] for name in ("prediction", "target"))
+    told = json.loads((tmp_path / "p.scores.json").read_text())
+    assert (told["split"], told["step"]) == ("test", 0)
+    chrf = sacrebleu.corpus_chrf(written, [targets]).score
+    assert told["chrf"]["score"] == chrf > 0
+    assert told["bleu"]["score"] == sacrebleu.corpus_bleu(written, [targets]).score
+    assert f"  chrf {chrf:.4f}" in capsys.readouterr().out
+
+    columns = {"prediction": np.array(["All else is equal.", "Why?"]), "target": np.array(["All else equal.", "Why?"])}
+    scores = SequenceToSequence().text_scores(columns)
+    targets = [columns["target"].tolist()]
+    assert scores["bleu"].score == sacrebleu.corpus_bleu(columns["prediction"].tolist(), targets).score > 0
+    assert "tok:13a" in scores["bleu"].signature
+    ids = np.zeros((2, 3), np.int32)
+    assert SequenceToSequence().text_scores({"prediction": ids, "target": ids}) == {}
