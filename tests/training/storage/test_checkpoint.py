@@ -108,7 +108,7 @@ def test_other_code_is_no_damage(damaged, tiny, options, monkeypatch):
     # As in a new process, which remembers no shapes.
     monkeypatch.setattr("research.training.update.shapes.shapes_of", shapes_of.__wrapped__)
     for action in (lambda: restore(damaged), lambda: train(tiny, damaged, options)):
-        with pytest.raises(RunError, match=r"saved by other code: .*block_0.* not there now"):
+        with pytest.raises(RunError, match=r"saved by other code: params\.block_0\..* not there now; go back to"):
             action()
     assert files(damaged / "checkpoints") == before
 

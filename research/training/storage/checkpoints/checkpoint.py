@@ -199,7 +199,10 @@ class Checkpoints:
                 saved = self._read_manifest(kind, step)
                 self._check_run(saved.get("run"), kind, step)
                 if differing := first_difference(saved["leaves"], leaves(abstract)):
-                    raise OtherState(f"{self._folder / kind / str(step)} was saved by other code: {differing}")
+                    raise OtherState(
+                        f"{self._folder / kind / str(step)} was saved by other code: {differing}; go back to that "
+                        "code, whose commit environment.json names, or train again in another folder"
+                    )
                 self._check_references(saved.get("references", {}), kind, step)
                 state = self._read_state(kind, step, abstract, saved, layout)
                 mark = Mark.of(saved["journal"]) if "journal" in saved else None

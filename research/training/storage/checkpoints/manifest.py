@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,10 +47,11 @@ def leaves(state: Any) -> dict[str, str]:
 
 
 def first_difference(saved: dict[str, str], expected: dict[str, str]) -> str:
-    """Return the first leaf that differs, in words, or nothing."""
-    for path in sorted(saved.keys() | expected.keys()):
+    """Return the first leaf that differs, in words, or nothing: a parameter where one does, as others follow them."""
+    for path in sorted(saved.keys() | expected.keys(), key=lambda path: (not path.startswith(".params"), path)):
         if saved.get(path) != expected.get(path):
-            return f"{path} is {saved.get(path, 'not there')} in it and {expected.get(path, 'not there')} now"
+            name = re.sub(r"\['?(.*?)'?\]", r".\1", path).lstrip(".")
+            return f"{name} is {saved.get(path, 'not there')} in it and {expected.get(path, 'not there')} now"
     return ""
 
 
