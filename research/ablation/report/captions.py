@@ -10,6 +10,8 @@ from research.ablation.report.entries import TESTS, Column, Entry, Receipt, Repo
 from research.ablation.report.layout import column_name, count_text, verdict_text
 from research.ablation.report.numbers import decimals_text, plural
 
+SIMPLE = "†: a simple baseline; no test compares it with a cell."
+
 
 def caption(table: ReportTable) -> tuple[str, ...]:
     """Return lines for below a table: what the numbers are, what was tested and corrected, and what was not."""
@@ -42,7 +44,7 @@ def legend(table: ReportTable) -> tuple[str, ...]:
         f"{_seeds(table.columns)}; ±: half of a 95 % t interval; Δ: mean paired difference to the baseline, with its "
         f"95 % t interval; p: {tests} test, corrected by Holm over {_counts(table.columns)}; open: nothing is claimed."
     )
-    return (first, "†: a simple baseline; no test compares it with a cell.") if table.simple else (first,)
+    return (first, SIMPLE) if table.simple else (first,)
 
 
 def findings(table: ReportTable) -> tuple[tuple[str, ...], ...]:

@@ -6,11 +6,13 @@ import io
 import math
 
 import pytest
+from matplotlib.figure import Figure
 
 from research.ablation import Store, Study, one_at_a_time, plan
 from research.ablation.report import caption, findings, merge, notes, table, tabulate, write_report
 from research.ablation.report.formats.latex import latex
 from research.ablation.report.formats.markdown import markdown
+from research.ablation.report.formats.picture import picture
 from research.ablation.report.formats.spreadsheet import spreadsheet
 from research.ablation.report.html.page import page
 from research.ablation.report.layout import layout
@@ -111,6 +113,19 @@ def test_every_format_shows_it_marked(found, tmp_path):
         write_report(tmp_path / name, shown)[-1].read_bytes()[16:24] for name, shown in (("a", found), ("b", more))
     ]
     assert shapes[0] < shapes[1]  # width and height of the picture: it has one row more
+
+
+def test_the_picture_says_what_the_mark_is(found, tmp_path, monkeypatch):
+    said, save = [], Figure.savefig
+
+    def saved(figure, *arguments, **options):
+        said.append(figure.get_supxlabel())
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    for shown in (found, beside(found, judged())):
+        picture(shown, tmp_path / "report.png")
+    assert said == ["", "†: a simple baseline; no test compares it with a cell."]
 
 
 def test_one_that_failed_is_shown(found):

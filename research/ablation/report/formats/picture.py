@@ -4,6 +4,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from research.ablation.report.captions import SIMPLE
 from research.ablation.report.entries import Column, Entry, ReportTable
 from research.ablation.report.formats.axis import Axis, forest_axis, pairs_axis
 from research.ablation.report.layout import column_scale, count_text, difference_text
@@ -39,6 +40,8 @@ def picture(table: ReportTable, path: Path) -> None:
         for axes, (head, explanation) in zip((left, right), _headings(column), strict=True):
             study = f"{column.study}\n" if len(table.studies) > 1 else ""
             _dress(axes, len(names), study + head, explanation)
+    if table.simple:
+        figure.supxlabel(SIMPLE, x=0.01, ha="left", fontsize=8, color=GREY)
     with partial_file(path) as partial:
         figure.savefig(partial, format="png")
 
