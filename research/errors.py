@@ -1,7 +1,7 @@
 """What a user got wrong, said in one sentence."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UsageError(ValueError):
@@ -31,6 +31,12 @@ class RunError(RuntimeError):
 def unknown(what: str, word: str, options: Iterable[str]) -> UsageError:
     """Return what to raise for a word that is none of the options that there are for something."""
     return UsageError(f'unknown {what} "{word}"{suggestion(word, options)}')
+
+
+def shortened(names: Sequence[str], most: int = 10) -> str:
+    """Return the first of many names, and how many more there are."""
+    more = len(names) - most
+    return f"{', '.join(names[:most])} and {more} more" if more > 0 else ", ".join(names)
 
 
 def suggestion(name: str, options: Iterable[str]) -> str:

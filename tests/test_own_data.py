@@ -1,5 +1,6 @@
 """One command for one's own files of each kind: what is found, that flags win, and what is said of mistakes."""
 
+import dataclasses
 import importlib
 import os
 import shutil
@@ -263,8 +264,15 @@ def test_a_mistake_is_one_sentence(kind, words, said, own, described):
 
 def test_a_word_that_is_no_class_is_named_with_its_line(own):
     value = Table("flowers.csv", features=2, kind="classes", target=("species",), outputs=2, classes=("lily", "rose"))
-    with pytest.raises(UsageError, match=r'^flowers.csv, line 4: the target is "iris"; it must be one of lily, rose$'):
+    with pytest.raises(
+        UsageError, match=r'^flowers.csv, line 4, column "species": "iris" is none of the classes lily, rose'
+    ):
         value.open("train")
+    many = dataclasses.replace(value, outputs=30, classes=tuple(map(str, range(30))))
+    with pytest.raises(
+        UsageError, match="is none of the classes 0, 1, .*, 9 and 20 more; correct it, or add it to data"
+    ):
+        many.open("test")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from research.data.images import image_files
 from research.data.images.entries import Entry, image, label
 from research.data.splits import Split
 from research.data.storage import digests, folders
-from research.errors import UsageError
+from research.errors import UsageError, shortened
 
 SHARES: dict[Split, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 CARVED: dict[Split, float] = {"train": 0.9, "validation": 0.1}
@@ -155,7 +155,8 @@ def _layout(folder: str) -> tuple[dict[Split | None, Path], tuple[str, ...]]:
         for name in sorted(set(expected) ^ set(found)):
             has, lacks = (first, split) if name in expected else (split, first)
             raise UsageError(
-                f'{parts[lacks]} has no folder "{name}", which {parts[has]} has; every split must have the same classes'
+                f'{parts[lacks]} has no folder "{name}", which {parts[has]} has, but {shortened(names[lacks])}; every '
+                "split must have the same classes: put images of it there too, or leave it out of all"
             )
     if len(expected) < 2:
         raise UsageError(

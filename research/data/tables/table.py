@@ -23,7 +23,7 @@ from research.data.storage import digests, packaged
 from research.data.storage.duplicates import met_in_training
 from research.data.storage.records import Arrays, Records
 from research.data.tables.classes import are_classes, classes
-from research.errors import UsageError
+from research.errors import UsageError, shortened
 from research.fields import Positive, Size
 
 log = logging.getLogger(__name__)
@@ -211,12 +211,12 @@ class Table(Data):
         """Return the targets [n, k], of which words are numbered."""
         if not (self.classes and self.kind == "classes"):
             return targets(self.name, self.target)
-        words = files.words(self.name, self._class_column())
+        words = files.words(self.name, column := self._class_column())
         numbers = {word: float(index) for index, word in enumerate(self.classes)}
         if len(wrong := [row for row, word in enumerate(words) if word not in numbers]):
             raise UsageError(
-                f'{files.place(self.name, wrong[0])}: the target is "{words[wrong[0]]}"; it must be one of '
-                f"{', '.join(self.classes)}"
+                f'{files.place(self.name, wrong[0])}, column "{column}": "{words[wrong[0]]}" is none of the classes '
+                f"{shortened(self.classes)}; correct it, or add it to data.classes and train anew"
             )
         return np.array([[numbers[word]] for word in words], np.float32)
 
@@ -238,7 +238,9 @@ class Table(Data):
         choices = np.arange(2 if self.kind == "labels" else self.outputs)
         allowed = np.isin(target, choices) | (np.isnan(target) & (self.kind == "labels"))
         if len(wrong := np.flatnonzero(~allowed.all(axis=1))):
-            meant = "0, 1 or missing" if self.kind == "labels" else f"a whole number from 0 to {self.outputs - 1}"
+            meant = "0, 1 or missing; correct it"
+            if self.kind == "classes":
+                meant = f"a whole number from 0 to {self.outputs - 1}; correct it, or set data.outputs and train anew"
             shown = ", ".join(f"{number:g}" for number in target[wrong[0]])
             raise UsageError(f"{files.place(self.name, wrong[0])}: the target is {shown}; it must be {meant}")
 

@@ -359,7 +359,10 @@ LAYOUTS = {
     ),
     "no test": (lambda folder: nested(folder, "train", "validation"), 'splits, but none named "test"'),
     "another name": (lambda folder: nested(folder, "train", "val"), "{folder}/val lies beside folders of splits"),
-    "other classes": (other_classes, '{folder}/train has no folder "flies", which {folder}/test has'),
+    "other classes": (
+        other_classes,
+        '{folder}/train has no folder "flies", which {folder}/test has, but ants, bees; every split must have',
+    ),
     "nothing but copies": (copied, "its train split, and 66 that were left out as copies of others; add some"),
     "a file": (lambda folder: (empty(folder), folder.rmdir(), folder.write_text("")), "{folder} is a file"),
     "no folder": (lambda folder: (empty(folder), folder.rmdir()), "there is no folder {folder}"),

@@ -101,5 +101,5 @@ def test_words_of_a_table_are_classes(written):
         written(*map(json.dumps, rows)), 1, kind="classes", target=("kind",), outputs=3, classes=("8", "lily", "rose")
     )
     assert np.bincount(data.open("train").arrays()["label"]).tolist() == [7, 7, 7]
-    with pytest.raises(UsageError, match='line 3: the target is "8"; it must be one of lily, rose$'):
+    with pytest.raises(UsageError, match='line 3, column ".*": "8" is none of the classes lily, rose; correct it'):
         Table(data.name, 1, kind="classes", target=("kind",), outputs=2, classes=("lily", "rose")).open("train")
