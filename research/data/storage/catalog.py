@@ -73,12 +73,15 @@ def _found(name: str, folder: str) -> Any:
         hint = f"; {', '.join(OWN)} need no download, the others are at https://www.tensorflow.org/datasets/catalog"
         if difflib.get_close_matches(base, names):
             hint = suggestion(base, names)
-        if os.path.exists(name):
-            hint = f'; for the folder or file of that name say "./{name}"'
-        raise UsageError(f'unknown dataset "{name}"{hint}') from error
+        raise UsageError(f'unknown dataset "{name}"{_path_meant(name) or hint}') from error
     except (ImportError, ValueError, AssertionError, RuntimeError) as error:
         reason = preparation.first_line(error).rpartition('}": ')[2]  # TFDS puts all its arguments in front
-        raise UsageError(f'dataset "{name}" cannot be described: {reason}') from error
+        raise UsageError(f'dataset "{name}" cannot be described: {reason.rstrip(".")}{_path_meant(name)}') from error
+
+
+def _path_meant(name: str) -> str:
+    """Return how to name a folder or file, where there is one of a dataset's name, as a shell may have completed it."""
+    return f'; for the folder or file of that name say "./{name}"' if os.path.exists(name) else ""
 
 
 def prepared(name: str, data_dir: str | None = None) -> Any:

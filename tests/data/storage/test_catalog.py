@@ -143,9 +143,10 @@ def test_a_misspelt_dataset_is_corrected(tmp_path, offline):
 
 
 def test_a_path_is_not_taken_for_a_dataset(tmp_path, offline, monkeypatch):
-    (tmp_path / "pictures").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert refused(offline, Images("pictures").spec).endswith('for the folder or file of that name say "./pictures"')
+    for name in ("pictures", "pictures/", "my pictures"):  # the second as a shell completes it
+        (tmp_path / name).mkdir(exist_ok=True)
+        assert refused(offline, Images(name).spec).endswith(f'; for the folder or file of that name say "./{name}"')
     assert refused(offline, lambda: catalog.find("./pictures")).startswith(
         '"./pictures" is a path: texts and images are read from a folder'
     )
