@@ -24,8 +24,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import tyro
-
+from research import command_lines
 from research.children import INTERRUPTED, POLL_SECONDS, dying_with_this_process, signal_name, signals
 from research.errors import UsageError
 from research.interrupts import ends_at_ctrl_c
@@ -61,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(words: list[str]) -> tuple[Launch, list[str]]:
-    """Return the flags and the command after ``--``. Raises `UsageError`; tyro exits at a flag that is wrong."""
+    """Return the flags and the command after ``--``. Raises `UsageError`."""
     flags, command = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     if "--" not in words and not {"-h", "--help"} & set(words):
         raise UsageError("put -- before the command: --processes 2 -- python -m experiments.NAME")
-    launch = tyro.cli(Launch, args=flags, prog="python -m research.launch", description=__doc__, use_underscores=True)
+    launch = command_lines.parse(Launch, args=flags, prog="python -m research.launch", description=__doc__)
     for name, least in (("processes", 1), ("devices_per_process", 1), ("restarts", 0)):
         value = getattr(launch, name)
         if value is not None and value < least:

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from research import command_lines
 from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, Pretrained, RunOptions, classes, fingerprint, replace
 from research.interchange import locate, names, read_weights, save_pretrained, to_tensors, write_tensors
@@ -97,14 +98,13 @@ def run(words: list[str]) -> None:
 
 
 def parse(default: Any, words: list[str]) -> Any:
-    """Return `default` with flags applied; tyro prints help, or what is wrong, and exits."""
-    return tyro.cli(
+    """Return `default` with flags applied; help is printed and ends it."""
+    return command_lines.parse(
         type(default),
         default=default,
         args=words,
         prog=f"python -m research.weights {type(default).__name__.lower()}",
         description=type(default).__doc__,
-        use_underscores=True,
         config=(tyro.conf.AvoidSubcommands,),
     )
 

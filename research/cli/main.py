@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import jax
 import tyro
 
-from research import devices, training
+from research import command_lines, devices, training
 from research.ablation.design.study import Study
 from research.baselines import Baseline
 from research.cli import planning as ahead
@@ -173,7 +173,7 @@ def module(name: str) -> list[str]:
 
 
 def parse(default: Any, name: str, doc: str, arguments: list[str]) -> Any:
-    """Return `default` with flags applied; help, or what is wrong and what was meant, is printed and ends it."""
+    """Return `default` with flags applied; help is printed and ends it."""
     usage = f"python -m experiments.{name} {type(default).__name__.lower()}"
     if {"-h", "--help"} & set(arguments):
         print(short_help(default, usage, doc, COMMANDS))
@@ -182,7 +182,7 @@ def parse(default: Any, name: str, doc: str, arguments: list[str]) -> Any:
         arguments = ["--help"]
     # tyro joins the lines of a paragraph, so each entry becomes one.
     paragraphs = re.sub(r"\n(?=(Claim|Command|Cost|Result) )", "\n\n", doc.strip())
-    return tyro.cli(
+    return command_lines.parse(
         type(default),
         default=default,
         args=arguments,
@@ -192,6 +192,5 @@ def parse(default: Any, name: str, doc: str, arguments: list[str]) -> Any:
         "JAX_ENABLE_COMPILATION_CACHE=false keeps none. On Linux memory that a step frees is kept for the next, in "
         "blocks of up to 256 MiB, which is faster on a CPU: CETERIS_KEEP_MEMORY=false gives it back to the system.\n\n"
         "Every flag is below; --help is the shorter list.",
-        use_underscores=True,
         config=(tyro.conf.AvoidSubcommands,),  # an optional value is given by flags, or is not there
     )

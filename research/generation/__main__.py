@@ -17,6 +17,7 @@ from typing import Annotated
 import jax
 import tyro
 
+from research import command_lines
 from research.errors import UsageError
 from research.fields import Seed
 from research.generation.chat import read_template, render
@@ -57,12 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with ends_at_ctrl_c():
             run(
-                tyro.cli(
+                command_lines.parse(
                     Generate,
                     args=words,
                     prog="python -m research.generation",
                     description=__doc__,
-                    use_underscores=True,
                 )
             )
     except UsageError as error:
