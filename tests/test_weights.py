@@ -193,7 +193,7 @@ def test_parts_can_be_named(run, source, tmp_path):
         (("import", "none.safetensors", "--experiment", "tiny_resnet"), "cannot read none.safetensors: No such file"),
         (
             ("import", "FILE", "--experiment", "tiny_resnet", "--model.width", "5"),
-            "w.safetensors does not fit: the weights have in another shape",
+            "; name in start.0.parameters what is to be taken, or set model.width, which is 5, to 3\n",
         ),
         (
             ("import", "FILE", "--experiment", "tiny_resnet", "--start.0.sha256", "0"),
@@ -257,6 +257,9 @@ def test_the_folder_of_a_language_model_goes_in_and_out(run, tmp_path):
         np.testing.assert_array_equal(ours[name], tensor, strict=True)
     with safetensors.safe_open(out / "model.safetensors", "numpy") as opened:
         assert opened.metadata()["fingerprint"] == fingerprint(restore(tmp_path / "run")[0])
+    other = ("--model.vocabulary", "37")
+    code, _, err = run("import", folder, "--experiment", "tiny_gpt2", "--workdir", tmp_path / "more", *other)
+    assert code == 2 and err.endswith("what is to be taken, or set model.vocabulary, which is 37, to 31\n")
     other = ("--model.layers", "3")
     code, _, err = run("import", folder, "--experiment", "tiny_gpt2", "--workdir", tmp_path / "more", *other)
     assert code == 2 and 'theirs does not fit: the weights lack "transformer.h.2.attn.c_attn.bias"' in err

@@ -40,6 +40,16 @@ def to_tensors(variables: Mapping[str, Any], names: Names) -> Tensors:
     return tensors | {name: np.concatenate(arrays, axes[name]) for name, arrays in parts.items()}
 
 
+def tensor_shapes(variables: Mapping[str, Any], names: Names) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor that `to_tensors` makes of these collections, abstract or not, by its name.
+
+    Raises:
+        UsageError: a parameter has no other name.
+    """
+    foreign = ((*_foreign(path, names), leaf) for path, leaf in _leaves(variables).items())
+    return {name: _shape_there(leaf.shape, entry) for name, entry, leaf in foreign}
+
+
 def tensor_names(variables: Mapping[str, Any], names: Names) -> set[str]:
     """Return the names of all tensors that `to_tensors` makes of these collections, abstract or not.
 

@@ -1,13 +1,16 @@
 """Starting from weights in a file."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from research.errors import UsageError
 from research.experiment import Pretrained
+from research.fields import children
 from research.interchange import (
     described_otherwise,
     from_tensors,
@@ -16,11 +19,13 @@ from research.interchange import (
     read_weights,
     renamed,
     tensor_names,
+    tensor_shapes,
     variants,
 )
 from research.optimization.paths import check_path, source_of
 
 Collections = dict[str, Any]
+Tensors = Mapping[str, np.ndarray]
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +61,8 @@ def take_pretrained(start: Pretrained, model: nn.Module, collections: Collection
     try:
         found = flatten_dict(from_tensors(tensors, wanted, names))
     except UsageError as error:
-        raise UsageError(f"{start.file} does not fit: {error}") from error
+        remedy = _remedy(model, tensor_shapes(wanted, names), tensors, where)
+        raise UsageError(f"{start.file} does not fit: {error}{remedy}") from error
     return unflatten_dict({key: found[taken[key]] if key in taken else leaf for key, leaf in mine.items()})
 
 
@@ -65,6 +71,26 @@ def check_revision(start: Pretrained, where: str) -> None:
     commit = locate(start.file, start.revision).revision
     if commit != start.revision and commit is not None:
         raise UsageError(f"{where}.revision must be a commit, so that a run says what it began with: {commit} now")
+
+
+def _remedy(model: nn.Module, needed: Mapping[str, tuple[int, ...]], tensors: Tensors, where: str) -> str:
+    """Return what to do where sizes of tensors are other than those of fields of the model; "" where none is.
+
+    The data may ask for the size that the model has, such as that of its classes, hence what is to be taken.
+    """
+    sizes: dict[int, set[int]] = {}
+    for name, shape in needed.items():
+        given = np.shape(tensors[name]) if name in tensors else ()
+        if len(given) == len(shape):
+            for mine, theirs in zip(shape, given, strict=True):
+                if mine != theirs:
+                    sizes.setdefault(mine, set()).add(theirs)
+    told = []
+    for mine, (theirs, *others) in sizes.items():
+        fields = [f"model.{name}" for name, value, _ in children(model) if type(value) is int and value == mine]
+        if fields and not others:
+            told.append(f"{' or '.join(fields)}, which is {mine}, to {theirs}")
+    return f"; name in {where}.parameters what is to be taken, or set {', and '.join(told)}" if told else ""
 
 
 def compare_configuration(start: Pretrained, model: nn.Module) -> None:
