@@ -1,11 +1,17 @@
 """Outcomes of trials that nobody trained, and the table of a study of them."""
 
+import dataclasses
 from pathlib import Path
 
 from research.ablation import Study, one_at_a_time, plan
 from research.ablation.report import table
 from research.ablation.store.study_folder import Outcome
 from research.experiment import fingerprint
+
+BASELINE = (0.5, 0.6, 0.7, 0.8)
+BETTER = (0.6, 0.8, 0.8, 1.0)  # differences 0.1, 0.2, 0.1, 0.2
+SAME = (0.6, 0.5, 0.8, 0.7)  # differences ±0.1
+HARD = r"a <b>&amp; 100 % of weight_decay | $x^2$ \ ~`'[*]*#{0}" + '"'
 
 
 def tried(cell, seed, value, **fields):
@@ -47,3 +53,9 @@ def table_of(experiment, *rows, test=None, **fields):
 def entries_of(experiment, *rows, **fields):
     """The entries of every cell but the baseline in its first column."""
     return [row.entries[0] for row in table_of(experiment, *rows, **fields).rows[1:]]
+
+
+def named(found, name):
+    """The table with other names in its second row."""
+    row = dataclasses.replace(found.rows[1], name=name, aliases=(name,), tuned=name)
+    return dataclasses.replace(found, title=name, description=name, rows=(found.rows[0], row))
