@@ -143,7 +143,7 @@ plt.show()
 # %% [markdown]
 # ## Write
 #
-# A text goes on from a prompt, token after token. Temperature 0 takes the likeliest token each time; else one is drawn,
+# The model continues a prompt, token after token. Temperature 0 takes the likeliest token each time; else one is drawn,
 # here among those that together have nine tenths of the probability.
 
 # %%
