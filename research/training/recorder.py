@@ -147,6 +147,13 @@ class Recorder:
         if not isinstance(error, Interrupted):
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             self.lineage.add("failed", step=step, reason=reason, life=self.clock.life())
+        if isinstance(error, KeyboardInterrupt):  # a second signal
+            saved = max(self.checkpoints.on_disk("latest"), default=0)
+            what = f"step {saved} is the last that is saved" if saved else "nothing is saved yet"
+            self.progress.say(
+                f"stopped at once at step {step} of {self.experiment.steps}: {what} in {self.folder.root}, "
+                f"and the same command {'resumes from there' if saved else 'begins again'}"
+            )
 
     def finish(self, step: int, evaluated: dict[Split, Evaluated], illustrations: dict[str, str]) -> Result:
         """Write and return the result."""

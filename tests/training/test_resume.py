@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import time
 
@@ -149,6 +150,10 @@ def test_signal_saves_and_exits_with_75(number, start, left_alone, tmp_path):
 @pytest.mark.slow
 @pytest.mark.fault("F4")
 def test_second_signal_stops_at_once(start, left_alone, tmp_path):
-    assert strike(*start(tmp_path), tmp_path, 50, signal.SIGTERM, signal.SIGINT).code == 130
-    finish(*start(tmp_path))
+    """And says at which step it resumes, or before it, where a later one was just being saved."""
+    ended = strike(*start(tmp_path), tmp_path, 100, signal.SIGTERM, signal.SIGINT)
+    assert ended.code == 130
+    said = re.search(r"^stopped at once at step \d+ of 300: step (\d+) is the last that is saved in", ended.text, re.M)
+    resumed = re.search(r"^resumed at step (\d+)$", finish(*start(tmp_path)), re.M)
+    assert 0 < int(said[1]) <= int(resumed[1])
     assert_same_run(tmp_path, left_alone)

@@ -119,6 +119,10 @@ class Checkpoints:
             return []
         return sorted(self._manager(kind).all_steps())
 
+    def on_disk(self, kind: Kind) -> list[int]:
+        """Return the steps that are whole on disk, by the names of their folders, whatever is being saved meanwhile."""
+        return sorted(int(path.name) for path in (self._folder / kind).glob("[0-9]*") if path.name.isdecimal())
+
     def save(
         self, kind: Kind, state: TrainState, seconds: dict[str, float] | None = None, journal: Mark | None = None
     ) -> None:
