@@ -1,51 +1,22 @@
+"""Transformers beside those of others, and what their outputs depend on."""
+
 import pathlib
 from typing import get_args
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from research.errors import UsageError
 from research.fields import validate
-from research.layers.sequences.decoding import beam_search, greedy
 from research.layers.sequences.positions import Positions
-from research.models.text.transformer import TransformerClassifier, TransformerLanguageModel
-from research.models.text.transformer_seq2seq import TransformerSeq2Seq, vaswani
+from research.models.text.transformer import TransformerLanguageModel
+from research.models.text.transformer_seq2seq import vaswani
 from research.models.transformer.stack import TransformerStack
+from tests.models.text.small_transformers import LENGTHS, LM, MODELS, SIZES, TOKENS, close, inputs, randomized, stacked
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[2] / "golden" / "transformer.npz")
-SIZES = {"layers": 2, "width": 12, "heads": 3, "feed_forward_width": 7}
-TOKENS = np.random.default_rng(0).integers(0, 11, (3, 7))
-LENGTHS = np.array([4, 7, 1])
-MODELS = {
-    "classifier": TransformerClassifier(**SIZES, vocabulary=11, classes=5),
-    "language_model": TransformerLanguageModel(**SIZES, vocabulary=11),
-    "seq2seq": TransformerSeq2Seq(**SIZES, source_vocabulary=11, target_vocabulary=13),
-}
-LM = MODELS["language_model"]
-
-
-def inputs(name, lengths=False):
-    if name == "language_model" and not lengths:
-        return TOKENS
-    batch = {"tokens": TOKENS} | ({"targets": TOKENS[:, :5] + 1} if name == "seq2seq" else {})
-    return batch | ({"lengths": LENGTHS} if lengths else {})
-
-
-def randomized(model, *call, seed=0, scale=0.4):
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *call))
-    generator = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(generator.normal(size=leaf.shape) * scale, leaf.dtype), shapes)
-
-
-def close(a, b, tolerance=1e-5):
-    def compare(a, b):
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(float(np.abs(b).max()), 1))
-
-    jax.tree.map(compare, a, b)
 
 
 def dense(arrays, prefix):
@@ -219,237 +190,6 @@ def test_a_row_without_tokens_is_finite():
     variables = randomized(model, batch)
     loss, gradient = jax.jit(jax.value_and_grad(lambda v: model.apply(v, batch).sum()))(variables)
     chex.assert_tree_all_finite((loss, gradient))
-
-
-@pytest.mark.parametrize("positions", ["none", "rotary", "relative", "alibi", "sinusoidal"])
-def test_sequences_may_be_longer_than_max_length_unless_positions_are_learned(positions):
-    model = LM.clone(positions=positions, max_length=3, layers=1)
-    variables = randomized(model, TOKENS[:, :3])
-    short, long = jax.jit(lambda v: [model.apply(v, tokens) for tokens in (TOKENS[:, :3], TOKENS)])(variables)
-    close(long[:, :3], short)
-    assert np.isfinite(long).all()
-
-
-def stacked(params):
-    """Parameters of the unrolled blocks as those of the loop."""
-    if not isinstance(params, dict):
-        return params
-    if "layer_0" not in params:
-        return {name: stacked(value) for name, value in params.items()}
-    layers = [params[f"layer_{index}"] for index in range(2)]
-    rest = {name: value for name, value in params.items() if not name.startswith("layer_")}
-    return {**rest, "layers": jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)}
-
-
-@pytest.mark.parametrize(
-    "name, remat, scan",
-    [
-        ("classifier", "none", True),
-        ("language_model", "full", False),
-        ("seq2seq", "dots", True),
-    ],
-)
-def test_scan_and_remat_change_nothing_but_the_program(name, remat, scan):
-    model, batch = MODELS[name].clone(positions="relative"), inputs(name)
-    variables = randomized(model, batch)
-    other = model.clone(scan=scan, remat=remat)
-    converted = stacked(variables) if scan else variables
-    initial = jax.eval_shape(lambda: other.init(jax.random.key(0), batch))
-    assert jax.tree.map(jnp.shape, initial) == jax.tree.map(jnp.shape, converted)
-
-    def run(model, variables):
-        loss = jax.value_and_grad(lambda v: (jnp.sin(model.apply(v, batch)) ** 2).sum())
-        return jax.jit(loss)(variables)
-
-    value, gradient = run(model, variables)
-    close(run(other, converted), (value, stacked(gradient) if scan else gradient))
-    if remat != "none":
-        jaxpr = str(jax.make_jaxpr(jax.grad(lambda v: other.apply(v, batch).sum()))(converted))
-        assert "checkpoint" in jaxpr or "remat" in jaxpr
-
-
-def test_each_layer_of_a_loop_begins_otherwise_and_drops_otherwise():
-    model = LM.clone(scan=True)
-    params = jax.jit(model.init)(jax.random.key(0), TOKENS)["params"]["decoder"]["layers"]
-    kernel = params["feed_forward"]["hidden"]["kernel"]
-    assert np.abs(kernel[0] - kernel[1]).max() > 0.01
-    loop = TransformerStack(**SIZES, scan=True, dropout=0.5)
-    x = np.ones((1, 5, 12), np.float32)
-    zeros = randomized(loop, x, scale=0.0)
-    zeros["params"]["layers"]["attention"]["output"]["bias"] += 1  # every block adds dropout of ones
-    rngs = {"dropout": jax.random.key(0)}
-    _, kept = jax.jit(lambda v: loop.apply(v, x, train=True, rngs=rngs, mutable=["intermediates"]))(zeros)
-    one, two = kept["intermediates"]["layers"]["output"][0]
-    assert not np.array_equal(one - x, two - one)
-
-
-def test_without_residuals_a_block_that_gives_nothing_passes_nothing_on():
-    x = np.random.default_rng(0).normal(size=(2, 5, 12)).astype(np.float32)
-    model = TransformerStack(**SIZES)
-    silent = randomized(model, x, scale=0.0)
-    silent["params"]["norm"]["scale"] += 1
-    passed, _ = jax.jit(model.apply)(silent, x)
-    np.testing.assert_allclose(passed, (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True), rtol=1e-3)
-    np.testing.assert_array_equal(jax.jit(model.clone(residual=False).apply)(silent, x)[0], 0 * x)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_dropout_of_zero_equals_evaluation_and_each_rate_acts(name):
-    model, batch = MODELS[name].clone(layers=1), inputs(name)
-    variables = randomized(model, batch)
-
-    rates = ("dropout", "attention_dropout", "feed_forward_dropout", "final_dropout")
-
-    def program(train, **fields):
-        rngs = {"dropout": jax.random.key(1)} if fields else {}
-        return jax.jit(lambda v: model.clone(**fields).apply(v, batch, train=train, rngs=rngs)).lower(variables)
-
-    plain, other, evaluated = program(False), program(True), program(False, **dict.fromkeys(rates, 0.4))
-    assert plain.as_text() == other.as_text() == evaluated.as_text()
-
-    @jax.jit
-    def run(values):
-        fields = dict(zip(rates, values, strict=True))
-        return model.clone(**fields).apply(variables, batch, train=True, rngs={"dropout": jax.random.key(1)})
-
-    expected = plain.compile()(variables)
-    for rate in rates:
-        dropped = run([0.4 if other == rate else 0.0 for other in rates])
-        assert np.abs(dropped - expected).max() > 0.01, rate
-
-
-@pytest.mark.parametrize("scan", [False, True])
-def test_float_fields_are_arguments_and_map(scan):
-    model = LM.clone(scan=scan, positions="rotary", layers=1)
-    variables = randomized(model, TOKENS)
-
-    def run(rates):
-        fields = {"dropout": rates[0], "attention_dropout": rates[1], "feed_forward_dropout": rates[2]}
-        model_now = model.clone(**fields, norm_epsilon=rates[3], rotary_base=1 + 100 * rates[0])
-        return model_now.apply(variables, TOKENS, train=True, rngs={"dropout": jax.random.key(0)})
-
-    rates = jnp.array([[0.1, 0.2, 0.3, 1e-5], [0.4, 0.1, 0.2, 0.1]])
-    traced = jax.jit(chex.assert_max_traces(run, n=1))
-    single = [traced(row) for row in rates]
-    assert np.abs(single[0] - single[1]).max() > 0.01
-    close(jax.jit(jax.vmap(run))(rates), jnp.stack(single))
-
-
-def test_bfloat16_learns_a_toy_without_a_nan():
-    model = LM.clone(dtype="bfloat16", scan=True, positions="rotary", tied=False)
-    tokens = jnp.asarray(np.arange(15)[None] % 3 + np.array([[0], [3], [6]]))
-    variables = jax.jit(model.init)(jax.random.key(0), tokens)
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    optimizer = optax.adam(1e-2)
-
-    def loss(variables):
-        logits = model.apply(variables, tokens[:, :-1])
-        assert logits.dtype == jnp.float32
-        return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]).mean()
-
-    @jax.jit
-    def step(carry, _):
-        variables, state = carry
-        value, gradient = jax.value_and_grad(loss)(variables)
-        updates, state = optimizer.update(gradient, state)
-        return (optax.apply_updates(variables, updates), state), value
-
-    _, losses = jax.lax.scan(step, (variables, optimizer.init(variables)), length=60)
-    assert np.isfinite(losses).all() and losses[-1] < 0.2 < losses[0]
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_value_and_gradient_lower_for_every_platform(name):
-    model = MODELS[name].clone(scan=True, remat="dots", dropout=0.1, positions="relative", dtype="bfloat16")
-    batch = jax.tree.map(jnp.asarray, inputs(name, lengths=True))
-    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), batch))
-
-    def loss(variables, batch):
-        return model.apply(variables, batch, train=True, rngs={"dropout": jax.random.key(0)}).sum()
-
-    traced = jax.jit(jax.value_and_grad(loss)).trace(variables, batch)
-    assert "stablehlo" in traced.lower(lowering_platforms=("cpu", "cuda", "tpu")).as_text()
-
-
-def written(model, variables, name):
-    """A cache, what is to be decoded with it, and the logits after the prompt and after each token, without a cache."""
-    if name == "seq2seq":
-        batch = inputs(name, lengths=True)
-        cache = model.apply(variables, batch, 7, method="start")
-        return cache, batch["targets"], None, model.apply(variables, batch)
-    lengths, rows = np.array([2, 4, 1]), np.arange(3)[:, None]
-    cache, logits = model.apply(variables, {"tokens": TOKENS[:, :4], "lengths": lengths}, 7, method="start")
-    next_ones = lengths[:, None] + np.arange(-1, 3)[None]
-    return cache, TOKENS[rows, next_ones[:, 1:]], logits, model.apply(variables, TOKENS)[rows, next_ones]
-
-
-@pytest.mark.parametrize(
-    "name, positions",
-    [
-        *(("language_model", positions) for positions in get_args(Positions)),
-        ("seq2seq", "relative"),
-        ("seq2seq", "rotary"),
-    ],
-)
-def test_cached_decoding_equals_full_recomputation_at_every_position(name, positions):
-    """Of an encoder-decoder in a loop and not: its decoder knows positions as a language model does."""
-    scan = (positions in ("none", "learned", "relative")) == (name == "seq2seq")
-    options = {"window": 2, "key_value_heads": 1, "head_width": 8, "norm": "rmsnorm"} if scan else {}
-    model = MODELS[name].clone(positions=positions, scan=scan, width=18, **options)
-    variables = randomized(model, inputs(name))
-    cache, tokens, logits, expected = jax.jit(lambda v: written(model, v, name))(variables)
-    if name == "language_model":
-        close(logits, expected[:, 0])
-        expected = expected[:, 1:]
-    assert {leaf.shape[0] for leaf in jax.tree.leaves(cache)} == {3}
-    step = jax.jit(lambda cache, token: model.apply(variables, cache, token, method="step"))
-    for index in range(tokens.shape[1]):
-        cache, logits = step(cache, tokens[:, index])
-        close(logits, expected[:, index])
-
-
-def test_a_full_cache_says_so():
-    model = LM.bind(randomized(LM, TOKENS))
-
-    @jax.jit
-    def write(tokens):
-        cache, _ = model.start({"tokens": tokens[:, :4], "lengths": np.array([2, 4, 3])}, 5)
-        return model.extend(cache, tokens[:, :2])[1]
-
-    logits = write(TOKENS)
-    np.testing.assert_array_equal(np.isnan(logits).all(-1), [[False, False], [False, True], [False, False]])
-    with pytest.raises(UsageError, match="prompts of 7 tokens do not fit a cache with a capacity of 6"):
-        model.start(TOKENS, 6)
-    for learned in (
-        LM.clone(positions="learned", max_length=9),
-        MODELS["seq2seq"].clone(positions="learned", max_length=9),
-    ):
-        name = "seq2seq" if isinstance(learned, TransformerSeq2Seq) else "language_model"
-        with pytest.raises(UsageError, match="10 positions is longer than the learned ones, max_length=9"):
-            learned.bind(randomized(learned, inputs(name))).start(TOKENS, 10)
-
-
-def test_greedy_and_beam_search_write_what_recomputation_writes():
-    model = MODELS["seq2seq"].clone(layers=1)
-    batch = {"tokens": TOKENS, "lengths": LENGTHS}
-    variables, start = randomized(model, inputs("seq2seq"), scale=0.7), jnp.zeros(3, jnp.int32)
-
-    @jax.jit
-    def write(variables):
-        bound = model.bind(variables)
-        cache = bound.start(batch, 4)
-        return greedy(bound.step, cache, start, 1, 4), beam_search(bound.step, cache, start, 1, 4, beams=3)
-
-    found, beams = write(variables)
-    recompute = jax.jit(lambda targets: model.apply(variables, {**batch, "targets": targets}))
-    targets = np.zeros((3, 1), int)
-    for _ in range(4):
-        length = targets.shape[1]
-        logits = recompute(np.pad(targets, ((0, 0), (0, 4 - length))))[:, length - 1]
-        targets = np.concatenate([targets, logits.argmax(-1)[:, None]], axis=1)
-    for row, length, expected in zip(found.tokens, found.lengths, targets[:, 1:], strict=True):
-        np.testing.assert_array_equal(row[:length], expected[:length])
-    assert (beams.scores[:, 0] >= found.scores - 1e-4).all()
 
 
 def test_hidden_states_and_weights_are_named_intermediates():
