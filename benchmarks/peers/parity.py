@@ -2,11 +2,16 @@
 
 python benchmarks/peers/parity.py make ROOT      # ROOT/theirs/CASE, and ROOT/theirs/CASE.npz
 python benchmarks/peers/parity.py load ROOT      # reads ROOT/ours/CASE, writes ROOT/ours/CASE.npz and .json
+python benchmarks/peers/parity.py llama ROOT FILE          # of FILE.gguf, with ROOT/llama.npz and ROOT/llama
+python benchmarks/peers/parity.py sentences ROOT FOLDER    # of FOLDER, with ROOT/sentences.npz
+
+llama needs the packages gguf and accelerate. It writes ROOT/llama.theirs.npz, the other ROOT/sentences.theirs.npz.
 """
 
 import json
 import pathlib
 import sys
+import time
 
 import numpy as np
 import torch
@@ -87,8 +92,40 @@ def load(root: pathlib.Path) -> None:
             np.savez(root / "ours" / f"{name}.npz", **outputs(model))
 
 
+@torch.no_grad()
+def llama(root: pathlib.Path, file: pathlib.Path) -> None:
+    """Read a GGUF file for the logits of random tokens; read what was written of it for the rest, as that is faster."""
+    given = {name: torch.from_numpy(array).long() for name, array in np.load(root / "llama.npz").items()}
+    quantised = transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name).eval()
+    logits = quantised(given["random"]).logits.float().numpy()
+    del quantised
+    model = transformers.AutoModelForCausalLM.from_pretrained(root / "llama", dtype=torch.float32).eval()
+    found = torch.log_softmax(model(given["prose"]).logits[:, :-1], -1)
+    losses = -found.gather(-1, given["prose"][:, 1:, None])[..., 0]
+    prompt, count = given["prose"][:1, :16], 32
+    seconds = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        written = model.generate(prompt, do_sample=False, min_new_tokens=count, max_new_tokens=count)
+        seconds.append(time.perf_counter() - begun)
+    np.savez(
+        root / "llama.theirs.npz", logits=logits, loss=losses.mean(), seconds=min(seconds), written=written[0, 16:]
+    )
+
+
+@torch.no_grad()
+def sentences(root: pathlib.Path, folder: pathlib.Path) -> None:
+    """Take the mean of the states that count, and bring it to length one."""
+    given = {name: torch.from_numpy(array).long() for name, array in np.load(root / "sentences.npz").items()}
+    counts = torch.arange(given["tokens"].shape[1])[None] < given["lengths"][:, None]
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    states = model(input_ids=given["tokens"], attention_mask=counts.long()).last_hidden_state
+    mean = (states * counts[..., None]).sum(1) / counts.sum(1, keepdim=True)
+    np.savez(root / "sentences.theirs.npz", vectors=torch.nn.functional.normalize(mean).numpy())
+
+
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    command, root = sys.argv[1:]
-    {"make": make, "load": load}[command](pathlib.Path(root))
+    command, *paths = sys.argv[1:]
+    {"make": make, "load": load, "llama": llama, "sentences": sentences}[command](*map(pathlib.Path, paths))
