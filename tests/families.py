@@ -40,6 +40,10 @@ IMAGES = Images("digits", size=28, shift=1, noise=0.05, **FEW)
 DOCSTRINGS = LabelledText("stdlib_docstrings", tokenizer=Trained("wordpiece", 300), length=13, **FEW)
 SENTENCES = Sentences("stdlib_docstrings", tokenizer=Trained("wordpiece", 300), length=13, **FEW)
 TOPICS = Text("pydoc_topics", length=13, train="train[:4]", validation="validation[:2]", test="test[:2]")
+PACKED = Text(
+    "stdlib_docstrings", tokenizer=Trained("bpe", 300), length=13, jitter=False, packed=True,
+    train="train[:12]", validation="validation[:6]", test="test[:9]",
+)  # fmt: skip
 DATES = Pairs("babel_dates", source_tokenizer=Trained("characters", 80), target_length=11, **FEW)
 VOWELS = Sequences("japanese_vowels", noise=0.1, **FEW)
 SUNSPOTS = Series("sunspots", window=7, season=3)
@@ -90,6 +94,9 @@ FAMILIES: dict[str, Experiment] = {
     ),
     "TransformerLanguageModel, GPT-2": trained(
         gpt2("124M", vocabulary=256, max_length=13, **ATTENTION), LanguageModeling(), TOPICS
+    ),
+    "TransformerLanguageModel, packed": trained(
+        gpt2("124M", vocabulary=300, max_length=13, **ATTENTION), LanguageModeling(), PACKED
     ),
     "BertPretraining": trained(
         BertPretraining(vocabulary=300, max_length=13, **ATTENTION), MaskedLanguageModeling(), SENTENCES

@@ -22,7 +22,7 @@ class NGrams(Baseline):
     training text has not passes on p(w | h'). Witten and Bell, "The zero-frequency problem" (1991), method C; Chen and
     Goodman, "An empirical study of smoothing techniques for language modeling" (1998), section 2.5.
 
-    A context never reaches beyond the window that a model sees.
+    A context never reaches beyond the window that a model sees, nor, in a window of several texts, into another one.
     """
 
     vocabulary: Size = 256
@@ -38,18 +38,17 @@ class NGrams(Baseline):
         """
         if missing := {"tokens", "targets", "lengths"} - set(train):
             raise UsageError(f"n-grams read text, but the data gives no {', '.join(sorted(missing))}")
-        # Windows lie end to end, so the first token and all targets are the whole text.
-        inside = np.arange(train["targets"].shape[1]) < train["lengths"][:, None]
-        text = np.concatenate([train["tokens"][:1, 0], train["targets"][inside]]).astype(np.int64)  # [tokens]
+        text, age = _texts(train)
         if (largest := text.max()) >= self.vocabulary:
             raise UsageError(f"n-grams have a vocabulary of {self.vocabulary}, but the text has the token {largest}")
-        node, following = np.zeros(len(text) - 1, np.int64), text[1:]  # the context of each token that follows one
-        levels = [_level(np.zeros(1, np.int64), node, following, self.vocabulary)]
-        for length in range(1, min(self.order, len(text))):
-            if length > 1:  # the first token that is left has no older one before its context
-                node, following = node[1:], following[1:]
-            keys, node = np.unique(node * self.vocabulary + text[: len(node)], return_inverse=True)
-            levels.append(_level(keys, node, following, self.vocabulary))
+        (index,) = np.nonzero(age)  # of each token that follows one
+        node = np.zeros(len(index), np.int64)  # the number of its context
+        levels = [_level(np.zeros(1, np.int64), node, text[index], self.vocabulary)]
+        for length in range(1, min(self.order, 1 + age.max())):
+            older = age[index] >= length  # those that have one more token before the context so far
+            index, node = index[older], node[older]
+            keys, node = np.unique(node * self.vocabulary + text[index - length], return_inverse=True)
+            levels.append(_level(keys, node, text[index], self.vocabulary))
         return FittedNGrams(tuple(levels), self.vocabulary)
 
 
@@ -76,12 +75,14 @@ class FittedNGrams(NamedTuple):
         """Return `log_probability` [n, l, vocabulary] of each next token."""
         tokens = examples["tokens"].astype(np.int64)
         n, l = tokens.shape
+        documents = examples.get("documents", np.ones((n, l), np.int64))
         probability = np.full((n * l, self.vocabulary), 1 / self.vocabulary)
         context = np.zeros((n, l), np.int64)  # its number among those of the level, -1 where training has it not
         for length, level in enumerate(self.levels[: l + 1]):
             if length:
                 oldest = np.full((n, l), -1, np.int64)
-                oldest[:, length - 1 :] = tokens[:, : l - length + 1]
+                reached = documents[:, : l - length + 1] == documents[:, length - 1 :]
+                oldest[:, length - 1 :] = np.where(reached, tokens[:, : l - length + 1], -1)
                 context = _number(level.keys, context * self.vocabulary + oldest, (context >= 0) & (oldest >= 0))
             (rows,) = np.nonzero(context.ravel() >= 0)
             first, last = level.starts[context.ravel()[rows]], level.starts[context.ravel()[rows] + 1]
@@ -93,6 +94,24 @@ class FittedNGrams(NamedTuple):
             total = seen.sum(axis=1) + kinds
             probability[rows] = (seen + kinds[:, None] * probability[rows]) / total[:, None]
         return {"log_probability": np.log(probability).reshape(n, l, self.vocabulary)}
+
+
+def _texts(train: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens of all texts one after the other, and how many each has before it in its own, [tokens] both."""
+    inside = np.arange(train["targets"].shape[1]) < train["lengths"][:, None]
+    if "documents" in train:
+        begins = (np.diff(train["documents"].astype(np.int64), axis=1, prepend=0) != 0)[inside]
+    else:
+        begins = np.arange(inside.sum()) == 0  # windows lie end to end
+    # A step where a text begins stands for its token and the next one, any other for the next one alone.
+    place = np.cumsum(1 + begins)
+    text = np.zeros(place[-1], np.int64)
+    text[place - 1] = train["targets"][inside]
+    firsts = place[begins] - 2
+    text[firsts] = train["tokens"][inside][begins]
+    begin = np.zeros(len(text), np.int64)
+    begin[firsts] = firsts
+    return text, np.arange(len(text)) - np.maximum.accumulate(begin)
 
 
 def _level(keys: np.ndarray, node: np.ndarray, following: np.ndarray, vocabulary: int) -> Level:

@@ -89,7 +89,7 @@ def model_inputs(model: nn.Module, shown: Mapping[str, Any]) -> Any:
     """Return what `model` is called with, of the entries of a batch that it is shown.
 
     Raises:
-        UsageError: an entry that it reads is not there.
+        UsageError: an entry that it reads is not there, or there are texts to be read apart that it would read as one.
     """
     reads = as_model(model).reads
     if not reads:
@@ -107,4 +107,9 @@ def model_inputs(model: nn.Module, shown: Mapping[str, Any]) -> Any:
                 f"{type(model).__name__} reads {' or '.join(names)}, but the data gives it "
                 f"{', '.join(sorted(shown)) or 'nothing'}: choose another model, or other data"
             )
+    if "documents" in shown and "documents" not in found:
+        raise UsageError(
+            f"{type(model).__name__} would read the texts that share a window as one: set data.packed=False, or choose "
+            "a model that reads documents"
+        )
     return found if len(reads) > 1 else next(iter(found.values()))

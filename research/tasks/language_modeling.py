@@ -93,7 +93,7 @@ class LanguageModeling(Task):
     def predict(self, model: nn.Module, params: Any, variables: Any, batch: Batch) -> Columns:
         """Return `prompt`, `prediction` and `target`, how the text continues: token ids, -1 where there is no token.
 
-        `row` [b], if the batch has it, numbers the examples.
+        `row` [b], if the batch has it, numbers the examples. Of texts that share a window, the first is continued.
 
         Raises:
             UsageError: the batch lacks an entry, or the model cannot write.
@@ -104,7 +104,8 @@ class LanguageModeling(Task):
         tokens, targets = batch["tokens"], batch["targets"]
         b, l = tokens.shape
         shown = min(self.prompt, l)
-        lengths = jnp.clip(batch["lengths"], 1, shown)
+        there = batch["lengths"] if "documents" not in batch else (batch["documents"] == 1).sum(axis=1)
+        lengths = jnp.clip(there, 1, shown)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), batch.get("row", jnp.arange(b)))
         drawn: dict[str, Any] = {"temperature": self.temperature, "k": self.top_k, "p": self.top_p}
         writer, steps = model.bind({"params": params, **variables}), self.continuation
@@ -118,7 +119,7 @@ class LanguageModeling(Task):
         return {
             "prompt": jnp.where(jnp.arange(shown)[None] < lengths[:, None], tokens[:, :shown], NOTHING),
             "prediction": written,
-            "target": jnp.where(following < batch["lengths"][:, None], goes_on, NOTHING),  # as far as the example goes
+            "target": jnp.where(following < there[:, None], goes_on, NOTHING),  # as far as the example goes
         }
 
     def illustrate(

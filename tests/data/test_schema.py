@@ -12,7 +12,7 @@ from research.data.batching.training_order import full_steps
 from research.data.schema import Categorical, Image, Integer, Labels, Length, Presence, Real, Tokens
 from research.data.source import Batch
 from research.data.storage import catalog
-from tests.families import DATES, DOCSTRINGS, IMAGES, SENTENCES, SUNSPOTS, TOPICS, VOWELS
+from tests.families import DATES, DOCSTRINGS, IMAGES, PACKED, SENTENCES, SUNSPOTS, TOPICS, VOWELS
 
 B = 3
 VALUES = {
@@ -21,6 +21,7 @@ VALUES = {
     "labels and a target": Images("digit_canvas"),
     "text by bytes": Text(),
     "text by characters": Text(tokenizer=Trained("characters", 256), length=13),
+    "texts that share windows": Text(tokenizer=Trained("bpe", 300), length=13, jitter=False, packed=True),
     "labelled text": LabelledText(),
     "sentences": Sentences(),
     "pairs": Pairs(),
@@ -32,7 +33,7 @@ VALUES = {
     "labels": Table("x.csv", features=7, kind="labels", outputs=3),
     "classes": Table("x.csv", features=7, kind="classes", outputs=3),
 }
-OPENED = [IMAGES, DOCSTRINGS, SENTENCES, TOPICS, DATES, VOWELS, SUNSPOTS]
+OPENED = [IMAGES, DOCSTRINGS, SENTENCES, TOPICS, PACKED, DATES, VOWELS, SUNSPOTS]
 
 
 def fits(meaning, item, batch):

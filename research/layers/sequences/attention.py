@@ -32,7 +32,8 @@ class Attention(nn.Module):
     normalizes each head's queries and keys by their root mean square, with a learned scale (Henry et al., 2020;
     Dehghani et al., 2023).
 
-    `mask` [b, s] is True where a key counts; a row without any gives a plain mean. `bias` [b, h, l, s] is added to the
+    `mask` [b, s] is True where a key counts, or [b, l, s] where it counts for a query; a query without any gets a plain
+    mean. `bias` [b, h, l, s] is added to the
     scores; b and h may be 1. `positions` [b, l], or [1, l] for all rows, are those of x, 0, 1, ... if not given.
 
     To decode, pass as `cache` room for the keys and values of s positions: those of x are written at `positions`, and
@@ -109,8 +110,9 @@ class Attention(nn.Module):
             slots = jnp.arange(known.keys.shape[1])[None, :]
             causal, window, seen = False, None, visible(positions, slots, self.causal, self.window)  # [b, 1, l, s]
         if mask is not None:
-            _check_shape("mask", mask, (b, known.keys.shape[1]), "b, s")
-            mask = mask[:, None, None, :]
+            s = known.keys.shape[1]
+            _check_shape("mask", mask, *(((b, l, s), "b, l, s") if mask.ndim == 3 else ((b, s), "b, s")))
+            mask = mask[:, None] if mask.ndim == 3 else mask[:, None, None]
             seen = mask if seen is None else seen & mask
         if bias is not None:
             _check_shape("bias", bias, (b, self.heads, l, known.keys.shape[1]), "b, h, l, s", ones=2)

@@ -29,6 +29,13 @@ def consecutive(length: int, first: int = 0) -> np.ndarray:
     return np.arange(first, first + length, dtype=np.int32)[None, :]
 
 
+def restarting(documents: jax.Array) -> jax.Array:
+    """Return the position of each step within its own text: documents [b, l], neighbours alike, -> [b, l]."""
+    step = jnp.arange(documents.shape[1])[None]  # [1, l]
+    begins = jnp.diff(documents, axis=1, prepend=documents[:, :1] - 1) != 0
+    return step - jax.lax.cummax(jnp.where(begins, step, 0), axis=1)
+
+
 def sinusoidal(positions: jax.Array | np.ndarray, width: int) -> jax.Array:
     """Return sines and cosines of positions, [b, l] -> [b, l, width], float32; of `consecutive` ones a constant.
 

@@ -1,5 +1,6 @@
 """Transformers over one sequence: classifier and language model."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import flax.linen as nn
@@ -10,7 +11,7 @@ from research.errors import UsageError
 from research.fields import Size
 from research.layers.partition import Rules
 from research.layers.sequences.lengths import SequenceInputs, pool_steps
-from research.layers.sequences.positions import check_length, consecutive
+from research.layers.sequences.positions import check_length, consecutive, restarting
 from research.models.model import Model
 from research.models.transformer.fields import TransformerFields, shared
 from research.models.transformer.parts import Cache, TokenEmbedding, head, new_cache, read
@@ -76,8 +77,10 @@ class TransformerClassifier(TransformerFields, Model):
 class TransformerLanguageModel(TransformerFields, Model):
     """Predict each token from those before it: tokens [b, l] -> logits [b, l, vocabulary], float32.
 
-    Called with the tokens, or a mapping with `tokens` and optionally `lengths` [b]; logits at a position are those of
-    the token after it. Padding at the end needs no mask: causality hides it from all that counts. The output layer has
+    Called with the tokens, or a mapping with `tokens` and optionally `lengths` [b] and `documents` [b, l]; logits at a
+    position are those of the token after it. Padding at the end needs no mask: causality hides it from all that counts.
+    Where neighbouring steps are of different documents, each is read by itself, from position 0 on: attention sees its
+    own alone (Krell et al., "Efficient sequence packing without cross-contamination", 2021). The output layer has
     no bias. `start`, `extend` and `step` decode with a cache; `step` is what `research.layers.sequences.decoding` and
     `generate` take. Sown into `intermediates`: each block's `output` and attention `weights`, under the block's name.
     """
@@ -95,7 +98,7 @@ class TransformerLanguageModel(TransformerFields, Model):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        return ("tokens", "lengths?")
+        return ("tokens", "lengths?", "documents?")
 
     @nn.nowrap
     def vocabularies(self) -> dict[str, int]:
@@ -111,8 +114,14 @@ class TransformerLanguageModel(TransformerFields, Model):
 
     def __call__(self, inputs: SequenceInputs, train: bool = False) -> jax.Array:
         tokens, _ = read(inputs)
-        x = self.embedding(tokens, consecutive(tokens.shape[1]), train)  # [b, l, width]
-        x, _ = self.decoder(x, train=train)
+        documents = inputs.get("documents") if isinstance(inputs, Mapping) else None
+        if documents is None:
+            x = self.embedding(tokens, consecutive(tokens.shape[1]), train)  # [b, l, width]
+            x, _ = self.decoder(x, train=train)
+        else:
+            positions, same = restarting(documents), documents[:, :, None] == documents[:, None, :]  # [b, l, l]
+            x = self.embedding(tokens, positions, train)  # [b, l, width]
+            x, _ = self.decoder(x, mask=same, positions=positions, train=train)
         return self._logits(x)
 
     def start(self, inputs: SequenceInputs, capacity: int) -> tuple[Cache, jax.Array]:
