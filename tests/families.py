@@ -8,7 +8,7 @@ Everything is made of data that is packaged, and of a few examples of it.
 import flax.linen as nn
 
 from research import models
-from research.data import Images, LabelledText, Pairs, Sentences, Sequences, Series, Text, Trained
+from research.data import Images, LabelledText, Pairs, Sentences, Sequences, Series, Spans, Text, Trained
 from research.experiment import Experiment
 from research.models import (
     CNN1D,
@@ -24,6 +24,7 @@ from research.models import (
     TransformerSeq2Seq,
 )
 from research.models.text.gpt2 import gpt2
+from research.models.text.t5 import t5
 from research.optimization import Optimizer
 from research.tasks import (
     Classification,
@@ -44,6 +45,7 @@ PACKED = Text(
     "stdlib_docstrings", tokenizer=Trained("bpe", 300), length=13, jitter=False, packed=True,
     train="train[:12]", validation="validation[:6]", test="test[:9]",
 )  # fmt: skip
+SPANS = Spans("stdlib_docstrings", tokenizer=Trained("bpe", 300), length=13, rate=0.4, span=2.0, **FEW)
 DATES = Pairs("babel_dates", source_tokenizer=Trained("characters", 80), target_length=11, **FEW)
 VOWELS = Sequences("japanese_vowels", noise=0.1, **FEW)
 SUNSPOTS = Series("sunspots", window=7, season=3)
@@ -120,6 +122,11 @@ FAMILIES: dict[str, Experiment] = {
         TransformerSeq2Seq(source_vocabulary=80, target_vocabulary=16, max_length=40, **ATTENTION),
         SequenceToSequence(label_smoothing=0.1),
         DATES,
+    ),
+    "TransformerSeq2Seq, T5": trained(
+        t5("small", source_vocabulary=SPANS.vocabulary_size, head_width=3, feed_forward_width=7, **ATTENTION),
+        SequenceToSequence(),
+        SPANS,
     ),
 }
 

@@ -29,6 +29,7 @@ from research.data.tables.table import Table
 from research.data.text.labelled_text import LabelledText
 from research.data.text.pairs import Pairs
 from research.data.text.sentences import Sentences
+from research.data.text.spans import Spans
 from research.data.text.text import Text
 from research.data.text.tokenization import FromFile, Trained
 
@@ -48,6 +49,7 @@ __all__ = [
     "Sentences",
     "Sequences",
     "Series",
+    "Spans",
     "Split",
     "Table",
     "Text",

@@ -7,12 +7,25 @@ import numpy as np
 import pytest
 
 from research import data
-from research.data import Data, Dataset, Images, LabelledText, Pairs, Sentences, Sequences, Series, Table, Text, Trained
+from research.data import (
+    Data,
+    Dataset,
+    Images,
+    LabelledText,
+    Pairs,
+    Sentences,
+    Sequences,
+    Series,
+    Spans,
+    Table,
+    Text,
+    Trained,
+)
 from research.data.batching.training_order import full_steps
 from research.data.schema import Categorical, Image, Integer, Labels, Length, Presence, Real, Tokens
 from research.data.source import Batch
 from research.data.storage import catalog
-from tests.families import DATES, DOCSTRINGS, IMAGES, PACKED, SENTENCES, SUNSPOTS, TOPICS, VOWELS
+from tests.families import DATES, DOCSTRINGS, IMAGES, PACKED, SENTENCES, SPANS, SUNSPOTS, TOPICS, VOWELS
 
 B = 3
 VALUES = {
@@ -24,6 +37,7 @@ VALUES = {
     "texts that share windows": Text(tokenizer=Trained("bpe", 300), length=13, jitter=False, packed=True),
     "labelled text": LabelledText(),
     "sentences": Sentences(),
+    "spans": Spans(),
     "pairs": Pairs(),
     "sequences": Sequences(),
     "a series": Series(),
@@ -33,7 +47,7 @@ VALUES = {
     "labels": Table("x.csv", features=7, kind="labels", outputs=3),
     "classes": Table("x.csv", features=7, kind="classes", outputs=3),
 }
-OPENED = [IMAGES, DOCSTRINGS, SENTENCES, TOPICS, PACKED, DATES, VOWELS, SUNSPOTS]
+OPENED = [IMAGES, DOCSTRINGS, SENTENCES, SPANS, TOPICS, PACKED, DATES, VOWELS, SUNSPOTS]
 
 
 def fits(meaning, item, batch):
