@@ -110,7 +110,7 @@ def test_an_error_ends_all_soon_and_only_once(index, tmp_path):
     begin = time.monotonic()
     code, _, err = run("--processes", 2, command=[*COUNTING, tmp_path, "--fails", index, 2])
     assert code == 1 and f"ArithmeticError: process {index} cannot continue" in err
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 150
     assert [len(lines(tmp_path / f"pids-{number}")) for number in range(2)] == [1, 1]
 
 
