@@ -31,7 +31,7 @@ from research.interrupts import ends_at_ctrl_c
 
 
 @dataclasses.dataclass(frozen=True)
-class Generate:
+class GenerateFromFolder:
     """Write continuations of prompts, or answers to them where the model is an encoder-decoder."""
 
     folder: tyro.conf.Positional[str]
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ends_at_ctrl_c():
             run(
                 command_lines.parse(
-                    Generate,
+                    GenerateFromFolder,
                     args=words,
                     prog="python -m research.generation",
                     description=__doc__,
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(arguments: Generate) -> None:
+def run(arguments: GenerateFromFolder) -> None:
     """Print the texts."""
     if not arguments.prompt:
         raise UsageError('there is no prompt: give --prompt "...", once for each text')
