@@ -11,10 +11,10 @@ harmless    every answer is what it was
 silent      an answer is another one, without a word; the exit code is then 1
 traceback   what came was no sentence; the exit code is then 1
 
-Of 500 flips in the 47 files of the run 167 were detected and 333 harmless, of 500 in the 102 files of the study 193 and
-307; none was silent (commit 85ee06d). Of 500 flips in the 103 files of the search 57 were detected and 443 harmless
-(commit 4892e85). Harmless are those in an older checkpoint, which nobody asks for, in parts of a checkpoint that are
-not read, and in pictures. A flip takes 0.2 s of a CPU in a run and 0.5 s in a study.
+Of 500 flips in the 47 files of the run 163 were detected and 337 harmless, of 500 in the 33 files of the one that was
+stopped 229 and 271, of 500 in the 99 files of the study 224 and 276, of 500 in the 103 files of the search 57 and 443;
+none was silent (commit b4fc7da). Harmless are those in an older checkpoint, which nobody asks for, in parts of a
+checkpoint that are not read, and in pictures. A flip takes 0.2 s of a CPU in a run and 0.5 s in a study.
 """
 
 import argparse
