@@ -201,7 +201,7 @@ def test_flags_in_sentences_are_known():
 
     studies = (flags.Ablate, reporting.Report, power.Power, verifying.Verify)
     others = (planning.Plan, launch.Launch, weights.Export, weights.Import)
-    writing = (generating.Generate, Options, __main__.Generate)
+    writing = (generating.Generate, Options, __main__.GenerateFromFolder)
     known = fields(runs.Train, runs.Predict, runs.Rollback, *writing, *studies, *others, Experiment, RunOptions) | {
         "help",
         "help_all",
