@@ -16,8 +16,6 @@ from research.models.text.published import llama_gguf
 
 CONFIGURATION, GENERATION = "config.json", "generation_config.json"
 TOKENIZER, TOKENIZER_CONFIGURATION, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
-
-
 IDS = tuple(f"{name}_token_id" for name in ("bos", "eos", "pad", "sep", "cls", "decoder_start"))
 WORDS = tuple(f"{name}_token" for name in ("bos", "eos", "pad", "sep", "cls", "unk", "mask"))
 

@@ -33,8 +33,8 @@ class Attention(nn.Module):
     Dehghani et al., 2023).
 
     `mask` [b, s] is True where a key counts, or [b, l, s] where it counts for a query; a query without any gets a plain
-    mean. `bias` [b, h, l, s] is added to the
-    scores; b and h may be 1. `positions` [b, l], or [1, l] for all rows, are those of x, 0, 1, ... if not given.
+    mean. `bias` [b, h, l, s] is added to the scores; b and h may be 1. `positions` [b, l], or [1, l] for all rows, are
+    those of x, 0, 1, ... if not given.
 
     To decode, pass as `cache` room for the keys and values of s positions: those of x are written at `positions`, and
     the whole is returned. A position past s is not written. A query sees what stands at or before its own position,
