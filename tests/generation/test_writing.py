@@ -82,7 +82,16 @@ def test_a_row_depends_on_no_other(published):
     assert (one[1, :, :1] != two[1, :, :1]).any()
 
 
-def test_a_text_goes_on_in_view_of_the_last_half_of_what_was_seen(published):
+def test_no_token_of_the_padding_is_penalized(published):
+    model, params = published["gpt2"]
+    tokens, lengths = programs.padded(PROMPTS, 16)
+    setting = programs.Setting(model, WINDOW, None, None)
+    state = programs.begin(setting, params, tokens, lengths, keys_of(3), {"repetition_penalty": 1.5})
+    seen = np.asarray(state.seen)
+    assert [set(np.flatnonzero(row)) for row in seen] == [set(prompt) for prompt in PROMPTS]
+
+
+def test_a_text_continues_in_view_of_the_last_half_of_what_was_seen(published):
     """The likeliest tokens, one after the other from a whole forward pass over what is in view."""
     model, params = published["gpt2"]
     prompts = [*PROMPTS[:2], tuple(range(20))]
