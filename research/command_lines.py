@@ -42,6 +42,9 @@ def sentence(box: str) -> str:
     wrong, *others = re.split(r"(?m)^[─-]{3,}$", "\n".join(map(str.rstrip, inside)))
     similar = "\n".join(other for other in others if re.match(r"\s*(Perhaps|Arguments similar)", other))
     meant = list(dict.fromkeys(re.findall(r"(?m)^    (--[\w.]+)", similar)))
+    if wrong.lstrip().startswith("Missing"):
+        names = re.findall(r"(?m)^    (\S+)", wrong)  # what each is stands below it, further in
+        return f"{' and '.join(names)} must be given; --help says what there is"
     told = " ".join(wrong.split()).rstrip(".").replace("Error parsing", "cannot read", 1)
     hint = f"did you mean {' or '.join(meant)}?" if meant else "--help says what there is"
     return f"{told[:1].lower()}{told[1:]}; {hint}"

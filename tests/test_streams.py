@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from research import streams
 from research.ablation import Study, one_at_a_time
 from research.ablation.store.study_folder import Store
-from research.cli import main, streams
+from research.cli import main
+from research.generation import __main__
 from tests.ablation.store.trials import finish
 
 STUDY = Study(one_at_a_time({"model.dropout": (0.0, 0.1)}), seeds=3)
@@ -82,13 +84,18 @@ def test_a_name_that_an_encoding_lacks_is_escaped():
         (OSError(28, "No space left on device"), "error: standard output failed: No space left on device", (1, 1)),
     ],
 )
-def test_output_that_fails_ends_in_the_code_of_what_was_done(error, said, codes, run, study, data_dir, capfd):
+def test_output_that_fails_ends_in_the_code_of_what_was_done(
+    error, said, codes, run, study, data_dir, capfd, monkeypatch
+):
     assert run(Failing(error), "report", "--workdir", str(study)) == codes[0]
     assert (study / "report.html").exists()
     reported = capfd.readouterr().err
     assert reported.startswith(said) and reported.count("\n") == bool(said)
     assert run(Failing(error), "ablate", "--workdir", str(study), "--data_dir", data_dir) == codes[1]
     assert "1 of 9 trials failed or diverged" in capfd.readouterr().err
+    monkeypatch.setattr(sys, "stdout", Failing(error))
+    assert __main__.main(["--help"]) == codes[0]
+    assert capfd.readouterr().err.startswith(said)
 
 
 @pytest.mark.fault("F31")

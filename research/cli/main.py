@@ -19,7 +19,6 @@ from research.cli import runs as one
 from research.cli.garbage import leave_out_imports
 from research.cli.generating import Generate, generate
 from research.cli.help import short_help
-from research.cli.streams import open_streams, output_failed
 from research.cli.studies.ablate import ablate
 from research.cli.studies.flags import Ablate
 from research.cli.studies.power import Power, power
@@ -29,6 +28,7 @@ from research.errors import RunError, UsageError, suggestion
 from research.experiment import Experiment, RunOptions, classes, difference, replace, value_at
 from research.fields import is_value
 from research.interrupts import ends_at_ctrl_c
+from research.streams import open_streams, output_failed
 
 Fit = Callable[[Experiment, Set[str], str | None], Experiment]
 """Gives an experiment what is found in its data, but for what flags gave, such as `research.experiment.fit`."""

@@ -28,13 +28,14 @@ from research.generation.texts import stream
 from research.generation.writing import first_token
 from research.interchange import from_pretrained
 from research.interrupts import ends_at_ctrl_c
+from research.streams import open_streams, output_failed
 
 
 @dataclasses.dataclass(frozen=True)
 class GenerateFromFolder:
     """Write continuations of prompts, or answers to them where the model is an encoder-decoder."""
 
-    folder: tyro.conf.Positional[str]
+    folder: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="FOLDER")]]
     """Folder of the model and its tokenizer, FILE.gguf, or org/name as on the Hugging Face Hub."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]]
     """What is to be continued or answered; repeat the flag for further prompts, which are written as one batch."""
@@ -50,7 +51,8 @@ class GenerateFromFolder:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0 done, 2 bad usage, 130 stopped."""
+    """Run the command line; return the exit code: 0 done, 1 the output is full, 2 bad usage, 130 stopped."""
+    open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words:
         print(__doc__.strip())
@@ -65,9 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     description=__doc__,
                 )
             )
+            sys.stdout.flush()
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if not output_failed("\n"):
+            raise
+        if not isinstance(error, BrokenPipeError):  # else whoever read the output, such as `head`, has gone
+            print(f"error: standard output failed: {error.strerror}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -120,6 +120,8 @@ def test_a_published_folder_writes(folder, capsys):
     assert "has no chat template: leave --chat out" in capsys.readouterr().err
     assert __main__.main([str(folder / "none"), "--prompt", "a"]) == 2
     assert "there is no folder" in capsys.readouterr().err
+    assert __main__.main(["--prompt", "a"]) == 2
+    assert capsys.readouterr().err == "error: FOLDER must be given; --help says what there is\n"
 
 
 def test_where_texts_begin_and_end_is_what_the_folder_says(tmp_path):
